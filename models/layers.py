@@ -1,0 +1,71 @@
+"""Building blocks that several networks share: padding, residual blocks, QP modulation, pixel shuffle, losses."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pad_to_multiple(x: Tensor, multiple: int, minimum: int = 1) -> Tensor:
+    """Pad x (..., C, H, W) right and bottom until H and W are multiples of `multiple` and at least `minimum`.
+
+    Reflects where the picture is large enough, else repeats the edge. Crop the result to get back.
+    """
+    height, width = x.shape[-2:]
+    pad_h = max(minimum, -(-height // multiple) * multiple) - height
+    pad_w = max(minimum, -(-width // multiple) * multiple) - width
+    if pad_h == 0 and pad_w == 0:
+        return x
+    flat = x.reshape(-1, *x.shape[-3:])
+    mode = "reflect" if pad_h < height and pad_w < width else "replicate"
+    flat = F.pad(flat, (0, pad_w, 0, pad_h), mode=mode)
+    return flat.reshape(*x.shape[:-2], height + pad_h, width + pad_w)
+
+
+def charbonnier(prediction: Tensor, target: Tensor, eps: float = 1e-12) -> Tensor:
+    """Mean of sqrt(difference² + eps): a smooth L1 (the winners' first loss, eps as in SPEC section 8)."""
+    return torch.sqrt((prediction - target).square() + eps).mean()
+
+
+class QPEmbedding(nn.Module):
+    """QP of each picture (N,), NaN where unknown, to an embedding (N, width)."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.expand = nn.Linear(3, width)
+        self.mix = nn.Linear(width, width)
+
+    def forward(self, qp: Tensor | None, count: int) -> Tensor:
+        """qp (N,) on HEVC's scale or None (all unknown); count is N."""
+        weight = self.expand.weight
+        if qp is None:
+            qp = torch.full((count,), float("nan"), device=weight.device)
+        known = ~torch.isnan(qp)
+        level = torch.where(known, (qp - 32.0) / 10.0, torch.zeros_like(qp))
+        code = torch.stack([known.to(level.dtype), level, level.square()], dim=1).to(weight.dtype)
+        return F.silu(self.mix(F.silu(self.expand(code))))
+
+
+class ModulatedBlock(nn.Module):
+    """Residual block of two 3x3 convolutions whose middle features the QP scales and shifts (FiLM, zero at the start)."""
+
+    def __init__(self, channels: int, embedding: int | None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)
+        self.modulate = nn.Linear(embedding, 2 * channels) if embedding else None
+        if self.modulate is not None:
+            nn.init.zeros_(self.modulate.weight)
+            nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x: Tensor, code: Tensor | None) -> Tensor:
+        """x (N, C, H, W), code (N, embedding) or None without modulation."""
+        y = self.conv1(x)
+        if self.modulate is not None and code is not None:
+            scale, shift = self.modulate(code)[:, :, None, None].to(y.dtype).chunk(2, dim=1)
+            y = y * (1 + scale) + shift
+        return x + self.conv2(F.relu(y))
