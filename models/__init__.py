@@ -1,4 +1,4 @@
-"""Networks as pure PyTorch: tensors in, tensors out. `build(arch, config)` is the one table of architectures."""
+"""Networks as pure PyTorch: tensors in, tensors out. `build` has the one table of architectures."""
 
 import difflib
 import inspect

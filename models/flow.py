@@ -1,4 +1,4 @@
-"""Motion between frames: warping along a flow, composing and resizing flows, and SpyNet, which estimates them.
+"""Motion between frames: warping along a flow, composing and resizing flows, SpyNet to estimate them.
 
 A flow is (N, 2, H, W) in pixels of its own grid, channel 0 along x and channel 1 along y: what is at p in the
 reference frame is at p + flow(p) in the other one.
@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers import kaiming_conv
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LEVEL_WIDTHS = (8, 32, 64, 32, 16, 2)
@@ -15,7 +17,7 @@ LAST_LAYER_GAIN = 0.05
 
 
 def position_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type in which sampling positions are computed: never below float32, where 0.1 px are lost at 256 px."""
+    """The type of sampling positions: never below float32 (bfloat16 rounds 255.5 px to 256)."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -33,10 +35,10 @@ def flow_warp(
     padding_mode: str = "zeros",
     align_corners: bool = True,
 ) -> Tensor:
-    """Fetch x (N, C, H, W) at every pixel's position plus flow (N, 2, H, W); gives (N, C, H, W) in the type of x.
+    """x (N, C, H, W) fetched at every pixel's position plus flow (N, 2, H, W), in the type of x.
 
-    interpolation: "bilinear" or "nearest". padding_mode: "zeros", "border" or "reflection". Positions are normalised
-    by size - 1 whatever `align_corners` says, as the reference does (so False stretches a little).
+    interpolation: "bilinear" or "nearest". padding_mode: "zeros", "border" or "reflection". Positions are
+    normalised by size - 1 whatever `align_corners` says, as the reference does (so False stretches a little).
     Raises ValueError when the sizes differ.
     """
     height, width = x.shape[-2:]
@@ -52,7 +54,7 @@ def flow_warp(
 
 
 def compose_flow(first: Tensor, second: Tensor) -> Tensor:
-    """The flow a -> c from `first` a -> b and `second` b -> c, all (N, 2, H, W): first + second fetched along first."""
+    """The flow a -> c from `first` a -> b and `second` b -> c, all (N, 2, H, W)."""
     return first + flow_warp(second, first)
 
 
@@ -70,18 +72,14 @@ class ConvUnit(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, gain: float = 1.0) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 7, padding=3)
-        nn.init.kaiming_normal_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
-        with torch.no_grad():
-            self.conv.weight.mul_(gain)
+        self.conv = kaiming_conv(in_channels, out_channels, 7, gain)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
 class FlowLevel(nn.Module):
-    """Five convolutions: reference (3), warped other frame (3) and flow so far (2) to a correction of the flow (2)."""
+    """Five convolutions: reference (3), warped other frame (3), flow so far (2) to its correction (2)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,8 +124,8 @@ class SpyNet(nn.Module):
     def clip_flows(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Flows of a clip (N, T, 3, H, W) to the previous frame and to the next one, each (N, T-1, 2, H, W).
 
-        `forward[:, i]` leads from frame i+1 to i, `backward[:, i]` from i to i+1 (the names of the reference: the
-        direction in which features travel). Both directions of all pairs are computed as one batch.
+        `forward[:, i]` leads from frame i+1 to i, `backward[:, i]` from i to i+1: the names tell the direction
+        in which features travel, as in the reference. Both directions of all pairs are computed as one batch.
         """
         count, frames, channels, height, width = clip.shape
         if frames == 1:

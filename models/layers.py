@@ -69,3 +69,16 @@ class ModulatedBlock(nn.Module):
             scale, shift = self.modulate(code)[:, :, None, None].to(y.dtype).chunk(2, dim=1)
             y = y * (1 + scale) + shift
         return x + self.conv2(F.relu(y))
+
+
+def kaiming_conv(
+    in_channels: int, out_channels: int, kernel: int = 3, gain: float = 1.0, stride: int = 1
+) -> nn.Conv2d:
+    """A padded convolution with Kaiming weights times `gain` and zero bias."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, stride=stride)
+    nn.init.kaiming_normal_(conv.weight)
+    assert conv.bias is not None
+    with torch.no_grad():
+        conv.weight.mul_(gain)
+        conv.bias.zero_()
+    return conv

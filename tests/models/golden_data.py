@@ -1,4 +1,4 @@
-"""Reads the golden cases: data made by public reference implementations, some of them in tests/data/golden."""
+"""Reads the golden cases: data that public reference implementations made (some in tests/data/golden)."""
 
 import json
 from pathlib import Path
