@@ -1,4 +1,4 @@
-"""The hand-overs of the video room: what a file says of itself (`VideoInfo`) and one shown picture (`Frame`)."""
+"""The hand-overs of the video room: what a file says of itself (`VideoInfo`) and one picture (`Frame`)."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -34,10 +34,11 @@ class VideoInfo:
 
     width, height: shown size in pixels. pix_fmt: FFmpeg's name, as decoded.
     rate: average frames per second (None when unknown). time_base: seconds per tick of every pts.
-    sample_aspect: pixel aspect ratio (None when unsaid). frame_count, duration_s: as the header says, None when it
-    does not. field_order: "progressive", "unknown" or an interlaced order ("tt", "bb", "tb", "bt").
-    tags: FFmpeg's numeric colour tags as written in the stream: primaries, transfer, matrix, range, chroma_location.
-    rotation_deg: display rotation, 0 when there is none. streams: one line of description a stream, for reports.
+    sample_aspect: pixel aspect ratio (None when unsaid). frame_count, duration_s: as the header says, None
+    when it does not. field_order: "progressive", "unknown" or an interlaced order ("tt", "bb", "tb", "bt").
+    tags: FFmpeg's numeric colour tags as written in the stream: primaries, transfer, matrix, range,
+    chroma_location. rotation_deg: display rotation, 0 when there is none. streams: one line of description a
+    stream, for reports.
     """
 
     path: Path
@@ -63,8 +64,8 @@ class VideoInfo:
 class Frame:
     """One shown picture, exactly as decoded.
 
-    index: position among the shown pictures, from 0. planes: Y, U, V (or R, G, B; or Y alone), each (h, w), uint8
-    for 8-bit video and uint16 above. pts: ticks of `VideoInfo.time_base` (None when the file has none).
+    index: position among the shown pictures, from 0. planes: Y, U, V (or R, G, B; or Y alone), each (h, w),
+    uint8 for 8-bit video and uint16 above. pts: ticks of `VideoInfo.time_base` (None when the file has none).
     duration: ticks, None when unsaid. kind: "I", "P", "B" or "?". irap: random access picture.
     qp: luma slice QP of the first slice (HEVC) or the codec's own scale; None when unknown.
     network_qp: `qp` where it is on HEVC's scale, so that networks may be told it; None otherwise.
