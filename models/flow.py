@@ -153,17 +153,20 @@ class SpyNet(nn.Module):
 
     def compute_flow(self, ref: Tensor, supp: Tensor) -> Tensor:
         """Flow from `ref` to `supp` (N, 3, H, W), H and W multiples of `self.multiple`; at least float32."""
-        flow = None
+        return self.level_flows(ref, supp)[-1]
+
+    def level_flows(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
+        """The flow as every level of the pyramid leaves it, coarsest first; each (N, 2, h, w) of its own grid."""
+        flows: list[Tensor] = []
         for level, ref_picture, supp_picture in zip(
             self.basic_module, self.pyramid(ref), self.pyramid(supp), strict=True
         ):
-            if flow is None:
+            if flows:
+                flow = 2.0 * F.interpolate(flows[-1], scale_factor=2, mode="bilinear", align_corners=True)
+            else:
                 height, width = ref_picture.shape[-2:]
                 flow = ref_picture.new_zeros(len(ref), 2, height, width, dtype=position_dtype(ref.dtype))
-            else:
-                flow = 2.0 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
             warped = flow_warp(supp_picture, flow, padding_mode="border")
             correction = level(torch.cat([ref_picture, warped, flow.to(warped.dtype)], dim=1))
-            flow = flow + correction.to(flow.dtype)
-        assert flow is not None
-        return flow
+            flows.append(flow + correction.to(flow.dtype))
+        return flows
