@@ -1,0 +1,147 @@
+"""What the user chose for one run of `enhance`, after flags, environment, file and defaults were merged."""
+
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from vqe_cli.errors import VqeError
+
+# The values that may be chosen from, by field; a device also takes an index ("cuda:1").
+CHOICES: dict[str, tuple[str | int, ...]] = {
+    "scale": (1, 2, 4),
+    "tta": (1, 2, 4, 8),
+    "stages": ("1", "2", "both"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "pqf": ("auto", "qp", "hm-log", "period", "none"),
+    "pqf_rule": ("prominent", "minima"),
+}
+# How a type is called in a message.
+KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    Path: "a path",
+    tuple: "a list of paths",
+    Mapping: "a list of key: value",
+}
+# The smallest value that makes sense, by field.
+MINIMA: dict[str, int] = {
+    "chunk": 0,
+    "overlap": 0,
+    "tile": 0,
+    "tile_overlap": 0,
+    "pqf_period": 1,
+    "crf": 0,
+    "start": 0,
+    "frames": 1,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. Raises VqeError for a value that is not allowed, naming the allowed ones.
+
+    input: a video, an image folder or pattern, .y4m. output: a video, a folder or `%05d.png` pattern, .y4m.
+    model: a pipeline of weights.toml, None for the default one.
+    weights: files used in place of the pipeline's own, stage I first.
+    scale: output size over input size. tta: turns averaged. stages: which stages run, None for all.
+    chunk, overlap: frames kept at a time, context frames on each side; 0 and None are automatic.
+    tile, tile_overlap: pixels; 0 is automatic. device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+    pqf: where peak quality frames come from; pqf_rule: which minima of the QP count (SPEC section 3).
+    hm_log: log of the HM encoder or decoder with the QPs.
+    pqf_period: frames between peaks where QPs do not tell.
+    codec, crf, pix_fmt, encoder_options: the written video; None leaves the choice to the writer.
+    start: first frame used, from 0; frames: how many, None for all.
+    overwrite: whether the output may exist.
+    """
+
+    input: Path
+    output: Path
+    model: str | None = None
+    weights: tuple[Path, ...] = ()
+    scale: int = 1
+    tta: int = 1
+    stages: str | None = None
+    chunk: int = 0
+    overlap: int | None = None
+    tile: int = 0
+    tile_overlap: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    pqf: str = "auto"
+    pqf_rule: str = "prominent"
+    hm_log: Path | None = None
+    pqf_period: int = 4
+    codec: str | None = None
+    crf: float | None = None
+    pix_fmt: str | None = None
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
+    start: int = 0
+    frames: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            try:
+                object.__setattr__(self, entry.name, checked(entry.name, getattr(self, entry.name)))
+            except ValueError as error:
+                raise VqeError(
+                    f"{option_name(entry.name)} {error}.", "See `vqe enhance --help` for what it takes."
+                ) from error
+
+
+def option_name(name: str) -> str:
+    """The flag of a field: "tile_overlap" is "--tile-overlap"."""
+    return "-e" if name == "encoder_options" else f"--{name.replace('_', '-')}"
+
+
+def checked(name: str, value: Any) -> Any:
+    """`value` in the type of the field `name`, as a flag, a variable or a YAML file may give it.
+
+    Raises ValueError with the end of a sentence that starts with the field's name: "is 1, 2 or 4, not 3".
+    """
+    kind, optional = _kind(name)
+    if value is None:
+        if optional:
+            return None
+        raise ValueError("needs a value")
+    value = _converted(kind, value)
+    if name in CHOICES and value not in CHOICES[name]:
+        *some, last = CHOICES[name]
+        raise ValueError(f"is {', '.join(map(str, some))} or {last}, not {value!r}")
+    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise ValueError(f"is auto, cpu, cuda, cuda:N or mps, not {value!r}")
+    if name in MINIMA and value < MINIMA[name]:
+        raise ValueError(f"is at least {MINIMA[name]}, not {value}")
+    return value
+
+
+def _kind(name: str) -> tuple[Any, bool]:
+    """The type of a field without its None, and whether None is allowed."""
+    annotation = get_type_hints(Settings)[name]
+    if get_origin(annotation) is types.UnionType:
+        return next(part for part in get_args(annotation) if part is not type(None)), True
+    return get_origin(annotation) or annotation, False
+
+
+def _converted(kind: Any, value: Any) -> Any:
+    """`value` as `kind`; ValueError where it is something else."""
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if kind is tuple and isinstance(value, str | Path):
+        return (Path(value),)
+    if kind is tuple and isinstance(value, list | tuple):
+        return tuple(Path(item) for item in value)
+    if kind is Mapping and isinstance(value, Mapping):
+        return {str(key): str(item) for key, item in value.items()}
+    if kind is str and isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, bool) and type(value) is kind:
+        return value
+    raise ValueError(f"is {KINDS[kind]}, not {value!r}")
