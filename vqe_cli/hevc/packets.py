@@ -1,0 +1,88 @@
+"""From the packets of a demuxer to pictures: what the video reader puts on each packet before it is decoded."""
+
+from collections.abc import Iterator
+
+from vqe_cli.hevc.bits import HeaderError
+from vqe_cli.hevc.headers import HeaderParser
+from vqe_cli.hevc.nal import annex_b, length_prefixed
+from vqe_cli.hevc.picture import Picture
+
+HVCC_HEADER_BYTES = 23
+
+
+class PacketParser:
+    """Gives the pictures of each packet, in coding order; a demuxer's packet holds one access unit.
+
+    codec_extradata: what the container says of the codec: hvcC (ISO/IEC 14496-15, 8.3.3.1; packets are then length
+    prefixed), parameter sets with start codes (packets have start codes, too), or None. Nothing is ever raised:
+    `warnings` holds at most one sentence.
+    """
+
+    def __init__(self, codec_extradata: bytes | None = None) -> None:
+        self._parser = HeaderParser()
+        self._length_size = 0
+        self._damaged = 0
+        self.new_extradata(codec_extradata)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Nothing, or one sentence about the pictures whose QP is unknown or packets that are cut short."""
+        if self._parser.warnings or not self._damaged:
+            return self._parser.warnings
+        return [f"{self._damaged} packets are damaged: a NAL unit in them is longer than its packet"]
+
+    def new_extradata(self, codec_extradata: bytes | None) -> None:
+        """Takes the parameter sets of the container, at the start or where it changes them."""
+        if not codec_extradata:
+            return
+        if _is_hvcc(codec_extradata):
+            self._length_size = (codec_extradata[21] & 3) + 1
+            nals = _hvcc_nals(codec_extradata)
+        else:
+            self._length_size = 0
+            nals = annex_b(codec_extradata)
+        for nal in nals:
+            self._parser.feed(nal)
+
+    def parse(self, packet: bytes) -> list[Picture]:
+        """The pictures that begin in this packet: one for an access unit, none where it holds no first slice."""
+        if self._length_size:
+            nals = length_prefixed(packet, self._length_size)
+        else:
+            nals = annex_b(packet)
+        pictures: list[Picture] = []
+        try:
+            for nal in nals:
+                done = self._parser.feed(nal)
+                if done is not None:
+                    pictures.append(done)
+        except HeaderError:
+            self._damaged += 1
+        last = self._parser.flush()
+        if last is not None:
+            pictures.append(last)
+        return pictures
+
+    def discontinuity(self) -> None:
+        """Says that the next packet comes after a seek: decoding starts afresh at its random access picture."""
+        self._parser.discontinuity()
+
+
+def _is_hvcc(extradata: bytes) -> bool:
+    """True for an hvcC record: version 1 (some writers: 0), never a start code (as FFmpeg tells them apart)."""
+    return len(extradata) >= HVCC_HEADER_BYTES and (extradata[0] or extradata[1] or extradata[2] > 1) != 0
+
+
+def _hvcc_nals(extradata: bytes) -> Iterator[bytes]:
+    """The NAL units of an hvcC record, as far as they are whole."""
+    position = HVCC_HEADER_BYTES
+    for _ in range(extradata[22]):
+        count = int.from_bytes(extradata[position + 1 : position + 3], "big")
+        position += 3
+        for _ in range(count):
+            size = int.from_bytes(extradata[position : position + 2], "big")
+            position += 2
+            if position + size > len(extradata):
+                return
+            yield extradata[position : position + size]
+            position += size
