@@ -6,12 +6,15 @@
 What a user cannot cause is an assertion or another exception, and shows as a traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class VqeError(Exception):
     """What happened, to which file, and what to do about it.
 
-    `message` is one sentence that names the file or value; `remedy` is one sentence that says what to do ("" if
-    there is nothing to do). `str(error)` is both.
+    `message` is one sentence that names the file or value; `remedy` is one sentence that says what to do (""
+    if there is nothing to do). `str(error)` is both.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
@@ -21,3 +24,10 @@ class VqeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A remedy for an unknown name: the known name most like it, or all of them."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(names) or 'none'}."

@@ -1,0 +1,190 @@
+"""Pipelines of weights.toml, and where their files are.
+
+A pipeline is one `[[pipeline]]` entry; the head of weights.toml says what it may hold. Nothing here imports
+torch, so that listing and completing names is quick; `load.py` makes networks of what is found here.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.weights.cache import cache_folder, sha256_of
+
+SHIPPED = Path(__file__).parent / "shipped"
+# Settings that a pipeline may choose where the user does not.
+DEFAULTS = ("chunk", "overlap", "tile_overlap")
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One file of weights. Its header names the architecture and its configuration.
+
+    file: name as written. sha256: hex digest that the content must have, None for the user's own files.
+    url: where it can be fetched, None when it ships with the package.
+    folder: where the file is looked for first.
+    """
+
+    file: str
+    sha256: str | None = None
+    url: str | None = None
+    folder: Path = SHIPPED
+
+    def places(self) -> tuple[Path, ...]:
+        """Where the file may lie, in the order in which it is looked for."""
+        return tuple(place / self.file for place in (self.folder, SHIPPED, cache_folder()))
+
+    def located(self) -> Path | None:
+        """The file, or None when it is nowhere."""
+        return next((path for path in self.places() if path.is_file()), None)
+
+    def path(self) -> Path:
+        """The file with the right content.
+
+        Raises VqeError when it is nowhere or its sha256 is another one.
+        """
+        found = self.located()
+        if found is None and self.url:
+            raise VqeError(
+                f"the weights {self.file} are not on this machine.", "Fetch them: `vqe weights fetch`."
+            )
+        if found is None:
+            raise VqeError(
+                f"there is no file of weights {self.file}.", "Check the path, or install vqe again."
+            )
+        if self.sha256 and sha256_of(found) != self.sha256:
+            raise VqeError(
+                f"{found} is damaged: its sha256 is not the one in weights.toml.",
+                "Delete it and run `vqe weights fetch`." if self.url else "Install vqe again.",
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a pipeline gained.
+
+    on: which material. gain_db: mean RGB-PSNR gain over its clips. worst_db: gain of the worst clip.
+    """
+
+    on: str
+    gain_db: float
+    worst_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A parsed entry of weights.toml, or the user's own files.
+
+    scale: output size over input size. stages: stage I, then stage II if there is one.
+    defaults: values for the settings in `DEFAULTS` that the user left open.
+    """
+
+    name: str
+    scale: int
+    stages: tuple[StageSpec, ...]
+    description: str = ""
+    trained_on: str = ""
+    defaults: Mapping[str, int] = field(default_factory=dict)
+    measured: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All of weights.toml. default: name of the pipeline that runs when none is named."""
+
+    path: Path
+    default: str
+    pipelines: tuple[Pipeline, ...]
+
+    def names(self) -> list[str]:
+        """Names of the pipelines, each once, in the order of the file."""
+        return list(dict.fromkeys(pipeline.name for pipeline in self.pipelines))
+
+
+def registry_path() -> Path:
+    """weights.toml: what VQE_WEIGHTS_TOML names, else the packaged one, else that of the checkout."""
+    own = os.environ.get("VQE_WEIGHTS_TOML")
+    if own:
+        return Path(own)
+    packaged = Path(__file__).parents[1] / "weights.toml"
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "weights.toml"
+
+
+def load_pipelines(path: Path | None = None) -> Registry:
+    """Read weights.toml.
+
+    Raises VqeError for a missing or faulty file, naming the entry and what is wrong with it.
+    """
+    path = path or registry_path()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VqeError(
+            f"cannot read {path} ({error}).", "Mend the file, or unset VQE_WEIGHTS_TOML."
+        ) from error
+    try:
+        pipelines = tuple(_pipeline(entry, path.parent) for entry in table.get("pipeline", []))
+        _refuse_unknown(table, ("default", "pipeline"))
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise VqeError(f"{path} has a faulty entry: {what}.", "Its head says what an entry holds.") from error
+    default = table.get("default") or (pipelines[0].name if pipelines else "")
+    return Registry(path, default, pipelines)
+
+
+def find(name: str | None, scale: int, registry: Registry | None = None) -> Pipeline:
+    """The pipeline of this name (None: the default one) for this scale.
+
+    Raises VqeError for an unknown name, and for a scale without weights, saying which pipelines have them.
+    """
+    registry = registry or load_pipelines()
+    name = name or registry.default
+    if name not in registry.names():
+        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, registry.names()))
+    for pipeline in registry.pipelines:
+        if (pipeline.name, pipeline.scale) == (name, scale):
+            return pipeline
+    able = [pipeline.name for pipeline in registry.pipelines if pipeline.scale == scale]
+    remedy = (
+        f"Use --model {' or '.join(able)}." if able else "No pipeline has them; use --weights with your own."
+    )
+    raise VqeError(f"the pipeline {name!r} has no weights for --scale {scale}.", remedy)
+
+
+def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
+    """The user's own files as a pipeline, stage I first.
+
+    Raises VqeError for more than two files.
+    """
+    if len(paths) > 2:
+        raise VqeError(
+            f"--weights names {len(paths)} files.", "Name one for stage I and at most one for stage II."
+        )
+    stages = tuple(StageSpec(path.name, folder=path.parent) for path in paths)
+    return Pipeline(" + ".join(path.name for path in paths), scale, stages, "weights named by --weights")
+
+
+def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
+    """One `[[pipeline]]` entry; KeyError, TypeError or ValueError where it is faulty."""
+    _refuse_unknown(entry, ("name", "scale", "description", "trained_on", "defaults", "stages", "measured"))
+    defaults = entry.get("defaults", {})
+    _refuse_unknown(defaults, DEFAULTS)
+    stages = tuple(StageSpec(folder=folder, **stage) for stage in entry["stages"])
+    if not 1 <= len(stages) <= 2:
+        raise ValueError(f"{entry['name']!r} has {len(stages)} stages, not 1 or 2")
+    measured = tuple(Measured(**row) for row in entry.get("measured", []))
+    texts = {key: entry[key] for key in ("description", "trained_on") if key in entry}
+    return Pipeline(
+        entry["name"], entry.get("scale", 1), stages, defaults=defaults, measured=measured, **texts
+    )
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str]) -> None:
+    """ValueError for a key that is not known, with the nearest one."""
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{key!r} is unknown ({did_you_mean(key, known)})")
