@@ -44,7 +44,7 @@ class BitReader:
             raise HeaderError("the header ends too early")
 
     def ue(self, most: int, name: str) -> int:
-        """An unsigned Exp-Golomb code (9.2); raises HeaderError above `most`, which the element's semantics give."""
+        """An unsigned Exp-Golomb code (9.2); raises HeaderError above `most`, the largest value allowed."""
         left = self.length - self.position
         zeros = left - (self.value & ((1 << left) - 1)).bit_length()
         if zeros > 32 or 2 * zeros + 1 > left:
@@ -63,7 +63,7 @@ class BitReader:
         return value
 
     def at_trailing_bits(self) -> bool:
-        """True where only a 1 and zeros are left: rbsp_trailing_bits (7.3.2.11), zero bytes after it tolerated."""
+        """True where only a 1 and zeros are left: rbsp_trailing_bits (7.3.2.11), and perhaps zero bytes."""
         left = self.length - self.position
         rest = self.value & ((1 << left) - 1)
         return rest != 0 and rest & (rest - 1) == 0 and rest.bit_length() == left

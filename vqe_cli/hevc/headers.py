@@ -21,13 +21,13 @@ from vqe_cli.hevc.parameter_sets import Pps, Sps, read_pps, read_sps, sps_identi
 from vqe_cli.hevc.picture import Picture, Retention
 from vqe_cli.hevc.slice_header import SliceHeader, read_slice_header
 
-# A slice header up to its QP hardly ever needs more than the first; the second covers the longest that is legal.
+# A slice header up to its QP hardly ever needs more than the first; the second covers the longest that is
+# legal.
 SHORT_BYTES, LONG_BYTES = 64, 4096
 
-FIRST_LEADING, LAST_SUB_LAYER_NON_REFERENCE = (
-    6,
-    14,
-)  # RADL_N … RASL_R are 6 … 9; even types to 14 are not referenced
+# RADL_N … RASL_R are 6 … 9; pictures of even types up to 14 are not referred to within their sub-layer (table
+# 7-1).
+FIRST_LEADING, LAST_SUB_LAYER_NON_REFERENCE = 6, 14
 
 
 class HeaderParser:
@@ -37,6 +37,7 @@ class HeaderParser:
     """
 
     def __init__(self) -> None:
+        self.packet = -1  # goes into `Picture.packet`; whoever feeds packets counts them here
         self._sps: dict[int, Sps] = {}
         self._pps: dict[int, Pps] = {}
         self._open: Picture | None = None
@@ -53,13 +54,13 @@ class HeaderParser:
 
     @property
     def warnings(self) -> list[str]:
-        """Nothing, or one sentence that counts the pictures whose QP is unknown and says why for the first."""
+        """Nothing, or one sentence that counts the pictures of unknown QP and says why for the first."""
         if not self._unknown:
             return []
         return [f"the QP of {self._unknown} of {self._pictures} pictures is unknown: {self._first_unknown}"]
 
     def feed(self, nal: bytes) -> Picture | None:
-        """Takes the next NAL unit (at least its first bytes); the picture before it, where that is complete now."""
+        """Takes the next NAL unit (at least its first bytes); the picture before it, once that is complete."""
         header = nal_header(nal)
         if header is None or header.layer_id > 0:
             return None  # broken, or of an enhancement layer, which the base layer does not need
@@ -152,7 +153,8 @@ class HeaderParser:
             self._sequence += 1
             self._sequence_ended = False
         if irap:
-            # RASL pictures refer to pictures before their CRA or BLA, which a sequence that starts there lacks.
+            # RASL pictures refer to pictures before their CRA or BLA, which a sequence that starts there
+            # lacks.
             self._skip_leading = starts
         skipped = self._sequence_ended or (self._skip_leading and nal_type in (RASL_N, RASL_R))
         poc = None if read is None else self._picture_order_count(header, read, starts)
@@ -174,6 +176,7 @@ class HeaderParser:
             decode_index=-1 if skipped else self._decoded,
             output=not skipped and (read is None or read.output),
             slice_qps=tuple(self._slice_qps),
+            packet=self.packet,
             retention=retention,
         )
         self._decoded += not skipped

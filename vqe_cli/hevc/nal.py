@@ -1,4 +1,4 @@
-"""NAL units: cutting a byte stream or a packet into them, and their two-byte header (H.265, 7.3.1, Annex B)."""
+"""NAL units: cutting byte streams and packets into them, and their two-byte header (H.265, 7.3.1, Annex B)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def payload(nal: bytes, most: int = NAL_BYTES) -> bytes:
 
 
 def annex_b(data: bytes) -> Iterator[bytes]:
-    """The NAL units of a byte stream with start codes, each cut to NAL_BYTES; bytes before the first are passed over."""
+    """The NAL units of a byte stream with start codes, each cut to NAL_BYTES; what precedes the first is no unit."""
     start = data.find(START_CODE)
     while start >= 0:
         start += 3
@@ -63,8 +63,8 @@ def annex_b(data: bytes) -> Iterator[bytes]:
 def length_prefixed(data: bytes, length_size: int) -> Iterator[bytes]:
     """The NAL units of a packet as mp4 and Matroska store them (ISO/IEC 14496-15), each cut to NAL_BYTES.
 
-    length_size: bytes of the length field, 1, 2 or 4. Raises HeaderError where a length points past the packet;
-    the NAL unit that is cut short is still given first.
+    length_size: bytes of the length field, 1, 2 or 4. Raises HeaderError where a length points past the
+    packet; the NAL unit that is cut short is still given first.
     """
     position = 0
     while position + length_size <= len(data):
@@ -93,7 +93,8 @@ class AnnexBSplitter:
         done = list(annex_b(data[:start]))
         rest = data[start:]
         if len(rest) > NAL_BYTES + 6:
-            # Only its first bytes matter, and its last two may begin a start code; 0xFF keeps the halves apart.
+            # Only its first bytes matter, and its last two may begin a start code; 0xFF keeps the halves
+            # apart.
             rest = rest[: NAL_BYTES + 3] + b"\xff" + rest[-2:]
         self._rest = rest
         return done

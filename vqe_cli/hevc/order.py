@@ -1,9 +1,17 @@
-"""Which pictures are shown, and in which order, from headers alone (H.265, C.5.2)."""
+"""Which pictures are shown, and in which order, from headers alone.
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+The decoded picture buffer of H.265, C.5.2, is followed picture by picture ("bumping"): within a coded video
+sequence this gives the order of the picture order counts, in bounded memory, and it tells which pictures are
+lost where a sequence starts that drops what was not shown yet. Where a spliced stream's counts make no sense
+it errs as decoders do.
+"""
+
+from collections.abc import Iterable, Iterator
 
 from vqe_cli.hevc.picture import Picture, Retention
+
+# Before any header could be read nothing is known of reordering: show at once.
+UNKNOWN_RETENTION = Retention(False, 0, 0, 0, (), (), 1)
 
 
 def shown(pictures: Iterable[Picture]) -> list[Picture]:
@@ -12,57 +20,15 @@ def shown(pictures: Iterable[Picture]) -> list[Picture]:
 
 
 def in_display_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
-    """Like `shown`, sequence by sequence: holds the records of two coded video sequences at a time."""
-    earlier: list[Picture] = []
-    for _, group in groupby(pictures, key=lambda picture: picture.sequence):
-        coded = list(group)
-        starts_clean = coded[0].retention is not None and coded[0].retention.starts_clean
-        yield from shown_of_sequence(earlier, cut_short=starts_clean)
-        earlier = coded
-    yield from shown_of_sequence(earlier, cut_short=False)
-
-
-def shown_of_sequence(coded: Sequence[Picture], cut_short: bool) -> list[Picture]:
-    """The shown pictures of one coded video sequence in display order.
-
-    coded: its pictures in coding order. cut_short: the next sequence drops what was not shown yet (a CRA picture
-    after an end of sequence, or no_output_of_prior_pics_flag). A picture without POC stays behind the one before
-    it in coding order.
-    """
-    keys: dict[int, tuple[int, int]] = {}
-    last_known = -(2**31)
-    for position, picture in enumerate(coded):
-        if picture.poc is not None:
-            last_known = picture.poc
-        keys[id(picture)] = (last_known, position)
-    dropped = _never_bumped(coded) if cut_short else set()
-    listed = [picture for picture in coded if picture.output and id(picture) not in dropped]
-    return sorted(listed, key=lambda picture: keys[id(picture)])
-
-
-def _never_bumped(coded: Sequence[Picture]) -> set[int]:
-    """The identities of pictures that still wait to be shown when the sequence's last picture was decoded."""
-    held: list[_Held] = []
-    for picture in coded:
-        retention = picture.retention
-        if picture.decode_index < 0 or retention is None or picture.poc is None:
-            continue
-        for entry in held:
-            entry.referenced = entry.referenced and _keeps(retention, entry.poc)
-        held = [entry for entry in held if entry.waiting or entry.referenced]
-        while _must_show(held, retention) or (len(held) > retention.buffering and _any_waits(held)):
-            _show_next(held)
-            held = [entry for entry in held if entry.waiting or entry.referenced]
-        for entry in held:
-            entry.latency += 1
-        held.append(_Held(picture, picture.poc))
-        while _must_show(held, retention):
-            _show_next(held)
-    return {id(entry.picture) for entry in held if entry.waiting}
+    """Like `shown`, while the pictures come in: holds at most 17 of them."""
+    buffer = PictureBuffer()
+    for picture in pictures:
+        yield from buffer.push(picture)
+    yield from buffer.finish()
 
 
 class _Held:
-    """A picture in the decoded picture buffer."""
+    """A decoded picture that waits to be shown or stays for reference."""
 
     __slots__ = ("latency", "picture", "poc", "referenced", "waiting")
 
@@ -71,22 +37,69 @@ class _Held:
         self.waiting, self.referenced, self.latency = picture.output, True, 0
 
 
-def _keeps(retention: Retention, poc: int) -> bool:
-    return poc in retention.kept or poc % retention.lsb_range in retention.kept_lsbs
+class PictureBuffer:
+    """The decoded picture buffer, without the pictures: coded pictures in, shown pictures out."""
 
+    def __init__(self) -> None:
+        self._held: list[_Held] = []
+        self._sequence = 0
+        self._retention = UNKNOWN_RETENTION
+        self._poc = 0
 
-def _any_waits(held: Sequence[_Held]) -> bool:
-    return any(entry.waiting for entry in held)
+    def push(self, picture: Picture) -> list[Picture]:
+        """Takes the next picture in coding order; the pictures that are shown now, in display order."""
+        if picture.decode_index < 0:
+            return []
+        out: list[Picture] = []
+        if picture.sequence != self._sequence:
+            if picture.retention is None or not picture.retention.starts_clean:
+                out += self.finish()
+            self._held.clear()
+            self._sequence = picture.sequence
+        if picture.retention is not None and picture.poc is not None:
+            self._retention, self._poc = picture.retention, picture.poc
+            out += self._make_room(picture.retention)
+        for held in self._held:
+            held.latency += 1
+        # A picture without a count of its own stays behind the one before it in coding order.
+        self._held.append(_Held(picture, self._poc))
+        while self._must_show():
+            out.append(self._show_next())
+        return out
 
+    def finish(self) -> list[Picture]:
+        """What is left when the stream ends, in display order."""
+        out = []
+        while any(held.waiting for held in self._held):
+            out.append(self._show_next())
+        return out
 
-def _must_show(held: Sequence[_Held], retention: Retention) -> bool:
-    """The conditions of "bumping" that do not look at the buffer's fullness (C.5.2.2)."""
-    waiting = [entry for entry in held if entry.waiting]
-    if len(waiting) > retention.reorder:
-        return True
-    longest = retention.reorder + retention.latency - 1
-    return retention.latency > 0 and any(entry.latency >= longest for entry in waiting)
+    def _make_room(self, retention: Retention) -> list[Picture]:
+        """Drops what the next picture no longer refers to, and shows pictures until it fits (C.5.2.2)."""
+        for held in self._held:
+            kept = held.poc in retention.kept or held.poc % retention.lsb_range in retention.kept_lsbs
+            held.referenced = held.referenced and kept
+        self._drop_done()
+        out = []
+        while self._must_show() or (
+            len(self._held) > retention.buffering and any(held.waiting for held in self._held)
+        ):
+            out.append(self._show_next())
+            self._drop_done()
+        return out
 
+    def _drop_done(self) -> None:
+        self._held = [held for held in self._held if held.waiting or held.referenced]
 
-def _show_next(held: Sequence[_Held]) -> None:
-    min((entry for entry in held if entry.waiting), key=lambda entry: entry.poc).waiting = False
+    def _must_show(self) -> bool:
+        """True while more pictures wait than the SPS allows, or one has waited too long (C.5.2.2, C.5.2.3)."""
+        bounds = self._retention
+        waiting = [held.latency for held in self._held if held.waiting]
+        if len(waiting) > bounds.reorder:
+            return True
+        return bounds.latency > 0 and any(late >= bounds.reorder + bounds.latency - 1 for late in waiting)
+
+    def _show_next(self) -> Picture:
+        first = min((held for held in self._held if held.waiting), key=lambda held: held.poc)
+        first.waiting = False
+        return first.picture

@@ -1,4 +1,4 @@
-"""From the packets of a demuxer to pictures: what the video reader puts on each packet before it is decoded."""
+"""From the packets of a demuxer to pictures: what the video reader puts on each packet before decoding it."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,9 @@ HVCC_HEADER_BYTES = 23
 class PacketParser:
     """Gives the pictures of each packet, in coding order; a demuxer's packet holds one access unit.
 
-    codec_extradata: what the container says of the codec: hvcC (ISO/IEC 14496-15, 8.3.3.1; packets are then length
-    prefixed), parameter sets with start codes (packets have start codes, too), or None. Nothing is ever raised:
-    `warnings` holds at most one sentence.
+    codec_extradata: what the container says of the codec: hvcC (ISO/IEC 14496-15, 8.3.3.1; packets are then
+    length prefixed), parameter sets with start codes (packets have start codes, too), or None. Nothing is
+    ever raised: `warnings` holds at most one sentence.
     """
 
     def __init__(self, codec_extradata: bytes | None = None) -> None:
@@ -45,11 +45,9 @@ class PacketParser:
             self._parser.feed(nal)
 
     def parse(self, packet: bytes) -> list[Picture]:
-        """The pictures that begin in this packet: one for an access unit, none where it holds no first slice."""
-        if self._length_size:
-            nals = length_prefixed(packet, self._length_size)
-        else:
-            nals = annex_b(packet)
+        """The pictures that begin in this packet: one for an access unit, none where no first slice is in it."""
+        nals = length_prefixed(packet, self._length_size) if self._length_size else annex_b(packet)
+        self._parser.packet += 1
         pictures: list[Picture] = []
         try:
             for nal in nals:
@@ -64,12 +62,12 @@ class PacketParser:
         return pictures
 
     def discontinuity(self) -> None:
-        """Says that the next packet comes after a seek: decoding starts afresh at its random access picture."""
+        """Says that the next packet comes after a seek: decoding starts afresh at a random access picture."""
         self._parser.discontinuity()
 
 
 def _is_hvcc(extradata: bytes) -> bool:
-    """True for an hvcC record: version 1 (some writers: 0), never a start code (as FFmpeg tells them apart)."""
+    """True for an hvcC record: version 1 (some writers: 0), never a start code. FFmpeg tells them so, too."""
     return len(extradata) >= HVCC_HEADER_BYTES and (extradata[0] or extradata[1] or extradata[2] > 1) != 0
 
 

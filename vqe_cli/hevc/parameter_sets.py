@@ -64,7 +64,7 @@ def bits_for(count: int) -> int:
 
 
 def read_sps(rbsp: bytes) -> Sps:
-    """The SPS of a NAL unit's payload; raises HeaderError where it is broken or uses screen content or 3D tools."""
+    """The SPS in a NAL unit's payload; raises HeaderError where it is broken or has 3D or screen content tools."""
     bits = BitReader(rbsp)
     sub_layers, sps_id = sps_identity(bits)
     chroma_format = bits.ue(3, "chroma_format_idc")
@@ -117,7 +117,7 @@ def read_sps(rbsp: bytes) -> Sps:
 
 
 def sps_identity(bits: BitReader) -> tuple[int, int]:
-    """Sub-layers (1 … 7) and the SPS's id, reading past profile_tier_level() (7.3.3) up to and with the id."""
+    """Sub-layers (1 … 7) and the SPS's id, the fields before and behind profile_tier_level() (7.3.3)."""
     bits.skip(4)
     sub_layers = bits.u(3) + 1
     if sub_layers > 7:
@@ -167,7 +167,7 @@ def _coding_tools(bits: BitReader) -> bool:
 
 
 def _sps_extensions(bits: BitReader) -> None:
-    """Checks what follows the VUI: the range extension (7.3.2.2.2) changes no slice header, screen content does."""
+    """Checks what follows the VUI: range extensions (7.3.2.2.2) change no slice header, screen content does."""
     if bits.flag():
         has_range, multilayer, three_d, screen_content = (bits.flag() for _ in range(4))
         unknown = bits.u(4)
@@ -181,7 +181,7 @@ def _sps_extensions(bits: BitReader) -> None:
 
 
 def read_pps(rbsp: bytes) -> Pps:
-    """The PPS of a NAL unit's payload; raises HeaderError where it is broken or uses screen content or 3D tools."""
+    """The PPS in a NAL unit's payload; raises HeaderError where it is broken or has 3D or screen content tools."""
     bits = BitReader(rbsp)
     pps_id = bits.ue(63, "pps_pic_parameter_set_id")
     sps_id = bits.ue(15, "pps_seq_parameter_set_id")
@@ -243,7 +243,7 @@ def _skip_tiles_and_filters(bits: BitReader) -> None:
 
 
 def _pps_extensions(bits: BitReader, transform_skip: bool) -> None:
-    """Checks what ends the PPS: the range extension (7.3.2.3.2) changes no slice header, screen content does."""
+    """Checks what ends the PPS: range extensions (7.3.2.3.2) change no slice header, screen content does."""
     if bits.flag():
         has_range, multilayer, three_d, screen_content = (bits.flag() for _ in range(4))
         unknown = bits.u(4)

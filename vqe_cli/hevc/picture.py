@@ -8,8 +8,9 @@ class Retention(NamedTuple):
     """What a picture asks of the decoded picture buffer, needed where prior pictures may go unshown (C.5.2).
 
     starts_clean: pictures of earlier sequences that were not yet shown are dropped (NoOutputOfPriorPicsFlag).
-    reorder, latency, buffering: the SPS's bounds (see `Sps`). kept: POCs of the pictures that stay for reference;
-    kept_lsbs: the same for long-term pictures told by least significant bits alone, modulo `lsb_range`.
+    reorder, latency, buffering: the SPS's bounds (see `Sps`). kept: POCs of the pictures that stay for
+    reference; kept_lsbs: the same for long-term pictures told by least significant bits alone, modulo
+    `lsb_range`.
     """
 
     starts_clean: bool
@@ -25,12 +26,14 @@ class Retention(NamedTuple):
 class Picture:
     """One coded picture, known from its headers alone.
 
-    poc: picture order count within its sequence, None when unknown. qp: SliceQpY of the first slice (7.4.7.1), -48 …
-    51, None when its header cannot be read. kind: "I", "P" or "B" of the first slice, "?" when unknown. irap: random
-    access picture. nal_type: nal_unit_type of table 7-1. temporal_id: 0 … 6. sequence: counts coded video sequences,
-    from 0. decode_index: counts decoded pictures in coding order, -1 for those that a decoder skips. output: False
-    for what is never shown: pic_output_flag 0, RASL pictures without their reference, pictures before the first
-    random access picture. slice_qps: SliceQpY of each slice, dependent segments not counted.
+    poc: picture order count within its sequence, None when unknown. qp: SliceQpY of the first slice
+    (7.4.7.1), -48 … 51, None when its header cannot be read. kind: "I", "P" or "B" of the first slice, "?"
+    when unknown. irap: random access picture. nal_type: nal_unit_type of table 7-1. temporal_id: 0 … 6.
+    sequence: counts coded video sequences, from 0. decode_index: counts decoded pictures in coding order, -1
+    for those that a decoder skips. output: False for what is never shown: pic_output_flag 0, RASL pictures
+    without their reference, pictures before the first random access picture. slice_qps: SliceQpY of each
+    slice, dependent segments not counted. packet: counts the packets given to `PacketParser`, -1 for raw
+    streams.
     """
 
     poc: int | None
@@ -43,4 +46,5 @@ class Picture:
     decode_index: int
     output: bool
     slice_qps: tuple[int | None, ...] = ()
+    packet: int = -1
     retention: Retention | None = field(default=None, repr=False, compare=False)

@@ -1,9 +1,9 @@
 """Peak quality frames: those of clearly lower QP than their neighbours, whose detail the networks spread.
 
-Two rules of the field, over the QPs of one coded video sequence (or scene) in display order. `minima`: every local
-minimum, the first frame of a run of equal QPs, and every random access picture or first frame after a cut.
-`prominent`: of those, the ones at least PROMINENCE below the highest QP on each side, a side reaching to the
-neighbouring minimum. Where the QP tells nothing (flat or unknown), every `period`-th frame.
+Two rules of the field, over the QPs of one coded video sequence (or scene) in display order. `minima`: every
+local minimum, the first frame of a run of equal QPs, and every random access picture or first frame after a
+cut. `prominent`: of those, the ones at least PROMINENCE below the highest QP on each side, a side reaching to
+the neighbouring minimum. Where the QP tells nothing (flat or unknown), every `period`-th frame.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ def mark(
 ) -> list[bool]:
     """Which frames of a whole video are peaks.
 
-    qps, irap, sequence: of each frame in display order (QP None: unknown; sequence: see `Picture`). rule: "prominent"
-    or "minima". mode: "none" marks nothing, "period" every `period`-th frame from 0, the others go by QP and fall
-    back to that where no QP is known or all are equal. cut: True for the first frame after a scene cut. Frames of
-    unknown QP are passed over; a sequence that has only such frames counts `period` from its first. Raises VqeError
-    for unknown names and a period below 1.
+    qps, irap, sequence: of each frame in display order (QP None: unknown; sequence: see `Picture`). rule:
+    "prominent" or "minima". mode: "none" marks nothing, "period" every `period`-th frame from 0, the others go by
+    QP and fall back to that where no QP is known or all are equal. cut: True for the first frame after a scene
+    cut. Frames of unknown QP are passed over, in a sequence that has only such frames the period holds. Raises
+    VqeError for unknown names and a period below 1.
     """
     check_choice(rule, mode, period)
     count = len(qps)
@@ -45,7 +45,7 @@ def mark(
     marks: list[bool] = []
     for start, stop in zip(starts, [*starts[1:], count], strict=True):
         forced = [irap[t] or cuts[t] for t in range(start, stop)]
-        marks += mark_sequence(qps[start:stop], forced, rule, period)
+        marks += mark_sequence(qps[start:stop], forced, rule, period, start)
     return marks
 
 
@@ -59,11 +59,16 @@ def check_choice(rule: str, mode: str, period: int) -> None:
         raise VqeError(f"A PQF period of {period} is not possible.", "Give 1 or more.")
 
 
-def mark_sequence(qps: Sequence[float | None], forced: Sequence[bool], rule: str, period: int) -> list[bool]:
-    """The peaks of one coded video sequence or scene; forced: frames that always count."""
+def mark_sequence(
+    qps: Sequence[float | None], forced: Sequence[bool], rule: str, period: int, first: int
+) -> list[bool]:
+    """The peaks of one coded video sequence or scene.
+
+    forced: frames that always count. first: where in the video it begins, for the period of unknown QPs.
+    """
     frames = [t for t, qp in enumerate(qps) if qp is not None]
     if not frames:
-        return [forced[t] or t % period == 0 for t in range(len(qps))]
+        return [forced[t] or (first + t) % period == 0 for t in range(len(qps))]
     values = [qp for qp in qps if qp is not None]
     anchors = [forced[t] for t in frames]
     peaks = minima(values, anchors)
@@ -93,6 +98,11 @@ def prominent(qps: Sequence[float], forced: Sequence[bool], peaks: Sequence[int]
     for k, t in enumerate(peaks):
         left = qps[peaks[k - 1] + 1 if k else 0 : t]
         right = qps[t + 1 : peaks[k + 1] if k + 1 < len(peaks) else len(qps)]
-        if forced[t] or all(not side or max(side) - qps[t] >= PROMINENCE for side in (left, right)):
+        if forced[t] or all(not side or rises(side, qps[t]) for side in (left, right)):
             kept.append(t)
     return kept
+
+
+def rises(side: Sequence[float], qp: float) -> bool:
+    """Whether the QPs on one side of a minimum reach PROMINENCE above it."""
+    return any(other - qp >= PROMINENCE for other in side)

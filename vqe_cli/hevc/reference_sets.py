@@ -9,7 +9,8 @@ MOST_PICTURES = 16  # MaxDpbSize of the highest levels (A.4.2)
 
 
 class ShortTermSet(NamedTuple):
-    """A short-term reference picture set: POC distances, nearest first, and whether the picture itself uses each.
+    """A short-term reference picture set: POC distances, nearest first, and whether the picture itself uses
+    each.
 
     before: negative distances (DeltaPocS0); after: positive ones (DeltaPocS1).
     """

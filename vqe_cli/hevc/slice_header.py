@@ -16,8 +16,8 @@ class SliceHeader(NamedTuple):
     """What a slice segment header says; a dependent segment has kind "" and no QP of its own.
 
     qp: SliceQpY, -QpBdOffsetY … 51. kind: "I", "P" or "B". poc_lsb: 0 for IDR pictures. no_prior_output:
-    no_output_of_prior_pics_flag. long_term: for each long-term
-    picture kept, (POC least significant bits, delta_poc_msb_cycle accumulated or None where bits alone tell it).
+    no_output_of_prior_pics_flag. long_term: for each long-term picture kept, (POC least significant bits,
+    delta_poc_msb_cycle accumulated or None where bits alone tell it).
     """
 
     sps: Sps
@@ -56,7 +56,8 @@ def read_slice_header(
     output = bits.flag() if pps.output_flag_present else True
     if sps.separate_colour_plane:
         bits.skip(2)
-    poc_lsb, short_term, long_term, used, temporal_mvp = 0, EMPTY, (), 0, False
+    poc_lsb, short_term, used, temporal_mvp = 0, EMPTY, 0, False
+    long_term: tuple[tuple[int, int | None], ...] = ()
     if nal_type not in (IDR_W_RADL, IDR_N_LP):
         poc_lsb = bits.u(sps.poc_lsb_bits)
         short_term = _short_term(bits, sps)
