@@ -41,6 +41,11 @@ class StageSpec:
         """The file, or None when it is nowhere."""
         return next((path for path in self.places() if path.is_file()), None)
 
+    def intact(self) -> bool:
+        """Whether the file is here with the right content."""
+        found = self.located()
+        return found is not None and self.sha256 in (None, sha256_of(found))
+
     def path(self) -> Path:
         """The file with the right content.
 
@@ -55,7 +60,7 @@ class StageSpec:
             raise VqeError(
                 f"there is no file of weights {self.file}.", "Check the path, or install vqe again."
             )
-        if self.sha256 and sha256_of(found) != self.sha256:
+        if not self.intact():
             raise VqeError(
                 f"{found} is damaged: its sha256 is not the one in weights.toml.",
                 "Delete it and run `vqe weights fetch`." if self.url else "Install vqe again.",
@@ -164,7 +169,7 @@ def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
         raise VqeError(
             f"--weights names {len(paths)} files.", "Name one for stage I and at most one for stage II."
         )
-    stages = tuple(StageSpec(path.name, folder=path.parent) for path in paths)
+    stages = tuple(StageSpec(str(path.absolute())) for path in paths)
     return Pipeline(" + ".join(path.name for path in paths), scale, stages, "weights named by --weights")
 
 

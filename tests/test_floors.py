@@ -1,0 +1,89 @@
+"""The walls of the house, read from the imports: rooms use rooms below, and only `cli` talks to people."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+# From the ground up; rooms on one line may not use each other, except that `errors` serves all.
+FLOORS = [["errors", "models"], ["hevc"], ["video"], ["weights"], ["restore"], ["measure"]]
+FLOORS += [["fusion", "training"], ["bench"], ["cli"]]
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path for top in ("models", "vqe_cli") for path in (ROOT / top).rglob("*.py"))
+ONLY_CLI = {"typer", "rich"}
+
+
+def room_of(module: str) -> str | None:
+    """The room of a dotted module name, None for other packages and for the package itself."""
+    parts = module.split(".")
+    if parts[0] == "models":
+        return "models"
+    return parts[1] if parts[0] == "vqe_cli" and len(parts) > 1 and parts[1] in LEVEL else None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path, whole: bool = True) -> set[str]:
+    """Modules that a file imports; `from a import b` counts as a.b. whole: inside functions, too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for node in ast.walk(tree) if whole else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_room_uses_only_rooms_below(path: Path) -> None:
+    own = room_of(module_of(path))
+    if own is None:
+        assert not any(room_of(name) for name in imports(path)), (
+            "the package itself imports nothing of the house"
+        )
+        return
+    for name in imports(path):
+        room = room_of(name)
+        assert room in (None, own, "errors") or LEVEL[room] < LEVEL[own], (
+            f"{own} uses {name}, which is above it"
+        )
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room_of(module_of(p)) != "cli"], ids=module_of)
+def test_only_cli_talks_to_people(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(path)}
+    assert not tops & ONLY_CLI
+    calls = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+    ]
+    assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+
+
+def test_no_circles() -> None:
+    """Files import each other in one direction only, as far as they do it when they are imported."""
+    known = {module_of(path): path for path in FILES}
+    graph = {
+        module: {name for name in _known_targets(imports(path, whole=False), known) if name != module}
+        for module, path in known.items()
+    }
+    done: set[str] = set()
+    for start in graph:
+        _walk(start, graph, [], done)
+
+
+def _known_targets(names: set[str], known: dict[str, Path]) -> set[str]:
+    """Names of files: `a.b.c` is the file a.b.c, or the name c in the file a.b."""
+    return {name if name in known else name.rpartition(".")[0] for name in names} & known.keys()
+
+
+def _walk(module: str, graph: dict[str, set[str]], trail: list[str], done: set[str]) -> None:
+    assert module not in trail, f"circle: {' -> '.join([*trail, module])}"
+    if module not in done:
+        for target in graph[module]:
+            _walk(target, graph, [*trail, module], done)
+        done.add(module)
