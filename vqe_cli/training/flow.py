@@ -84,6 +84,33 @@ class FlowTask:
         return result
 
 
+@torch.no_grad()
+def motion_filters(network: nn.Module) -> None:
+    """Start every pyramid level with first-layer filters that respond to motion, in place.
+
+    Pairs of rectified sums and differences of the temporal and a spatial derivative carry the sign and size of the
+    motion (the optical flow constraint of Lucas and Kanade, IJCAI 1981), at two widths and in two directions: sixteen
+    of the 32 filters. From purely random filters the network rests for thousands of steps where all flows are zero.
+    """
+    for level in network.basic_module:
+        weight = level.basic_module[0].conv.weight
+        weight.mul_(0.3)
+        unit = 0
+        for sigma, gain in ((0.8, 2.0), (1.6, 3.0)):
+            offsets = torch.arange(-3.0, 4.0)
+            smooth = torch.exp(-offsets.square() / (2 * sigma**2))
+            smooth /= smooth.sum()
+            slope = offsets / sigma**2 * smooth
+            temporal = torch.outer(smooth, smooth)
+            for spatial in (torch.outer(smooth, slope), torch.outer(slope, smooth)):
+                for sign_t in (1, -1):
+                    for sign_s in (1, -1):
+                        weight[unit] = 0
+                        weight[unit, 0:3] = gain * (sign_t * temporal + sign_s * spatial / 2) / 3
+                        weight[unit, 3:6] = gain * (-sign_t * temporal + sign_s * spatial / 2) / 3
+                        unit += 1
+
+
 def quarter(x: Tensor) -> Tensor:
     """Pictures (N, 3, H, W) at a quarter of their size, as stage I feeds its flow network (bicubic)."""
     return F.interpolate(x, scale_factor=0.25, mode="bicubic", align_corners=False)

@@ -16,7 +16,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint
 from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.data import Batch, Pair, Sampler, load_pairs
-from vqe_cli.training.flow import FlowTask
+from vqe_cli.training.flow import FlowTask, motion_filters
 from vqe_cli.training.schedule import rate_at
 from vqe_cli.training.stage import StageTask
 from vqe_cli.training.validation import mean_by_recipe
@@ -135,6 +135,8 @@ def setup(config: TrainConfig, data: Path, out: Path, device: torch.device, resu
 def build_network(config: TrainConfig) -> nn.Module:
     """The network at the start of a run: fresh, then grown or initialised as the config says."""
     network = models.build(config.network.arch, config.network.config)
+    if config.network.arch == "spynet":
+        motion_filters(network)
     if config.network.grow_from:
         models.grow_from_spatial(network, checkpoint.read_weights(Path(config.network.grow_from)))
     if config.network.flow:
