@@ -2,18 +2,26 @@
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
+from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
 from models.flow import SpyNet
 from models.qecnn import QECNN
 
-# What each name builds, and the reference's arguments that are accepted but change nothing here.
-ARCHITECTURES: dict[str, tuple[type[nn.Module], frozenset[str]]] = {
-    "spynet": (SpyNet, frozenset({"pretrained"})),
-    "qecnn": (QECNN, frozenset()),
+# The reference's arguments that are accepted and change nothing here: files and memory are the caller's business.
+PUBLIC_ARGUMENTS = frozenset(
+    {"pretrained", "spynet_pretrained", "cpu_cache_length", "img_size", "patch_size"}
+)
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "spynet": SpyNet,
+    "qecnn": QECNN,
+    "basicvsrpp": basicvsrpp,
+    "basicvsr_plusplus": basicvsrpp,  # the name in mmagic
+    "pqf_basicvsrpp": pqf_basicvsrpp,
 }
 
 
@@ -24,15 +32,15 @@ def build(arch: str, config: Mapping[str, Any]) -> nn.Module:
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"no architecture {arch!r}{nearest(arch, ARCHITECTURES)}")
-    network, ignored = ARCHITECTURES[arch]
+    network = ARCHITECTURES[arch]
     known = set(inspect.signature(network).parameters)
     for key in config:
-        if key not in known | ignored:
+        if key not in known | PUBLIC_ARGUMENTS:
             raise ValueError(f"{arch} has no setting {key!r}{nearest(key, known)}")
     return network(**{key: value for key, value in config.items() if key in known})
 
 
-def nearest(name: str, known: Mapping[str, Any] | set[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names the known name most like `name`, or all of them."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"

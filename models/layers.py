@@ -82,3 +82,60 @@ def kaiming_conv(
         conv.weight.mul_(gain)
         conv.bias.zero_()
     return conv
+
+
+class ResidualBlock(nn.Module):
+    """Residual block of two 3x3 convolutions without normalisation, close to the identity at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = kaiming_conv(channels, channels, gain=0.1)
+        self.conv2 = kaiming_conv(channels, channels, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W)."""
+        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+
+
+class ResidualBlocks(nn.Module):
+    """A convolution to `channels` and residual blocks behind it; keys as in public BasicVSR++."""
+
+    def __init__(self, in_channels: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, padding=1),
+            nn.LeakyReLU(0.1, inplace=True),
+            nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks))),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in_channels, H, W) to (N, channels, H, W)."""
+        return self.main(x)
+
+
+class PixelShuffleUp(nn.Module):
+    """Twice the size by a convolution and a pixel shuffle; keys as in public BasicVSR++."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.upsample_conv = nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in_channels, H, W) to (N, out_channels, 2H, 2W)."""
+        return F.pixel_shuffle(self.upsample_conv(x), 2)
+
+
+class FeatureModulation(nn.Module):
+    """Scales and shifts features by the QP of their picture; does nothing at the start."""
+
+    def __init__(self, channels: int, width: int = 32) -> None:
+        super().__init__()
+        self.embed = QPEmbedding(width)
+        self.modulate = nn.Linear(width, 2 * channels)
+        for parameter in self.modulate.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, qp: Tensor | None) -> Tensor:
+        """x (N, C, H, W); qp (N,) with NaN where unknown, or None."""
+        scale, shift = self.modulate(self.embed(qp, len(x)))[:, :, None, None].to(x.dtype).chunk(2, dim=1)
+        return x * (1 + scale) + shift

@@ -21,19 +21,22 @@ def description(name: str) -> dict[str, Any]:
     return json.loads(golden_path(f"{name}.json").read_text())
 
 
-def shared_tensors(name: str, part: str) -> dict[str, Tensor]:
-    """As `tensors`, of the whole file in the shared truth where this repository has a part of it."""
-    return with_prefix(load_file(shared_path(f"golden/{name}.safetensors")), part)
-
-
-def with_prefix(stored: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The entries whose keys start with `part` and a dot, keys without them."""
-    return {key.removeprefix(f"{part}."): stored[key] for key in stored if key.startswith(f"{part}.")}
+def with_prefix(stored: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries whose keys start with `prefix` and a dot, keys without them."""
+    return {key.removeprefix(f"{prefix}."): stored[key] for key in stored if key.startswith(f"{prefix}.")}
 
 
 def tensors(name: str, part: str) -> dict[str, Tensor]:
     """The tensors of a golden file under `part` ("input", "output", "weights"), keys without it."""
     return with_prefix(load_file(golden_path(f"{name}.safetensors")), part)
+
+
+def case_tensors(name: str, part: str, case: str) -> dict[str, Tensor]:
+    """The same for one case of a file of many, of which this repository has some."""
+    found = with_prefix(tensors(name, part), case)
+    if found:
+        return found
+    return with_prefix(load_file(shared_path(f"golden/{name}.safetensors")), f"{part}.{case}")
 
 
 def weights(names: list[str]) -> dict[str, Tensor]:

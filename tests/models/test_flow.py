@@ -25,12 +25,9 @@ WARPS = [
 @pytest.mark.parametrize("case", WARPS)
 def test_flow_warp_equals_the_reference(case):
     told = golden.description("flow_warp")
-    given, expected = golden.tensors("flow_warp", "input"), golden.tensors("flow_warp", "output")
-    if f"{case}.x" not in given:
-        given, expected = (golden.shared_tensors("flow_warp", part) for part in ("input", "output"))
-    flow = given[f"{case}.flow"].permute(0, 3, 1, 2)
-    warped = flow_warp(given[f"{case}.x"], flow, **told["config"][case])
-    assert golden.difference(warped, expected[f"{case}.y"]) <= told["tolerance"]["max_abs"]
+    given, expected = (golden.case_tensors("flow_warp", part, case) for part in ("input", "output"))
+    warped = flow_warp(given["x"], given["flow"].permute(0, 3, 1, 2), **told["config"][case])
+    assert golden.difference(warped, expected["y"]) <= told["tolerance"]["max_abs"]
 
 
 def test_flow_warp_keeps_positions_exact_in_bfloat16():
