@@ -1,8 +1,8 @@
 """How fast HEVC headers are read: `vqe bench headers`.
 
-The packets are made here, so that the measurement needs no file: low-delay P pictures with the syntax that HM writes
-(four references, a set of them sent in the slice), half of them with weighted prediction tables, whose header is
-among the longest.
+The packets are made here, so that the measurement needs no file: low-delay P pictures with the syntax that HM
+writes (four references, a set of them sent in the slice), half of them with weighted prediction tables, whose
+header is among the longest.
 """
 
 import time
@@ -87,8 +87,8 @@ def synthetic_packets() -> list[bytes]:
 def bench_headers(count: int = 100_000) -> dict[str, Any]:
     """Reads `count` pictures' headers on one core.
 
-    Gives "headers", "seconds", "headers_per_s" and "unknown" (pictures whose QP was not found: 0 unless the parser is
-    broken).
+    Gives "headers", "seconds", "headers_per_s" and "unknown" (pictures whose QP was not found: 0 unless the
+    parser is broken).
     """
     packets = synthetic_packets()
     parser = PacketParser(None)

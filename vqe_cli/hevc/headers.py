@@ -60,7 +60,7 @@ class HeaderParser:
         return [f"the QP of {self._unknown} of {self._pictures} pictures is unknown: {self._first_unknown}"]
 
     def feed(self, nal: bytes) -> Picture | None:
-        """Takes the next NAL unit (at least its first bytes); the picture before it, once that is complete."""
+        """Takes the next NAL unit (at least its first bytes); the picture before it, when complete."""
         header = nal_header(nal)
         if header is None or header.layer_id > 0:
             return None  # broken, or of an enhancement layer, which the base layer does not need

@@ -1,4 +1,4 @@
-"""Logs of HM, the reference encoder and decoder: the QP of each picture where the stream itself does not tell it."""
+"""Logs of HM, the reference encoder and decoder: a second source of each picture's QP."""
 
 import re
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class LogPicture:
 
 @dataclass(frozen=True)
 class HmLog:
-    """The pictures of a log in coding order; an encoder's POC counts on where a decoder's starts again at 0."""
+    """The pictures of a log in coding order; an encoder's POC counts on where a decoder's restarts at 0."""
 
     path: Path
     encoder: bool
@@ -77,9 +77,9 @@ def read(path: str | Path) -> HmLog:
 def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -> list[Picture]:
     """The pictures with the log's QPs where their headers could not be read; both in coding order.
 
-    pictures: all of the stream; a decoder's log lacks those that it skipped, and tells nothing of the first slice
-    where there are several. Raises VqeError where the log belongs
-    to another stream: counts, picture order counts, kinds or QPs differ.
+    pictures: all of the stream; a decoder's log lacks those that it skipped, and tells nothing of the first
+    slice where there are several. Raises VqeError where the log belongs to another stream: counts, picture
+    order counts, kinds or QPs differ.
     """
     result = list(pictures)
     listed = [k for k, picture in enumerate(result) if log.encoder or picture.decode_index >= 0]
@@ -94,9 +94,9 @@ def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -
         picture = result[k]
         if not _same(line, picture, log.encoder, offsets):
             raise VqeError(
-                f"The log {log.path} does not match {stream}: both have {len(listed)} pictures, but number {position} "
-                f"in coding order is POC {line.poc}, {line.kind}, QP {line.qp} in the log and POC {picture.poc}, "
-                f"{picture.kind}, QP {picture.qp} in the stream.",
+                f"The log {log.path} does not match {stream}: both have {len(listed)} pictures, but number "
+                f"{position} in coding order is POC {line.poc}, {line.kind}, QP {line.qp} in the log and "
+                f"POC {picture.poc}, {picture.kind}, QP {picture.qp} in the stream.",
                 REMEDY,
             )
         if picture.qp is None and (log.encoder or len(picture.slice_qps) == 1):

@@ -1,4 +1,4 @@
-"""NAL units: cutting byte streams and packets into them, and their two-byte header (H.265, 7.3.1, Annex B)."""
+"""NAL units: cutting streams and packets into them, and their two-byte header (H.265, 7.3.1, Annex B)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -51,7 +51,7 @@ def payload(nal: bytes, most: int = NAL_BYTES) -> bytes:
 
 
 def annex_b(data: bytes) -> Iterator[bytes]:
-    """The NAL units of a byte stream with start codes, each cut to NAL_BYTES; what precedes the first is no unit."""
+    """The NAL units of a byte stream with start codes, each cut to NAL_BYTES."""
     start = data.find(START_CODE)
     while start >= 0:
         start += 3

@@ -92,7 +92,7 @@ class PictureBuffer:
         self._held = [held for held in self._held if held.waiting or held.referenced]
 
     def _must_show(self) -> bool:
-        """True while more pictures wait than the SPS allows, or one has waited too long (C.5.2.2, C.5.2.3)."""
+        """True while more pictures wait than the SPS allows, or one has waited too long (C.5.2)."""
         bounds = self._retention
         waiting = [held.latency for held in self._held if held.waiting]
         if len(waiting) > bounds.reorder:

@@ -45,7 +45,7 @@ class PacketParser:
             self._parser.feed(nal)
 
     def parse(self, packet: bytes) -> list[Picture]:
-        """The pictures that begin in this packet: one for an access unit, none where no first slice is in it."""
+        """The pictures that begin in this packet: one for an access unit, none without a first slice."""
         nals = length_prefixed(packet, self._length_size) if self._length_size else annex_b(packet)
         self._parser.packet += 1
         pictures: list[Picture] = []

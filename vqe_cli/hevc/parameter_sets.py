@@ -64,7 +64,7 @@ def bits_for(count: int) -> int:
 
 
 def read_sps(rbsp: bytes) -> Sps:
-    """The SPS in a NAL unit's payload; raises HeaderError where it is broken or has 3D or screen content tools."""
+    """The SPS in a NAL unit's payload; raises HeaderError for broken ones, and 3D or screen content tools."""
     bits = BitReader(rbsp)
     sub_layers, sps_id = sps_identity(bits)
     chroma_format = bits.ue(3, "chroma_format_idc")
@@ -167,7 +167,7 @@ def _coding_tools(bits: BitReader) -> bool:
 
 
 def _sps_extensions(bits: BitReader) -> None:
-    """Checks what follows the VUI: range extensions (7.3.2.2.2) change no slice header, screen content does."""
+    """Checks what follows the VUI: range extensions (7.3.2.2.2) change no slice header, others do."""
     if bits.flag():
         has_range, multilayer, three_d, screen_content = (bits.flag() for _ in range(4))
         unknown = bits.u(4)
@@ -181,7 +181,7 @@ def _sps_extensions(bits: BitReader) -> None:
 
 
 def read_pps(rbsp: bytes) -> Pps:
-    """The PPS in a NAL unit's payload; raises HeaderError where it is broken or has 3D or screen content tools."""
+    """The PPS in a NAL unit's payload; raises HeaderError for broken ones, and 3D or screen content tools."""
     bits = BitReader(rbsp)
     pps_id = bits.ue(63, "pps_pic_parameter_set_id")
     sps_id = bits.ue(15, "pps_seq_parameter_set_id")

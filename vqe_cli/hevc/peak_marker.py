@@ -8,20 +8,21 @@ HORIZON = 32  # frames; no decision waits for more
 
 
 class _Seen(NamedTuple):
-    index: int
+    number: int  # position in the video
     qp: float | None
     forced: bool
     starts: bool  # the first frame of a coded video sequence or scene
 
 
 class PeakMarker:
-    """Decides like `pqf.mark`, frame by frame: push frames in display order, take decisions in the same order.
+    """Decides like `pqf.mark`, frame by frame: push frames in display order, take decisions in the same
+    order.
 
-    A decision comes as soon as nothing that follows can change it, which under a QP cascade takes a frame or two.
-    Two things would need the whole video, and are bounded by `horizon` frames instead:
-    - Whether all QPs are equal. When the first `horizon` are, every `period`-th frame is marked until the QP
-      changes, and the rule holds from there on.
-    - A minimum that does not end. After `horizon` frames it is decided as if the sequence ended.
+    A decision comes as soon as nothing that follows can change it, which under a QP cascade takes a frame or
+    two. Two things would need the whole video, and are bounded by `horizon` frames instead: - Whether all QPs
+    are equal. When the first `horizon` are, every `period`-th frame is marked until the QP changes, and the
+    rule holds from there on. - A minimum that does not end. After `horizon` frames it is decided as if the
+    sequence ended.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class PeakMarker:
         self._decided = 0
 
     def push(self, qp: float | None, irap: bool, sequence: int, cut: bool = False) -> list[bool]:
-        """Takes the next frame (fields as in `pqf.mark`); the decisions that are certain now, oldest first."""
+        """Takes the next frame (fields as in `pqf.mark`); decisions that are certain now, oldest first."""
         frame = _Seen(self._count, qp, irap or cut, cut or sequence != self._sequence)
         self._sequence = sequence
         self._count += 1
@@ -61,7 +62,7 @@ class PeakMarker:
         return self._end_sequence() if self._changed else self._periodic(waiting)
 
     def _periodic(self, frames: list[_Seen]) -> list[bool]:
-        return [frame.index % self._period == 0 for frame in frames]
+        return [frame.number % self._period == 0 for frame in frames]
 
     def _push_equal(self, frame: _Seen) -> list[bool]:
         if frame.qp is not None:
@@ -98,7 +99,7 @@ class PeakMarker:
             [seen.forced for seen in self._window],
             self._rule,
             self._period,
-            self._window[0].index,
+            self._window[0].number,
         )
         decisions = marks[self._decided : until]
         surplus = min(until, max(0, len(self._window) - 2 * self._horizon))
