@@ -1,0 +1,132 @@
+"""A loaded pipeline: networks on their device, and chunks of frames turned into enhanced planes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import nan
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.chunks import Chunk
+from vqe_cli.restore.device import Compute, choose
+from vqe_cli.restore.footprint import Footprint, measure
+from vqe_cli.restore.report import Weights
+from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.sizes import Sizes, choose_sizes
+from vqe_cli.restore.stages import Stage, run_stages
+from vqe_cli.video.colour import add_residual, residual_to_planes, to_arrays, to_rgb, to_tensors, upscale_planes
+from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.weights.cache import sha256_of
+from vqe_cli.weights.load import load_stages
+from vqe_cli.weights.registry import Pipeline, find, from_files
+
+Planes = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Networks on their device, ready for any number of inputs.
+
+    pipeline: where they come from. networks, footprints, weights: of the stages that run, in order.
+    """
+
+    pipeline: Pipeline
+    networks: tuple[nn.Module, ...]
+    footprints: tuple[Footprint, ...]
+    weights: tuple[Weights, ...]
+    compute: Compute
+
+
+def load(settings: Settings) -> Loaded:
+    """The networks, device and precision that the settings ask for.
+
+    Raises VqeError for an unknown pipeline, weights that do not fit, a stage or a device that is not there.
+    """
+    compute = choose(settings.device, settings.precision)
+    if settings.weights:
+        pipeline = from_files(settings.weights, settings.scale)
+    else:
+        pipeline = find(settings.model, settings.scale)
+    wanted = {"1": (1,), "2": (2,), "both": (1, 2), None: tuple(range(1, len(pipeline.stages) + 1))}
+    numbers = wanted[settings.stages]
+    if max(numbers) > len(pipeline.stages):
+        raise VqeError(f"the pipeline {pipeline.name!r} has no stage II.", "Use --stages 1, or another --model.")
+    networks = load_stages(pipeline)
+    files = [stage.path() for stage in pipeline.stages]
+    chosen = tuple(networks[number - 1] for number in numbers)
+    scale = int(np.prod([network.scale for network in chosen]))
+    if scale != settings.scale:
+        raise VqeError(
+            f"--stages {settings.stages} of {pipeline.name!r} enlarges by {scale}, --scale asks for {settings.scale}.",
+            "Use --stages both.",
+        )
+    weights = tuple(Weights(n, str(files[n - 1]), sha256_of(files[n - 1])) for n in numbers)
+    footprints = tuple(measure(network) for network in chosen)
+    return Loaded(pipeline, tuple(map(compute.prepare, chosen)), footprints, weights, compute)
+
+
+@dataclass
+class Engine:
+    """Enhances chunks of one input.
+
+    stages: ready to run. colour: of the input's planes. scale: of the output. seconds: what each stage took so far.
+    """
+
+    stages: tuple[Stage, ...]
+    sizes: Sizes
+    colour: Colour
+    scale: int
+    compute: Compute
+    seconds: list[float]
+    uploaded: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    def enhance(self, chunk: Chunk) -> Iterator[tuple[Frame, Planes]]:
+        """The kept frames of a chunk, duplicates included, each with its enhanced planes.
+
+        A network that changes nothing leaves every sample as decoded; duplicates share the planes of the first.
+        """
+        planes = self._upload(chunk.frames)
+        clip = torch.cat([to_rgb(of_frame, self.colour) for of_frame in planes])
+        marks = torch.tensor([frame.pqf for frame in chunk.frames])
+        qps = [nan if frame.network_qp is None else float(frame.network_qp) for frame in chunk.frames]
+        keep = slice(chunk.start, chunk.stop)
+        qp = torch.tensor(qps, dtype=torch.float32, device=clip.device)
+        out = run_stages(self.stages, clip, marks, qp, keep, self.seconds)
+        with torch.inference_mode():
+            for picture, decoded, shown in zip(out, planes[keep], chunk.shown, strict=True):
+                enhanced = self._written(picture[None], decoded)
+                yield from ((frame, enhanced) for frame in shown)
+
+    def _upload(self, frames: Sequence[Frame]) -> list[list[Tensor]]:
+        """Planes of the frames on the device; context that the chunk before had is there already."""
+        device = self.compute.device
+        self.uploaded = {
+            frame.index: self.uploaded.get(frame.index) or to_tensors(frame.planes, device) for frame in frames
+        }
+        return list(self.uploaded.values())
+
+    def _written(self, picture: Tensor, decoded: list[Tensor]) -> Planes:
+        """Decoded planes (enlarged for scale > 1) plus what the network's picture (1, 3, H, W) changes of them."""
+        base = decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
+        residual = picture - to_rgb(base, self.colour)
+        if self.colour.matrix == "gray":
+            # The three channels went in alike and come out a little different: their mean is the change of gray.
+            residual = residual.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        changed = add_residual(base, residual_to_planes(residual, self.colour), self.colour.bit_depth)
+        return to_arrays(changed, self.colour.bit_depth)
+
+
+def start_engine(loaded: Loaded, settings: Settings, colour: Colour, size: tuple[int, int]) -> Engine:
+    """An engine for pictures of `size` (height, width) pixels, with sizes chosen.
+
+    Raises VqeError for sizes that contradict each other.
+    """
+    networks = tuple(zip(loaded.networks, loaded.footprints, strict=True))
+    sizes = choose_sizes(networks, settings, loaded.pipeline.defaults, loaded.compute, size)
+    stages = tuple(
+        Stage(weights.stage, network, loaded.compute, tiling, settings.tta)
+        for network, weights, tiling in zip(loaded.networks, loaded.weights, sizes.tilings, strict=True)
+    )
+    return Engine(stages, sizes, colour, settings.scale, loaded.compute, [0.0] * len(stages))

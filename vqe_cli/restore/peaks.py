@@ -1,0 +1,61 @@
+"""Peak quality frames marked while frames stream by."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from vqe_cli.errors import VqeError
+from vqe_cli.hevc.peak_marker import HORIZON, PeakMarker
+from vqe_cli.restore.settings import Settings
+from vqe_cli.video.frame import Frame
+
+# Most frames that wait here for the decision about the oldest of them.
+FRAMES_WAITING = HORIZON + 1
+
+
+@dataclass
+class PeakCount:
+    """What the marking went by, counted while it runs.
+
+    frames, peaks: seen so far. qps: different QPs among them, at most two are kept.
+    """
+
+    frames: int = 0
+    peaks: int = 0
+    qps: set[float] = field(default_factory=set)
+
+    def source(self, settings: Settings) -> str:
+        """Where the peaks came from: "qp", "hm-log", "period" or "none"."""
+        if settings.pqf in ("none", "period"):
+            return settings.pqf
+        if len(self.qps) < 2:
+            return "period"
+        return "hm-log" if settings.hm_log is not None else "qp"
+
+
+def mark_peaks(
+    frames: Iterable[tuple[Frame, bool]], settings: Settings, count: PeakCount
+) -> Iterator[tuple[Frame, bool]]:
+    """The same (frame, starts a scene), with `pqf` set by the rule and mode of the settings.
+
+    Raises VqeError for the mode "hm-log" without a log.
+    """
+    if settings.pqf == "hm-log" and settings.hm_log is None:
+        raise VqeError("--pqf hm-log needs the log.", "Name it with --hm-log FILE.")
+    marker = PeakMarker(settings.pqf_rule, settings.pqf, settings.pqf_period)
+    waiting: deque[tuple[Frame, bool]] = deque()
+
+    def decide(decisions: list[bool]) -> Iterator[tuple[Frame, bool]]:
+        for peak in decisions:
+            frame, cut = waiting.popleft()
+            count.frames += 1
+            count.peaks += peak
+            yield replace(frame, pqf=peak), cut
+
+    for frame, cut in frames:
+        waiting.append((frame, cut))
+        if frame.qp is not None and len(count.qps) < 2:
+            count.qps.add(frame.qp)
+        yield from decide(marker.push(frame.qp, frame.irap, frame.sequence, cut))
+    yield from decide(marker.finish())
+    assert not waiting

@@ -1,0 +1,162 @@
+"""A file to a better file: decode, mark peaks, find scenes, cut chunks, run the networks, encode; all at once.
+
+Three threads: the reader's, the caller's (marking and networks) and the writer's, with bounded queues in between.
+Decoded frames held at a time, whatever the length of the video: READ_AHEAD + FRAMES_WAITING + 1 before the chunks,
+`chunks.frames_held(...)` in them, one chunk in the networks, WRITE_AHEAD enhanced ones behind.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.chunks import Chunk, chunks
+from vqe_cli.restore.engine import Engine, Loaded, Planes, load, start_engine
+from vqe_cli.restore.handover import Clock, background, prefetched
+from vqe_cli.restore.peaks import PeakCount, mark_peaks
+from vqe_cli.restore.report import Listener, Notice, Plan, Progress, Report, Seconds
+from vqe_cli.restore.scenes import scene_starts
+from vqe_cli.restore.settings import Settings
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.reader import Reader
+from vqe_cli.video.writer import Writer
+
+READ_AHEAD = 16
+WRITE_AHEAD = 16
+
+
+class Tally:
+    """What the frames that pass are counted as."""
+
+    def __init__(self) -> None:
+        self.frames = self.duplicates = self.scene_cuts = 0
+        self.peaks = PeakCount()
+
+    def counted(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[tuple[Frame, bool]]:
+        """The same (frame, starts a scene)."""
+        for frame, cut in frames:
+            self.duplicates += frame.duplicate_of is not None
+            self.scene_cuts += cut
+            yield frame, cut
+
+
+def enhance(settings: Settings, listen: Listener = lambda event: None, loaded: Loaded | None = None) -> Report:
+    """Enhance one input as the settings say; nothing is left under the output's name when it fails.
+
+    listen: called in this thread with a Plan, then Progress and Notices. loaded: networks of an earlier run with the
+    same model, device and precision.
+    Raises VqeError for all that a user can cause; KeyboardInterrupt passes through after cleaning up.
+    """
+    began = time.perf_counter()
+    decode, encode, tally = Clock(), Clock(), Tally()
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        if text not in warnings:
+            warnings.append(text)
+            listen(Notice(text))
+
+    with ExitStack() as stack:
+        reader = stack.enter_context(
+            Reader(settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames)
+        )
+        info = reader.info
+        loaded = loaded or load(settings)
+        engine = start_engine(loaded, settings, info.colour, (info.height, info.width))
+        writer = stack.enter_context(open_writer(settings, info))
+        plan = plan_of(settings, info, loaded, engine)
+        listen(plan)
+        frames = stack.enter_context(prefetched(reader, READ_AHEAD, decode))
+        write = stack.enter_context(background(lambda item: writer.write(*item), WRITE_AHEAD, encode))
+        for frame, planes in enhanced_frames(frames, settings, engine, tally):
+            write((planes, frame))
+            tally.frames += 1
+            listen(Progress(tally.frames, plan.frames))
+        for text in reader.warnings:
+            warn(text)
+        if tally.frames == 0:
+            raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
+    wall = time.perf_counter() - began
+    return report_of(settings, plan, loaded, engine, tally, (decode.seconds, encode.seconds), wall, warnings)
+
+
+def enhanced_frames(
+    frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally
+) -> Iterator[tuple[Frame, Planes]]:
+    """Decoded frames in display order to the same frames with enhanced planes, in the same order."""
+    for chunk in scene_chunks(frames, settings, engine, tally):
+        yield from engine.enhance(chunk)
+
+
+def scene_chunks(frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally) -> Iterator[Chunk]:
+    """Scenes told apart, peaks marked, chunks cut."""
+    scenes = scene_starts(frames, engine.colour)
+    marked = mark_peaks(scenes, settings, tally.peaks)
+    return chunks(tally.counted(marked), engine.sizes.chunks)
+
+
+def open_writer(settings: Settings, info: VideoInfo) -> Writer:
+    """The writer that the settings ask for."""
+    return Writer(
+        settings.output,
+        info,
+        codec=settings.codec,
+        crf=settings.crf,
+        pix_fmt=settings.pix_fmt,
+        options=dict(settings.encoder_options),
+        scale=settings.scale,
+        overwrite=settings.overwrite,
+    )
+
+
+def plan_of(settings: Settings, info: VideoInfo, loaded: Loaded, engine: Engine) -> Plan:
+    """What was chosen, for people and for the report."""
+    total = info.frame_count
+    if total is not None:
+        total = max(0, total - settings.start)
+    if settings.frames is not None:
+        total = settings.frames if total is None else min(total, settings.frames)
+    sizes = engine.sizes
+    return Plan(
+        model=loaded.pipeline.name,
+        device=loaded.compute.name,
+        precision=loaded.compute.precision,
+        chunk=sizes.chunks.chunk,
+        overlap=sizes.chunks.overlap,
+        tiles=tuple((tiling.tile, tiling.overlap) for tiling in sizes.tilings),
+        tta=settings.tta,
+        frames=total,
+        size_in=(info.width, info.height),
+        size_out=(info.width * settings.scale, info.height * settings.scale),
+    )
+
+
+def report_of(
+    settings: Settings,
+    plan: Plan,
+    loaded: Loaded,
+    engine: Engine,
+    tally: Tally,
+    threads: tuple[float, float],
+    wall_s: float,
+    warnings: list[str],
+) -> Report:
+    """The report of a finished run; threads: working seconds of reader and writer."""
+    by_number = dict.fromkeys((1, 2), 0.0)
+    for stage, seconds in zip(engine.stages, engine.seconds, strict=True):
+        by_number[stage.number] = round(seconds, 3)
+    return Report(
+        input=str(settings.input),
+        output=str(settings.output),
+        plan=plan,
+        frames=tally.frames,
+        seconds=Seconds(round(threads[0], 3), by_number[1], by_number[2], round(threads[1], 3)),
+        wall_s=round(wall_s, 3),
+        fps=round(tally.frames / wall_s, 3),
+        weights=loaded.weights,
+        pqf_source=tally.peaks.source(settings),
+        pqf_count=tally.peaks.peaks,
+        duplicates=tally.duplicates,
+        scene_cuts=tally.scene_cuts,
+        warnings=tuple(warnings),
+    )

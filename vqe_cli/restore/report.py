@@ -1,0 +1,96 @@
+"""What a run tells while it goes on, and the report that is left of it."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen for a run, said before its first frame.
+
+    model: name of the pipeline. device: model of the device; precision: "fp32", "bf16" or "fp16". chunk, overlap:
+    frames kept at a time and context on each side. tiles: for each stage the largest side of a tile, 0 for whole
+    pictures, and the overlap, pixels. frames: expected, None when unknown. size_in, size_out: width and height.
+    """
+
+    model: str
+    device: str
+    precision: str
+    chunk: int
+    overlap: int
+    tiles: tuple[tuple[int, int], ...]
+    tta: int
+    frames: int | None
+    size_in: tuple[int, int]
+    size_out: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Frames enhanced so far, of so many in all (None when unknown)."""
+
+    frames: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning, one sentence, as soon as it is known."""
+
+    text: str
+
+
+Event = Plan | Progress | Notice
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Working time of each part of a run; the parts overlap, so their sum may exceed the time on the wall."""
+
+    decode: float
+    stage_1: float
+    stage_2: float
+    encode: float
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that was used: its name, sha256, and the stage (1 or 2) that it was used for."""
+
+    stage: int
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run.
+
+    input, output: paths. plan: what was chosen. frames: written. seconds: by part; wall_s: in all; fps: frames per
+    second of it. weights: files that were used. pqf_source: "qp", "hm-log", "period" or "none"; pqf_count: peaks.
+    duplicates: frames that were not computed because they equal their predecessor. scene_cuts: found.
+    warnings: one sentence each.
+    """
+
+    input: str
+    output: str
+    plan: Plan
+    frames: int
+    seconds: Seconds
+    wall_s: float
+    fps: float
+    weights: tuple[Weights, ...]
+    pqf_source: str
+    pqf_count: int
+    duplicates: int
+    scene_cuts: int
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as what JSON can hold."""
+        tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return tree
