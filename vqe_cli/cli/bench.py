@@ -1,0 +1,69 @@
+"""`vqe bench SUBJECT`: how fast the parts are here; each subject is one file in `vqe_cli/bench`."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from vqe_cli.cli.console import guarded, results, write_json
+from vqe_cli.cli.options import Debug, JsonFile
+
+bench_app = typer.Typer(
+    help="Measures how fast the parts are here.",
+    epilog="Example: vqe bench headers",
+    no_args_is_help=True,
+)
+
+
+def headers_command(
+    count: Annotated[int, typer.Option(min=1, help="How many headers to read.")] = 100_000,
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Read HEVC headers: the QP of every picture without decoding."""
+    from vqe_cli.bench.headers import bench_headers
+
+    report("HEVC headers", bench_headers(count), json_file)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"headers": headers_command}
+for _name, _command in COMMANDS.items():
+    bench_app.command(_name, epilog=f"Example: vqe bench {_name} --json -")(guarded(_command))
+
+
+def report(title: str, found: Mapping[str, Any], json_file: JsonFile) -> None:
+    """Results as a table, or as JSON where that is wanted; a list of mappings is a table of its own."""
+    if json_file:
+        write_json(found, json_file)
+    if str(json_file) == "-":
+        return
+    from rich.table import Table
+
+    console = results()
+    summary = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in found.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            console.print(_rows(name, value), markup=False)
+        else:
+            summary.add_row(name.replace("_", " "), shown(value))
+    console.print(summary, markup=False)
+
+
+def shown(value: Any) -> str:
+    """A fraction with four significant digits, whole numbers with thousands marked, all else as it is."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _rows(title: str, rows: list[Mapping[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title.replace("_", " "), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(
+            name.replace("_", " "), justify="left" if isinstance(rows[0][name], str) else "right"
+        )
+    for row in rows:
+        table.add_row(*(shown(value) for value in row.values()))
+    return table

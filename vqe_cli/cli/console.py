@@ -1,0 +1,102 @@
+"""Results to stdout, all else to stderr, and the one place that maps errors to exit codes."""
+
+import functools
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from vqe_cli.errors import VqeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERRUPTED = 130
+Result = TypeVar("Result")
+
+
+def messages() -> "Console":
+    """The console for progress, warnings and summaries: stderr, in colour only where that is wanted."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def results() -> "Console":
+    """The console for what the user asked for: stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """One plain line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write_json(document: Any, target: Path) -> None:
+    """One JSON document into a file, or to stdout where the target is `-`.
+
+    Raises VqeError when the file cannot be written.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    if str(target) == "-":
+        print(text)
+        return
+    try:
+        target.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise VqeError(
+            f"cannot write {target} ({error.strerror}).", "Choose a place that can be written."
+        ) from error
+
+
+def check_target(target: Path | None) -> None:
+    """Raises VqeError where a report could not be written to `target`, before a long run and not after it."""
+    if (
+        target is not None
+        and str(target) != "-"
+        and (target.is_dir() or not target.absolute().parent.is_dir())
+    ):
+        raise VqeError(f"cannot write the report {target}.", "Name a file in a folder that exists.")
+
+
+def guarded(command: Callable[..., Result]) -> Callable[..., Result]:
+    """`command` with errors shown as sentences: exit code 1, 130 after Ctrl-C; tracebacks with `debug`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Result:
+        debug = bool(kwargs.get("debug"))
+        try:
+            return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except VqeError as error:
+            _show_traceback(debug)
+            say(f"error: {error}")
+            raise typer.Exit(1) from None
+        except Exception as error:
+            _show_traceback(debug)
+            remedy = "" if debug else " Run again with --debug to see where, and report it."
+            say(f"error: something went wrong inside vqe ({type(error).__name__}: {error}).{remedy}")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def exit_on_termination() -> None:
+    """Let SIGTERM end the program as Ctrl-C does, so that unfinished files are removed."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def _show_traceback(wanted: bool) -> None:
+    if wanted:
+        traceback.print_exc()

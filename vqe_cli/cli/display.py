@@ -1,0 +1,114 @@
+"""How a run of `enhance` looks: a progress bar on a terminal, plain lines elsewhere; all on stderr."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from vqe_cli.cli.console import messages, say
+from vqe_cli.restore import report as told
+
+LINE_EVERY_S = 10.0
+
+
+class Display:
+    """Shows the events of a run. quiet: only warnings. A context manager; `listen` takes the events."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        console = messages()
+        self._quiet = quiet
+        self._bar = Progress(
+            TextColumn("enhancing"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.fields[of]} frames"),
+            _Speed(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("enhancing", total=None, of="?")
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def listen(self, event: told.Event) -> None:
+        """Show one event."""
+        if isinstance(event, told.Notice):
+            self._line(f"warning: {event.text}")
+        elif self._quiet:
+            return
+        elif isinstance(event, told.Plan):
+            self._started = self._last_line = time.monotonic()
+            self._bar.update(self._task, total=event.frames, of=event.frames or "?")
+            self._line(plan_line(event))
+        else:
+            self._progress(event)
+
+    def _progress(self, event: told.Progress) -> None:
+        now = time.monotonic()
+        self._bar.update(self._task, completed=event.frames)
+        if self._bar.disable and now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
+            say(progress_line(event, now - self._started))
+
+    def _line(self, text: str) -> None:
+        """A line above the bar."""
+        if self._bar.disable:
+            say(text)
+        else:
+            self._bar.console.print(text, markup=False)
+
+
+class _Speed(ProgressColumn):
+    """Frames per second over the last while."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.speed
+        return Text(f"{speed:.1f} fps" if speed else "")
+
+
+def plan_line(plan: told.Plan) -> str:
+    """What was chosen, sizes included: the automatic ones are part of what makes a result reproducible."""
+    (width, height), (to_width, to_height) = plan.size_in, plan.size_out
+    tiles = [
+        f"tiles of {side} (overlap {overlap})" if side else "whole pictures" for side, overlap in plan.tiles
+    ]
+    turns = f", {plan.tta} turns" if plan.tta > 1 else ""
+    context = f" with {plan.overlap} on each side" if plan.overlap else ""
+    return (
+        f"{plan.model} on {plan.device} in {plan.precision}: {width}x{height} to {to_width}x{to_height}, "
+        f"chunks of {plan.chunk} frames{context}, {', then '.join(dict.fromkeys(tiles))}{turns}"
+    )
+
+
+def progress_line(event: told.Progress, seconds: float) -> str:
+    """Frames, speed and time left as a plain line."""
+    speed = event.frames / seconds if seconds > 0 else 0.0
+    of = f" of {event.total}" if event.total else ""
+    line = f"{event.frames}{of} frames, {speed:.1f} fps"
+    if event.total and speed:
+        left = max(0, round((event.total - event.frames) / speed))
+        line += f", {left // 60}:{left % 60:02d} left"
+    return line
+
+
+def summary_line(report: told.Report) -> str:
+    """What was done and where the time went."""
+    parts = {
+        "decode": report.seconds.decode,
+        "stage I": report.seconds.stage_1,
+        "stage II": report.seconds.stage_2,
+        "encode": report.seconds.encode,
+    }
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds)
+    return f"{report.output}: {report.frames} frames in {report.wall_s:.1f} s, {report.fps:.1f} fps ({spent})"

@@ -1,0 +1,112 @@
+"""`vqe enhance INPUT OUTPUT`: the options, one call, and what is shown while it runs."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqe_cli.cli.console import check_target, say, write_json
+from vqe_cli.cli.options import Debug, JsonFile, Quiet, key_values, setting
+from vqe_cli.restore.settings import Settings
+
+NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
+EXAMPLE = "Example: vqe enhance in.mkv out.mkv --model fast --crf 14"
+
+
+def enhance_command(
+    ctx: typer.Context,
+    input: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="A video, an image folder, 'x%05d.png' or .y4m.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="A video, a folder or 'x%05d.png' for PNG, or .y4m.")
+    ],
+    model: Annotated[
+        str | None, setting("model", "A pipeline: see `vqe weights list`.", NETWORK, metavar="NAME")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        setting("weights", "Use this file instead; repeat for stage II.", NETWORK, metavar="FILE"),
+    ] = None,
+    scale: Annotated[int | None, setting("scale", "Output size over input size.", NETWORK)] = None,
+    stages: Annotated[
+        str | None, setting("stages", "Which stages run (default: all there are).", NETWORK)
+    ] = None,
+    tta: Annotated[int | None, setting("tta", "Flips and rotations that are averaged.", NETWORK)] = None,
+    device: Annotated[
+        str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n]|mps")
+    ] = None,
+    precision: Annotated[str | None, setting("precision", "Arithmetic of the networks.", NETWORK)] = None,
+    chunk: Annotated[
+        int | None, setting("chunk", "Frames kept at a time (default: 0, automatic).", SIZES)
+    ] = None,
+    overlap: Annotated[
+        int | None, setting("overlap", "Context frames on each side (default: automatic).", SIZES)
+    ] = None,
+    tile: Annotated[
+        int | None, setting("tile", "Tile size in pixels (default: 0, automatic).", SIZES)
+    ] = None,
+    tile_overlap: Annotated[
+        int | None, setting("tile_overlap", "Pixels that tiles share (default: 0, automatic).", SIZES)
+    ] = None,
+    pqf: Annotated[str | None, setting("pqf", "Where they come from.", PEAKS)] = None,
+    pqf_rule: Annotated[str | None, setting("pqf_rule", "Which minima of the QP count.", PEAKS)] = None,
+    pqf_period: Annotated[int | None, setting("pqf_period", "Distance where QPs do not tell.", PEAKS)] = None,
+    hm_log: Annotated[
+        Path | None, setting("hm_log", "Log of the HM encoder or decoder.", PEAKS, metavar="FILE")
+    ] = None,
+    codec: Annotated[str | None, setting("codec", "libx265, ffv1, ... (default: libx265).", WRITTEN)] = None,
+    crf: Annotated[
+        float | None, setting("crf", "Quality, lower is better (default: by codec).", WRITTEN)
+    ] = None,
+    pix_fmt: Annotated[
+        str | None, setting("pix_fmt", "Pixel format (default: the input's).", WRITTEN)
+    ] = None,
+    encoder_options: Annotated[
+        list[str] | None,
+        setting(
+            "encoder_options",
+            "Option of the encoder; repeatable.",
+            WRITTEN,
+            "-e",
+            "--encoder-option",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    start: Annotated[int | None, setting("start", "First frame to use, from 0.", WRITTEN)] = None,
+    frames: Annotated[
+        int | None, setting("frames", "How many frames to use (default: all).", WRITTEN)
+    ] = None,
+    overwrite: Annotated[
+        bool | None,
+        setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VQE_CONFIG", show_envvar=False, help="YAML file of these options.", metavar="FILE"
+        ),
+    ] = None,
+    json_file: JsonFile = None,
+    quiet: Quiet = None,
+    debug: Debug = False,
+) -> None:
+    """Make a compressed video look better; audio, subtitles and timing stay as they are.
+
+    Flags win over variables (VQE_MODEL, VQE_TILE_OVERLAP, ...), these over --config, that over defaults.
+    """
+    from vqe_cli.cli.display import Display, summary_line
+    from vqe_cli.cli.merge import merged
+    from vqe_cli.restore.pipeline import enhance
+
+    given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)}
+    given["encoder_options"] = key_values(encoder_options)
+    check_target(json_file)
+    settings = Settings(**merged(given, config))
+    with Display(bool(quiet)) as display:
+        report = enhance(settings, display.listen)
+    if not quiet:
+        say(summary_line(report))
+    if json_file:
+        write_json(report.as_dict(), json_file)

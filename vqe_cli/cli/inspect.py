@@ -1,0 +1,109 @@
+"""`vqe inspect INPUT`: what a video says of itself, frame by frame."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqe_cli.cli.console import check_target, results, say, write_json
+from vqe_cli.cli.options import Debug, JsonFile
+
+if TYPE_CHECKING:
+    from vqe_cli.video.survey import Survey
+
+EXAMPLE = "Example: vqe inspect in.mkv --json frames.json"
+
+
+def inspect_command(
+    input: Annotated[Path, typer.Argument(help="A video.")],
+    json_file: JsonFile = None,
+    hm_log: Annotated[
+        Path | None, typer.Option(help="Log of the HM encoder or decoder with the QPs.", metavar="FILE")
+    ] = None,
+    pqf_rule: Annotated[
+        str, typer.Option(help="Which minima of the QP are peaks.", metavar="prominent|minima")
+    ] = "prominent",
+    duplicates: Annotated[
+        bool, typer.Option(help="Decode the pictures to find equal ones; headers alone are faster.")
+    ] = True,
+    debug: Debug = False,
+) -> None:
+    """Show streams, and kind, QP, peaks and duplicates of every frame in display order."""
+    from vqe_cli.video.survey import survey
+
+    check_target(json_file)
+    found = survey(input, hm_log, pqf_rule, duplicates)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    if json_file:
+        write_json(as_json(found), json_file)
+    if str(json_file) != "-":
+        _show(found)
+
+
+def as_json(found: "Survey") -> dict[str, Any]:
+    """The survey as one JSON document; ratios are written as "25/1"."""
+    info = found.info
+    video = {
+        "path": str(info.path),
+        "container": info.container,
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "pix_fmt": info.pix_fmt,
+        "matrix": info.colour.matrix,
+        "matrix_guessed": info.colour.guessed,
+        "full_range": info.colour.full_range,
+        "bit_depth": info.colour.bit_depth,
+        "rate": str(info.rate) if info.rate else None,
+        "time_base": str(info.time_base),
+        "sample_aspect": str(info.sample_aspect) if info.sample_aspect else None,
+        "duration_s": info.duration_s,
+        "field_order": info.field_order,
+        "rotation_deg": info.rotation_deg,
+        "streams": list(info.streams),
+        "frame_count": len(found.frames),
+        "warnings": list(found.warnings),
+    }
+    return {"video": video, "frames": [vars(frame) for frame in found.frames]}
+
+
+def _show(found: "Survey") -> None:
+    """Streams, a summary and the QP curve on the terminal."""
+    from rich.table import Table
+
+    from vqe_cli.cli.qp_curve import ASCII, UNICODE, qp_curve
+
+    console = results()
+    info, frames = found.info, found.frames
+    table = Table(
+        title=str(info.path), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0)
+    )
+    colour = f"{info.colour.matrix}{' (guessed)' if info.colour.guessed else ''}"
+    qps = sorted(frame.qp for frame in frames if frame.qp is not None)
+    peaks = sum(frame.pqf for frame in frames)
+    copies = sum(frame.duplicate_of is not None for frame in frames)
+    rows = {
+        "picture": f"{info.width}x{info.height} {info.pix_fmt}, {colour}, "
+        f"{'full' if info.colour.full_range else 'limited'} range, {info.field_order}",
+        "rate": f"{float(info.rate):.6g} frames/s" if info.rate else "unknown",
+        "frames": f"{len(frames)}: {_kinds([frame.kind for frame in frames])}",
+        "QP": f"{qps[0]:g} to {qps[-1]:g}, median {qps[len(qps) // 2]:g}" if qps else "unknown",
+        "unknown QP": f"{len(frames) - len(qps)} frames" if qps and len(qps) < len(frames) else "",
+        "peaks": f"{peaks} peak quality frames",
+        "duplicates": f"{copies} frames" if copies else "",
+    }
+    for number, stream in enumerate(info.streams):
+        table.add_row(f"stream {number}", stream)
+    for name, text in rows.items():
+        if text:
+            table.add_row(name, text)
+    console.print(table, markup=False)
+    marks = UNICODE if "utf" in console.encoding.lower() else ASCII
+    width = console.width
+    for line in qp_curve([f.qp for f in frames], [f.pqf for f in frames], width, marks):
+        console.print(line, markup=False)
+
+
+def _kinds(kinds: list[str]) -> str:
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))

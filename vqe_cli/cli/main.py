@@ -1,0 +1,69 @@
+"""The command `vqe`: its commands and what belongs to all of them."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vqe_cli import __version__
+from vqe_cli.cli.bench import bench_app
+from vqe_cli.cli.console import exit_on_termination, guarded
+from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
+from vqe_cli.cli.enhance import enhance_command
+from vqe_cli.cli.inspect import EXAMPLE as INSPECT_EXAMPLE
+from vqe_cli.cli.inspect import inspect_command
+from vqe_cli.cli.weights import weights_app
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 Ctrl-C."
+)
+
+app = typer.Typer(
+    name="vqe",
+    help="Makes compressed video look better, guided by what the bitstream knows.",
+    epilog=f"Example: vqe enhance in.mkv out.mkv    {EXIT_CODES}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("enhance", epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
+app.command("inspect", epilog=INSPECT_EXAMPLE)(guarded(inspect_command))
+app.add_typer(weights_app, name="weights")
+app.add_typer(bench_app, name="bench")
+
+
+def show_version(wanted: bool) -> None:
+    """Print the versions that decide what a run does, and the device it would use."""
+    if not wanted:
+        return
+    import av
+    import torch
+
+    from vqe_cli.restore.device import choose
+
+    libraries = ", ".join(
+        f"{name} {'.'.join(map(str, version))}" for name, version in sorted(av.library_versions.items())
+    )
+    print(f"vqe {__version__}")
+    print(f"Python {sys.version.split()[0]}, torch {torch.__version__}, PyAV {av.__version__}")
+    print(f"FFmpeg {av.ffmpeg_version_info} ({libraries})")
+    print(f"device {choose().name}")
+    raise typer.Exit
+
+
+@app.callback()
+def vqe(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show versions and the device, then exit."
+        ),
+    ] = False,
+) -> None:
+    """Makes compressed video look better, guided by what the bitstream knows."""
+
+
+def run() -> None:
+    """Entry point of the command."""
+    exit_on_termination()
+    app()

@@ -1,0 +1,90 @@
+"""Options that commands share; none needs torch or PyAV to be defined, checked or completed."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vqe_cli.restore.settings import CHOICES, MINIMA, Settings, checked, option_name
+
+# Defaults of the settings as help shows them; where 0 or None stands for a rule, the text says it.
+SHOWN_DEFAULTS = {
+    entry.name: str(entry.default)
+    for entry in fields(Settings)
+    if type(entry.default) in (str, int) and entry.default != 0
+}
+
+Debug = Annotated[
+    bool, typer.Option("--debug", envvar="VQE_DEBUG", show_envvar=False, help="Show tracebacks of errors.")
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", show_default=False, help="Write a report there; - is stdout."),
+]
+Quiet = Annotated[
+    bool | None,
+    typer.Option("--quiet/--no-quiet", "-q", show_default=False, help="No progress and no summary."),
+]
+
+
+def setting(name: str, text: str, group: str, *flags: str, metavar: str | None = None) -> Any:
+    """The option of a field of `Settings`: its flag, VQE_ variable, check, completion and shown default.
+
+    It gives None where neither flag nor variable was given, so that a configuration file may decide.
+    """
+    choices = [str(choice) for choice in CHOICES.get(name, ())]
+    return typer.Option(
+        *(flags or (option_name(name),)),
+        envvar=f"VQE_{name.upper()}",
+        help=f"{text} (default: {SHOWN_DEFAULTS[name]})" if name in SHOWN_DEFAULTS else text,
+        metavar=metavar or "|".join(choices) or ("N" if name in MINIMA else None),
+        callback=None if name == "encoder_options" else _check(name),
+        autocompletion=_starting_with(lambda: choices) if choices else COMPLETIONS.get(name),
+        show_default=False,
+        show_envvar=False,
+        rich_help_panel=group,
+    )
+
+
+def pipeline_names() -> list[str]:
+    """Names of the pipelines, for completion."""
+    from vqe_cli.weights.registry import load_pipelines
+
+    return load_pipelines().names()
+
+
+def key_values(pairs: list[str] | None) -> dict[str, str] | None:
+    """`["preset=slow"]` as a dict, None for nothing. Raises BadParameter for an item without `=`."""
+    for pair in pairs or []:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-e")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs or [])} or None
+
+
+def _check(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is None or value == [] or value == ():
+            return None
+        try:
+            return checked(name, value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return check
+
+
+def _starting_with(known: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in known() if name.startswith(incomplete)]
+
+    return complete
+
+
+complete_pipelines = _starting_with(pipeline_names)
+COMPLETIONS: dict[str, Callable[[str], list[str]]] = {
+    "model": complete_pipelines,
+    "device": _starting_with(lambda: ["auto", "cpu", "cuda", "cuda:0", "mps"]),
+    "codec": _starting_with(lambda: ["libx265", "libx264", "ffv1", "libsvtav1"]),
+}

@@ -1,0 +1,167 @@
+"""`vqe weights`: what pipelines there are, whether their files are whole, and how to get more."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vqe_cli.cli.console import guarded, messages, results, say, write_json
+from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
+from vqe_cli.errors import VqeError, did_you_mean
+
+if TYPE_CHECKING:
+    from vqe_cli.weights.registry import Pipeline, StageSpec
+
+weights_app = typer.Typer(
+    help="Lists, verifies, fetches and imports weights.",
+    epilog="Example: vqe weights list",
+    no_args_is_help=True,
+)
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        show_default=False,
+        help="A pipeline; all without it.",
+        autocompletion=complete_pipelines,
+    ),
+]
+
+
+def list_command(json_file: JsonFile = None, debug: Debug = False) -> None:
+    """Say what each pipeline is, what it was trained on and what it measured."""
+    from vqe_cli.weights.registry import load_pipelines
+
+    registry = load_pipelines()
+    if json_file:
+        write_json([_described(pipeline) for pipeline in registry.pipelines], json_file)
+    else:
+        _show_list(registry.pipelines, registry.default)
+
+
+def verify_command(name: Name = None, debug: Debug = False) -> None:
+    """Compare every file of weights with its sha256 in weights.toml; exit code 1 when one is wrong."""
+    bad = 0
+    for pipeline in _chosen(name):
+        for stage in pipeline.stages:
+            try:
+                stage.path()
+                state = "ok"
+            except VqeError as error:
+                # A file that can be fetched and was not is no fault.
+                fetchable = stage.url is not None and stage.located() is None
+                bad += not fetchable
+                state = "not fetched" if fetchable else str(error)
+            print(f"{pipeline.name} x{pipeline.scale}  {stage.file}  {state}")
+    if bad:
+        raise VqeError(f"{bad} of the files are damaged or missing.", "The lines above say which.")
+
+
+def path_command(name: Name = None, debug: Debug = False) -> None:
+    """Print where the files of weights are, one path a line."""
+    for pipeline in _chosen(name):
+        for stage in pipeline.stages:
+            found = stage.located()
+            if found is None and name:
+                stage.path()
+            print(found or f"{stage.file} (not on this machine)")
+
+
+def fetch_command(name: Name = None, debug: Debug = False) -> None:
+    """Download weights that do not ship with vqe to the user's cache, checked by sha256."""
+    from vqe_cli.weights.cache import cache_folder, download
+
+    stages = [stage for pipeline in _chosen(name) for stage in pipeline.stages]
+    for stage in dict.fromkeys(stages):
+        if stage.intact():
+            say(f"{stage.file}: here already")
+            continue
+        if not stage.url or not stage.sha256:
+            stage.path()
+            continue
+        target = cache_folder() / stage.file
+        with _download_bar(stage.file) as listen:
+            download(stage.url, target, stage.sha256, listen)
+        print(target)
+
+
+EXAMPLES = {
+    "list": "list --json -",
+    "verify": "verify",
+    "path": "path fast",
+    "fetch": "fetch best",
+}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_command,
+    "verify": verify_command,
+    "path": path_command,
+    "fetch": fetch_command,
+}
+for _name, _command in COMMANDS.items():
+    weights_app.command(_name, epilog=f"Example: vqe weights {EXAMPLES[_name]}")(guarded(_command))
+
+
+def _chosen(name: str | None) -> "list[Pipeline]":
+    """The pipelines of this name at every scale, all without a name. Raises VqeError for an unknown one."""
+    from vqe_cli.weights.registry import load_pipelines
+
+    registry = load_pipelines()
+    if name is not None and name not in registry.names():
+        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, registry.names()))
+    return [pipeline for pipeline in registry.pipelines if name in (None, pipeline.name)]
+
+
+def _described(pipeline: "Pipeline") -> dict[str, Any]:
+    """A pipeline as JSON."""
+    return {
+        "name": pipeline.name,
+        "scale": pipeline.scale,
+        "description": pipeline.description,
+        "trained_on": pipeline.trained_on,
+        "measured": [vars(row) for row in pipeline.measured],
+        "files": [_file(stage) for stage in pipeline.stages],
+    }
+
+
+def _file(stage: "StageSpec") -> dict[str, Any]:
+    found = stage.located()
+    return {
+        "file": stage.file,
+        "path": str(found) if found else None,
+        "sha256": stage.sha256,
+        "url": stage.url,
+    }
+
+
+def _show_list(pipelines: "tuple[Pipeline, ...]", default: str) -> None:
+    """One paragraph a pipeline."""
+    console = results()
+    for pipeline in pipelines:
+        note = " (the default)" if pipeline.name == default else ""
+        console.print(f"[bold]{pipeline.name}[/bold] x{pipeline.scale}{note}: {pipeline.description}")
+        if pipeline.trained_on:
+            console.print(f"  trained on {pipeline.trained_on}")
+        for row in pipeline.measured:
+            worst = "" if row.worst_db is None else f", worst clip {row.worst_db:+.2f} dB"
+            console.print(f"  {row.on}: {row.gain_db:+.2f} dB RGB-PSNR{worst}")
+        for stage in pipeline.stages:
+            found = stage.located()
+            size = f"{found.stat().st_size / 2**20:.1f} MiB" if found else "not on this machine"
+            console.print(f"  {stage.file} ({size})")
+    if not pipelines:
+        say("weights.toml has no pipelines")
+
+
+@contextmanager
+def _download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for one download on a terminal; a plain line at its start elsewhere."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = messages()
+    if not console.is_terminal:
+        say(f"fetching {name}")
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
