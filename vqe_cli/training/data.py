@@ -19,7 +19,7 @@ from vqe_cli.hevc.pqf import mark
 from vqe_cli.training.config import DataConfig
 from vqe_cli.video.colour import to_rgb
 from vqe_cli.video.frame import Colour
-from vqe_cli.video.reader import open_reader
+from vqe_cli.video.reader import Reader
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Batch:
 
 def decode_clip(path: Path, pqf_rule: str = "prominent", drop: frozenset[int] = frozenset()) -> Clip:
     """Decode a whole short clip; frames whose index is in `drop` are left out (duplicate removal)."""
-    with open_reader(path) as reader:
+    with Reader(path) as reader:
         frames = [frame for frame in reader if frame.index not in drop]
         colour = reader.info.colour
     if not frames:
