@@ -1,6 +1,5 @@
 """Scene cuts: those of a stream whose cuts are known, none in clips of one shot."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -19,7 +18,9 @@ def luma(path: Path, count: int | None = None) -> list[np.ndarray]:
     """Luma planes of a file, decoded by PyAV alone."""
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
-        return [frame.to_ndarray(format="gray") for _, frame in zip(range(count or 10**6), frames, strict=False)]
+        return [
+            frame.to_ndarray(format="gray") for _, frame in zip(range(count or 10**6), frames, strict=False)
+        ]
 
 
 def cuts(planes: list[np.ndarray], repeats: set[int] = frozenset(), colour: Colour = COLOUR) -> list[int]:

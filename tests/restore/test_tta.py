@@ -1,4 +1,6 @@
-"""Turns: the group of the square, undone exactly; averaging a network that knows no direction changes nothing."""
+"""Turns: the group of the square, undone exactly; averaging a network that knows no direction changes
+nothing.
+"""
 
 import pytest
 import torch

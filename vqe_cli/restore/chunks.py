@@ -1,9 +1,11 @@
-"""Frames to chunks: pieces of one scene that fit into memory, each with context that is thrown away afterwards.
+"""Frames to chunks: pieces of one scene that fit into memory, each with context that is thrown away
+afterwards.
 
-A recurrent network carries features from frame to frame, so a chunk brings `overlap` frames more on each side than
-it keeps, and the nearest peak on each side where it is at most 2 x period away (SPEC section 5). All chunks of a scene
-that is long enough span chunk + 2 * overlap frames: the first keeps its left end too, and the last one is shifted
-back rather than left short. Duplicates are taken out before and come back as further frames to show.
+A recurrent network carries features from frame to frame, so a chunk brings `overlap` frames more on each
+side than it keeps, and the nearest peak on each side where it is at most 2 x period away (SPEC section 5).
+All chunks of a scene that is long enough span chunk + 2 * overlap frames: the first keeps its left end too,
+and the last one is shifted back rather than left short. Duplicates are taken out before and come back as
+further frames to show.
 
 Memory: at most `frames_held(...)` distinct decoded frames are kept here, whatever the length of the video.
 """
@@ -13,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from vqe_cli.video.frame import Frame
 
-# Duplicates remembered for one picture; a longer standstill starts again with a picture that is computed anew.
+# Duplicates remembered for one picture; a longer standstill starts again with a picture that is computed
+# anew.
 LONGEST_STANDSTILL = 256
 
 
@@ -21,8 +24,9 @@ LONGEST_STANDSTILL = 256
 class Chunk:
     """A stretch of one scene for the network, and what of it to keep.
 
-    frames: T distinct frames in display order. start, stop: positions in `frames` of the kept ones; those before
-    and after are context. shown: for each kept frame, the frames that show its picture: itself, then its duplicates.
+    frames: T distinct frames in display order. start, stop: positions in `frames` of the kept ones; those
+    before and after are context. shown: for each kept frame, the frames that show its picture: itself, then
+    its duplicates.
     """
 
     frames: tuple[Frame, ...]
@@ -37,7 +41,8 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkSizes:
-    """chunk: frames kept at a time, at least 1. overlap: context frames on each side, 0 for single-frame networks.
+    """chunk: frames kept at a time, at least 1. overlap: context frames on each side, 0 for single-frame
+    networks.
 
     period: of the peaks; those up to twice that far away belong to the context (0: none must).
     """
@@ -58,7 +63,9 @@ class ChunkSizes:
 
 
 def frames_held(sizes: ChunkSizes) -> int:
-    """Most distinct frames that `chunks` keeps at a time: left context, a chunk, its right context and the newest."""
+    """Most distinct frames that `chunks` keeps at a time: left context, a chunk, its right context and the
+    newest.
+    """
     return max(sizes.window, sizes.reach) + sizes.chunk + sizes.reach + 1
 
 
@@ -81,16 +88,16 @@ def chunks(frames: Iterable[tuple[Frame, bool]], sizes: ChunkSizes) -> Iterator[
 
 
 def context(marks: Sequence[bool], start: int, stop: int, sizes: ChunkSizes) -> tuple[int, int]:
-    """First and one past last frame that a chunk keeping start … stop needs; marks: peaks of the scene's frames.
+    """First and one past last frame that a chunk keeping start … stop needs; marks: peaks of the scene.
 
-    The network looks for peaks at distance two or more (SPEC section 4) and has the neighbour at one anyway, so
-    the nearest peak at either distance is brought in.
+    The network looks for peaks at distance two or more (SPEC section 4) and has the neighbour at one
+    anyway, so the nearest peak at either distance is brought in.
     """
     first, last = start - sizes.overlap, stop - 1 + sizes.overlap
     for nearest in (1, 2):
         left = range(start - nearest, start - 2 * sizes.period - 1, -1)
         right = range(stop - 1 + nearest, stop + 2 * sizes.period)
-        first = min([first, *[t for t in left if 0 <= t and marks[t]][:1]])
+        first = min([first, *[t for t in left if t >= 0 and marks[t]][:1]])
         last = max([last, *[t for t in right if t < len(marks) and marks[t]][:1]])
     return max(first, 0), min(last + 1, len(marks))
 

@@ -1,4 +1,6 @@
-"""Where the networks run and how precisely: choosing the device, preparing a network for it, running it there."""
+"""Where the networks run and how precisely: choosing the device, preparing a network for it, running it
+there.
+"""
 
 import platform
 from collections.abc import Iterator
@@ -11,8 +13,8 @@ from torch import nn
 from vqe_cli.errors import VqeError
 
 GIB = 2**30
-# Working memory that the automatic sizes may fill. A constant for CPUs, so that results do not depend on how much
-# memory a machine happens to have; a share of what the device model has otherwise.
+# Working memory that the automatic sizes may fill. A constant for CPUs, so that results do not depend on
+# how much memory a machine happens to have; a share of what the device model has otherwise.
 CPU_BUDGET = 3 * GIB
 MPS_BUDGET = 4 * GIB
 CUDA_SHARE = 0.6
@@ -23,8 +25,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Compute:
     """A device and the precision on it.
 
-    precision: "fp32", "bf16" or "fp16". name: model of the device, for reports. budget: bytes that the automatic
-    sizes may fill; the same for every machine with this model of device.
+    precision: "fp32", "bf16" or "fp16". name: model of the device, for reports. budget: bytes that the
+    automatic sizes may fill; the same for every machine with this model of device.
     """
 
     device: torch.device
@@ -73,8 +75,8 @@ class Compute:
 def choose(device: str = "auto", precision: str = "auto") -> Compute:
     """The device and precision that `--device` and `--precision` ask for.
 
-    device: "auto" (CUDA, else MPS, else CPU), "cpu", "mps", "cuda" or "cuda:N". precision: "auto" is bf16 where the
-    device has instructions for it, fp16 on older CUDA devices, else fp32.
+    device: "auto" (CUDA, else MPS, else CPU), "cpu", "mps", "cuda" or "cuda:N". precision: "auto" is bf16
+    where the device has instructions for it, fp16 on older CUDA devices, else fp32.
     Raises VqeError for a device that this machine or this build of PyTorch does not have.
     """
     found = _device(device)
@@ -101,7 +103,9 @@ def _device(wanted: str) -> torch.device:
             )
         return torch.device("cuda", number)
     if wanted == "mps" and not torch.backends.mps.is_available():
-        raise VqeError("--device mps was asked for, and there is no Apple GPU here.", "Use --device auto or cpu.")
+        raise VqeError(
+            "--device mps was asked for, and there is no Apple GPU here.", "Use --device auto or cpu."
+        )
     return torch.device(wanted)
 
 
@@ -130,4 +134,3 @@ def _model(device: torch.device) -> tuple[str, int]:
 def _cpu_name() -> str:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
-

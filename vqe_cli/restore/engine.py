@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import nan, prod
 
 import numpy as np
 import torch
@@ -16,7 +16,14 @@ from vqe_cli.restore.report import Weights
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import Sizes, choose_sizes
 from vqe_cli.restore.stages import Stage, run_stages
-from vqe_cli.video.colour import add_residual, residual_to_planes, to_arrays, to_rgb, to_tensors, upscale_planes
+from vqe_cli.video.colour import (
+    add_residual,
+    residual_to_planes,
+    to_arrays,
+    to_rgb,
+    to_tensors,
+    upscale_planes,
+)
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.cache import sha256_of
 from vqe_cli.weights.load import load_stages
@@ -52,14 +59,17 @@ def load(settings: Settings) -> Loaded:
     wanted = {"1": (1,), "2": (2,), "both": (1, 2), None: tuple(range(1, len(pipeline.stages) + 1))}
     numbers = wanted[settings.stages]
     if max(numbers) > len(pipeline.stages):
-        raise VqeError(f"the pipeline {pipeline.name!r} has no stage II.", "Use --stages 1, or another --model.")
+        raise VqeError(
+            f"the pipeline {pipeline.name!r} has no stage II.", "Use --stages 1, or another --model."
+        )
     networks = load_stages(pipeline)
     files = [stage.path() for stage in pipeline.stages]
     chosen = tuple(networks[number - 1] for number in numbers)
-    scale = int(np.prod([network.scale for network in chosen]))
+    scale = prod(int(network.scale) for network in chosen)  # type: ignore[arg-type]
     if scale != settings.scale:
         raise VqeError(
-            f"--stages {settings.stages} of {pipeline.name!r} enlarges by {scale}, --scale asks for {settings.scale}.",
+            f"--stages {settings.stages} of {pipeline.name!r} enlarges by {scale}, "
+            f"--scale asks for {settings.scale}.",
             "Use --stages both.",
         )
     weights = tuple(Weights(n, str(files[n - 1]), sha256_of(files[n - 1])) for n in numbers)
@@ -71,7 +81,8 @@ def load(settings: Settings) -> Loaded:
 class Engine:
     """Enhances chunks of one input.
 
-    stages: ready to run. colour: of the input's planes. scale: of the output. seconds: what each stage took so far.
+    stages: ready to run. colour: of the input's planes. scale: of the output. seconds: what each stage took
+    so far.
     """
 
     stages: tuple[Stage, ...]
@@ -85,7 +96,8 @@ class Engine:
     def enhance(self, chunk: Chunk) -> Iterator[tuple[Frame, Planes]]:
         """The kept frames of a chunk, duplicates included, each with its enhanced planes.
 
-        A network that changes nothing leaves every sample as decoded; duplicates share the planes of the first.
+        A network that changes nothing leaves every sample as decoded; duplicates share the planes of the
+        first.
         """
         planes = self._upload(chunk.frames)
         clip = torch.cat([to_rgb(of_frame, self.colour) for of_frame in planes])
@@ -103,16 +115,18 @@ class Engine:
         """Planes of the frames on the device; context that the chunk before had is there already."""
         device = self.compute.device
         self.uploaded = {
-            frame.index: self.uploaded.get(frame.index) or to_tensors(frame.planes, device) for frame in frames
+            frame.index: self.uploaded.get(frame.index) or to_tensors(frame.planes, device)
+            for frame in frames
         }
         return list(self.uploaded.values())
 
     def _written(self, picture: Tensor, decoded: list[Tensor]) -> Planes:
-        """Decoded planes (enlarged for scale > 1) plus what the network's picture (1, 3, H, W) changes of them."""
+        """Decoded planes (enlarged for scale > 1) plus what the network's picture (1, 3, H, W) changes."""
         base = decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
         residual = picture - to_rgb(base, self.colour)
         if self.colour.matrix == "gray":
-            # The three channels went in alike and come out a little different: their mean is the change of gray.
+            # The three channels went in alike and come out a little different: their mean is the change of
+            # gray.
             residual = residual.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         changed = add_residual(base, residual_to_planes(residual, self.colour), self.colour.bit_depth)
         return to_arrays(changed, self.colour.bit_depth)

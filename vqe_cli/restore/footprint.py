@@ -1,7 +1,7 @@
 """How much memory a network's run takes, measured on a small picture: what automatic sizes go by.
 
-Depends on the network alone, never on the machine's state, so that the sizes, and with them the results, are the same
-everywhere.
+Depends on the network alone, never on the machine's state, so that the sizes, and with them the results,
+are the same everywhere.
 """
 
 import weakref
@@ -20,7 +20,7 @@ MARGIN = 1.5
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes for each pixel of the input in float32: `fixed` whatever the clip's length, `frame` for each frame."""
+    """Bytes for each pixel of the input in float32: `fixed` for any clip, `frame` for each of its frames."""
 
     fixed: float
     frame: float
@@ -35,7 +35,9 @@ def measure(network: nn.Module) -> Footprint:
 
     One run of a video network at each of two lengths, or one run of an image network, on noise of 64x64.
     """
-    noise = torch.rand(1, max(PROBE_FRAMES), 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(
+        1, max(PROBE_FRAMES), 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0)
+    )
     pixels = PROBE_SIDE**2
     if not network.is_video:
         return Footprint(0.0, MARGIN * _peak(network, noise[:, 0]) / pixels)

@@ -72,8 +72,8 @@ def prefetched(source: Iterable[T], depth: int, clock: Clock) -> Iterator[Iterat
 def background(consume: Callable[[T], None], depth: int, clock: Clock) -> Iterator[Callable[[T], None]]:
     """A function that hands items to a thread which gives them to `consume`; at most `depth` items wait.
 
-    All items are consumed when the block is left, but when it is left by an exception those that wait are dropped.
-    An error of `consume` is raised by the next call, or at the end of the block.
+    All items are consumed when the block is left, but when it is left by an exception those that wait are
+    dropped. An error of `consume` is raised by the next call, or at the end of the block.
     """
     items: queue.Queue[T | _End] = queue.Queue(depth)
     stop = threading.Event()

@@ -1,8 +1,10 @@
-"""A file to a better file: decode, mark peaks, find scenes, cut chunks, run the networks, encode; all at once.
+"""A file to a better file: decode, mark peaks, find scenes, cut chunks, run the networks, encode; all at
+once.
 
-Three threads: the reader's, the caller's (marking and networks) and the writer's, with bounded queues in between.
-Decoded frames held at a time, whatever the length of the video: READ_AHEAD + FRAMES_WAITING + 1 before the chunks,
-`chunks.frames_held(...)` in them, one chunk in the networks, WRITE_AHEAD enhanced ones behind.
+Three threads: the reader's, the caller's (marking and networks) and the writer's, with bounded queues in
+between. Decoded frames held at a time, whatever the length of the video: READ_AHEAD + FRAMES_WAITING + 1
+before the chunks, `chunks.frames_held(...)` in them, one chunk in the networks, WRITE_AHEAD enhanced ones
+behind.
 """
 
 import time
@@ -40,11 +42,13 @@ class Tally:
             yield frame, cut
 
 
-def enhance(settings: Settings, listen: Listener = lambda event: None, loaded: Loaded | None = None) -> Report:
+def enhance(
+    settings: Settings, listen: Listener = lambda event: None, loaded: Loaded | None = None
+) -> Report:
     """Enhance one input as the settings say; nothing is left under the output's name when it fails.
 
-    listen: called in this thread with a Plan, then Progress and Notices. loaded: networks of an earlier run with the
-    same model, device and precision.
+    listen: called in this thread with a Plan, then Progress and Notices. loaded: networks of an earlier run
+    with the same model, device and precision.
     Raises VqeError for all that a user can cause; KeyboardInterrupt passes through after cleaning up.
     """
     began = time.perf_counter()
@@ -88,7 +92,9 @@ def enhanced_frames(
         yield from engine.enhance(chunk)
 
 
-def scene_chunks(frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally) -> Iterator[Chunk]:
+def scene_chunks(
+    frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally
+) -> Iterator[Chunk]:
     """Scenes told apart, peaks marked, chunks cut."""
     scenes = scene_starts(frames, engine.colour)
     marked = mark_peaks(scenes, settings, tally.peaks)

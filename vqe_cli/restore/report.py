@@ -11,9 +11,10 @@ from typing import Any
 class Plan:
     """What was chosen for a run, said before its first frame.
 
-    model: name of the pipeline. device: model of the device; precision: "fp32", "bf16" or "fp16". chunk, overlap:
-    frames kept at a time and context on each side. tiles: for each stage the largest side of a tile, 0 for whole
-    pictures, and the overlap, pixels. frames: expected, None when unknown. size_in, size_out: width and height.
+    model: name of the pipeline. device: model of the device; precision: "fp32", "bf16" or "fp16". chunk,
+    overlap: frames kept at a time and context on each side. tiles: for each stage the largest side of a
+    tile, 0 for whole pictures, and the overlap, pixels. frames: expected, None when unknown. size_in,
+    size_out: width and height.
     """
 
     model: str
@@ -70,10 +71,10 @@ class Weights:
 class Report:
     """A finished run.
 
-    input, output: paths. plan: what was chosen. frames: written. seconds: by part; wall_s: in all; fps: frames per
-    second of it. weights: files that were used. pqf_source: "qp", "hm-log", "period" or "none"; pqf_count: peaks.
-    duplicates: frames that were not computed because they equal their predecessor. scene_cuts: found.
-    warnings: one sentence each.
+    input, output: paths. plan: what was chosen. frames: written. seconds: by part; wall_s: in all; fps:
+    frames per second of it. weights: files that were used. pqf_source: "qp", "hm-log", "period" or "none";
+    pqf_count: peaks. duplicates: frames that were not computed because they equal their predecessor.
+    scene_cuts: found. warnings: one sentence each.
     """
 
     input: str

@@ -1,14 +1,14 @@
 """Scene cuts, found while frames stream by: recurrent networks must not carry features across them.
 
-Each luma plane becomes a thumbnail of block means. Two thumbnails differ in what no shift by up to one block
-explains, so that camera motion and moving objects count little and a new scene counts fully. A cut is a frame whose
-difference to the one before is large by itself and much larger than those around it; the difference that follows is
-awaited too, so that a flash (large twice) is no cut. Random access pictures say nothing: encoders place them by
-the clock.
+Each luma plane becomes a thumbnail of block means. Two thumbnails differ in what no shift by up to one
+block explains, so that camera motion and moving objects count little and a new scene counts fully. A cut is
+a frame whose difference to the one before is large by itself and much larger than those around it; the
+difference that follows is awaited too, so that a flash (large twice) is no cut. Random access pictures say
+nothing: encoders place them by the clock.
 
-Measured on the 96 clips of the corpus (x265 QP 37) and on 9,312 joins of two of them: differences within a clip
-reach 9.4 (hand-held BMX, among equals), joins of different sources start at 7.0, half of them lie above 38.
-With the constants below no clip is cut and 99.9 % of the joins are found.
+Measured on the 96 clips of the corpus (x265 QP 37) and on 9,312 joins of two of them: differences within a
+clip reach 9.4 (hand-held BMX, among equals), joins of different sources start at 7.0, half of them lie
+above 38. With the constants below no clip is cut and 99.9 % of the joins are found.
 """
 
 from collections import deque
@@ -28,8 +28,8 @@ MEMORY = 3  # differences looked back on
 def scene_starts(frames: Iterable[Frame], colour: Colour) -> Iterator[tuple[Frame, bool]]:
     """Each frame, and whether it is the first after a scene cut (the very first frame is not).
 
-    frames: in display order; colour: of their planes. One frame is held back. Duplicates never start a scene and
-    are passed over in the comparison.
+    frames: in display order; colour: of their planes. One frame is held back. Duplicates never start a
+    scene and are passed over in the comparison.
     """
     history: deque[float] = deque(maxlen=MEMORY)
     last: np.ndarray | None = None
@@ -62,7 +62,7 @@ def _is_cut(waiting: tuple[Frame, float], history: deque[float], following: floa
 def thumbnail(plane: np.ndarray, bit_depth: int) -> np.ndarray:
     """Block means (18, 32), or fewer in tiny pictures, of a plane (h, w), on a scale of 0 … 255."""
     steps = [max(1, side // (blocks * SAMPLES)) for side, blocks in zip(plane.shape, GRID, strict=True)]
-    mean = plane[:: steps[0], :: steps[1]].astype(np.float32)
+    mean: np.ndarray = plane[:: steps[0], :: steps[1]].astype(np.float32)
     for axis, blocks in enumerate(GRID):
         length = mean.shape[axis]
         edges = np.linspace(0, length, min(blocks, length) + 1).astype(int)
@@ -72,7 +72,7 @@ def thumbnail(plane: np.ndarray, bit_depth: int) -> np.ndarray:
 
 
 def thumbnail_difference(before: np.ndarray, after: np.ndarray) -> float:
-    """How much of one thumbnail lies outside what the other has within one block, both ways, mean over blocks."""
+    """How much of either thumbnail lies outside what the other has within one block, mean over blocks."""
     return float((_unexplained(before, after) + _unexplained(after, before)) / 2)
 
 
@@ -82,4 +82,3 @@ def _unexplained(reference: np.ndarray, other: np.ndarray) -> float:
     rows, columns = reference.shape
     around = np.stack([padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3)])
     return float(np.maximum(0, np.maximum(other - around.max(axis=0), around.min(axis=0) - other)).mean())
-

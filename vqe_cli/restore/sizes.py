@@ -1,4 +1,6 @@
-"""Chunk and tile sizes: the user's, the pipeline's, or what fits the device model; never what happens to be free."""
+"""Chunk and tile sizes: the user's, the pipeline's, or what fits the device model; never what happens to be
+free.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,9 +39,10 @@ def choose_sizes(
 ) -> Sizes:
     """Sizes of a run.
 
-    networks: of the stages, each with what it needs. defaults: the pipeline's (weights.toml). size: (height,
-    width) of the input. What the user left open is the pipeline's default or ours, lowered until the chunk's pictures
-    take half of the device's budget; then tiles, where a network still needs more than the rest.
+    networks: of the stages, each with what it needs. defaults: the pipeline's (weights.toml). size:
+    (height, width) of the input. What the user left open is the pipeline's default or ours, lowered until
+    the chunk's pictures take half of the device's budget; then tiles, where a network still needs more than
+    the rest.
     Raises VqeError when tiles and their overlap contradict each other.
     """
     kind = "video" if any(network.is_video for network, _ in networks) else "image"
@@ -48,7 +51,11 @@ def choose_sizes(
         overlap = defaults.get("overlap", OVERLAP[kind]) if kind == "video" else 0
     pixels = size[0] * size[1]
     chunk = settings.chunk or defaults.get("chunk", CHUNK[kind])
-    while not settings.chunk and chunk > LEAST_CHUNK and _pictures(pixels, chunk, overlap, settings) > compute.budget / 2:
+    while (
+        not settings.chunk
+        and chunk > LEAST_CHUNK
+        and _pictures(pixels, chunk, overlap, settings) > compute.budget / 2
+    ):
         chunk = max(LEAST_CHUNK, chunk // 2)
     chunks = ChunkSizes(chunk, overlap, settings.pqf_period if kind == "video" else 0)
     spare = max(compute.budget - _pictures(pixels, chunk, overlap, settings), compute.budget // 4)

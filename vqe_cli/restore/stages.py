@@ -20,8 +20,8 @@ BATCH_PIXELS = {"cpu": 1, "cuda": 1 << 20, "mps": 1 << 18}
 class Stage:
     """A network that is ready to run.
 
-    number: 1 or 2. network: prepared by `compute`, a video or an image network (`is_video`). tiling: for pictures
-    too large. tta: turns that are averaged.
+    number: 1 or 2. network: prepared by `compute`, a video or an image network (`is_video`). tiling: for
+    pictures too large. tta: turns that are averaged.
     """
 
     number: int
@@ -53,7 +53,7 @@ class Stage:
                 out = self._pictures(clip[keep], qp[keep])
         if not torch.isfinite(out).all():
             raise VqeError(
-                f"the network of stage {self.number} gave values that are no numbers in {self.compute.precision}.",
+                f"stage {self.number} gave values that are no numbers in {self.compute.precision}.",
                 "Use --precision fp32; if it stays so, the weights are broken.",
             )
         return out
@@ -84,8 +84,8 @@ def run_stages(
 ) -> Tensor:
     """The kept frames of a chunk, (K, 3, s*H, s*W), after all stages.
 
-    clip (T, 3, H, W), pqf (T,), qp (T,): the chunk with its context. keep: positions that are wanted. seconds: the
-    time of each stage is added to it. Context goes only where a video network still needs it.
+    clip (T, 3, H, W), pqf (T,), qp (T,): the chunk with its context. keep: positions that are wanted.
+    seconds: the time of each stage is added to it. Context goes only where a video network still needs it.
     """
     for position, stage in enumerate(stages):
         started = time.perf_counter()

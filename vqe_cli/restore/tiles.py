@@ -1,8 +1,8 @@
 """Large pictures in overlapping tiles, joined without seams.
 
-Neighbouring tiles share `overlap` pixels. In the middle half of these one fades into the other; the outer quarters,
-where a tile lacks its surroundings most, are thrown away. So every pixel that is used has at least overlap / 4
-pixels of its tile around it, and at the middle of the fade overlap / 2.
+Neighbouring tiles share `overlap` pixels. In the middle half of these one fades into the other; the outer
+quarters, where a tile lacks its surroundings most, are thrown away. So every pixel that is used has at
+least overlap / 4 pixels of its tile around it, and at the middle of the fade overlap / 2.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from torch import Tensor
 class Tiling:
     """tile: largest side of a tile in pixels of the input, 0 for whole pictures; at least 3 * overlap.
 
-    overlap: pixels shared by neighbours. multiple: tiles start at multiples of it, so that a network's folding or
-    windows lie as in the whole picture.
+    overlap: pixels shared by neighbours. multiple: tiles start at multiples of it, so that a network's
+    folding or windows lie as in the whole picture.
     """
 
     tile: int
@@ -31,7 +31,8 @@ class Tiling:
     def spans(self, length: int) -> list[tuple[int, int]]:
         """First and one past last pixel of every tile along a side of `length` pixels.
 
-        As few tiles as possible, and these as small and as equal as possible; never do more than two share a pixel.
+        As few tiles as possible, and these as small and as equal as possible; never do more than two share
+        a pixel.
         """
         if self.tile == 0 or length <= self.tile:
             return [(0, length)]
@@ -61,7 +62,9 @@ def tiled(run: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling, scale: int
         for column, (left, right) in enumerate(columns):
             answer = run(x[..., top:bottom, left:right]).float()
             across = fade(columns, column, scale, x.device)
-            joined[..., scale * top : scale * bottom, scale * left : scale * right] += answer * (down * across)
+            joined[..., scale * top : scale * bottom, scale * left : scale * right] += answer * (
+                down * across
+            )
     return joined
 
 

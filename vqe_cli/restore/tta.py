@@ -11,7 +11,9 @@ TURNS = {1: (0,), 2: (0, FLIP), 4: (0, FLIP, FLIP | 2, 2), 8: tuple(range(8))}
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
-    """x (..., H, W) flipped (bit 2) and then turned by `turn & 3` quarters; H and W change places at odd quarters."""
+    """x (..., H, W) flipped (bit 2) and then turned by `turn & 3` quarters; H and W change places at odd
+    quarters.
+    """
     if turn & FLIP:
         x = x.flip(-1)
     return torch.rot90(x, turn & 3, (-2, -1)) if turn & 3 else x
