@@ -1,0 +1,233 @@
+"""`vqe eval`: the options, the batch, and its results as tables, JSON, plots, crops and a report."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqe_cli.cli.console import messages, results, say
+from vqe_cli.cli.options import Debug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.text import Text
+
+    from vqe_cli.measure.batch import Task
+    from vqe_cli.measure.outputs import Results
+    from vqe_cli.measure.result import Options, Outcome
+    from vqe_cli.measure.sources import RawLayout
+    from vqe_cli.measure.tables import Table
+
+FORMATS = ("table", "json", "csv", "md")
+SIDES, WHAT, RAW, WRITTEN = "Videos", "What is measured", "Raw .yuv", "Written files"
+
+
+def eval_command(
+    gt: Annotated[
+        Path,
+        typer.Option("--gt", metavar="PATH", help="The truth: a video or a folder.", rich_help_panel=SIDES),
+    ],
+    pred: Annotated[
+        list[Path],
+        typer.Option(
+            "--pred",
+            metavar="PATH",
+            help="The output to judge; repeat for several QPs.",
+            rich_help_panel=SIDES,
+        ),
+    ],
+    lq: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--lq", metavar="PATH", help="The input it was made from: adds gains.", rich_help_panel=SIDES
+        ),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Of psnr[-y|-u|-v|-yuv], ssim[-y], ms-ssim[-y], xpsnr, vif, ssim-ffmpeg, vmaf, lpips.",
+            rich_help_panel=WHAT,
+        ),
+    ] = "psnr,psnr-y,ssim,ms-ssim",
+    every: Annotated[int, typer.Option(min=1, help="Only each N-th frame.", rich_help_panel=WHAT)] = 1,
+    offset: Annotated[
+        int,
+        typer.Option(
+            min=0, help="The first of them, from 0; --every 10 --offset 9 is NTIRE's.", rich_help_panel=WHAT
+        ),
+    ] = 0,
+    crop: Annotated[
+        int, typer.Option(min=0, help="Pixels to leave out at each border.", rich_help_panel=WHAT)
+    ] = 0,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Only the first frames of each video.", rich_help_panel=WHAT)
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VQE_LPIPS_WEIGHTS", metavar="FILE", help="Weights for lpips.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size of raw .yuv files.", rich_help_panel=RAW)
+    ] = None,
+    pix_fmt: Annotated[str, typer.Option(help="Their pixel format.", rich_help_panel=RAW)] = "yuv420p",
+    fps: Annotated[
+        float, typer.Option(min=0.001, help="Their frames per second.", rich_help_panel=RAW)
+    ] = 25.0,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(FORMATS), help="How results are written to stdout.", rich_help_panel=WRITTEN
+        ),
+    ] = "table",
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png|svg", help="Quality of every frame, PQFs marked.", rich_help_panel=WRITTEN
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png|svg", help="Crops side by side where most changed.", rich_help_panel=WRITTEN
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="All of it on one page.", rich_help_panel=WRITTEN)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing files.", rich_help_panel=WRITTEN)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measure videos against their truth: did they get better, by how much, and where.
+
+    Means are NTIRE's: over the frames of a video, then over videos. Frames are paired by index, folders by
+    stem. Exit code 1 when any pair could not be measured.
+    """
+    if format not in FORMATS:
+        raise typer.BadParameter(f"{format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
+    from vqe_cli.measure import batch, outputs
+    from vqe_cli.measure.metrics import Setup, check_available, parse
+    from vqe_cli.measure.result import Options, PairResult
+
+    wanted = outputs.check(
+        [(plot, outputs.DRAWINGS), (compare, outputs.DRAWINGS), (report, outputs.PAGES)], overwrite
+    )
+    names = parse(metrics)
+    check_available(names, Setup(lpips_weights=lpips_weights))
+    tasks, failures = batch.plan(gt, pred, lq or [])
+    crops = outputs.crops_each(len(tasks)) if compare in wanted or report in wanted else 0
+    options = Options(every, offset, crop, max_frames, _raw_layout(size, pix_fmt, fps), lpips_weights, crops)
+    outcomes: list[Outcome] = [*_measured(tasks, names, options, quiet), *failures]
+    _warn(outcomes, quiet)
+    made = outputs.Results(outcomes, names, shlex.join(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
+    _show(made, format)
+    for path in made.write(plot, compare, report):
+        say(f"wrote {path}")
+    if not all(isinstance(outcome, PairResult) for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _measured(
+    tasks: "Sequence[Task]", names: Sequence[str], options: "Options", quiet: bool
+) -> "Iterator[Outcome]":
+    """The outcomes one by one, with a progress bar on a terminal and a line for each video otherwise."""
+    from vqe_cli.measure.batch import run
+    from vqe_cli.measure.tables import brief
+
+    console = messages()
+    if quiet or not console.is_terminal:
+        for number, outcome in enumerate(run(tasks, names, options), 1):
+            if not quiet:
+                say(f"[{number}/{len(tasks)}] {brief(outcome, names[0])}")
+            yield outcome
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        whole = bar.add_task("measuring", total=len(tasks))
+
+        def seen(task: "Task", frames: int) -> None:
+            bar.update(whole, description=f"{task.pair.name}: frame {frames}")
+
+        for outcome in run(tasks, names, options, seen):
+            bar.advance(whole)
+            yield outcome
+
+
+def _warn(outcomes: "Sequence[Outcome]", quiet: bool) -> None:
+    """Say on stderr which pairs failed, always, and what casts doubt on the others."""
+    from vqe_cli.measure.result import Failure
+    from vqe_cli.measure.tables import title
+
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            say(f"error: {title(outcome)}: {outcome.error}")
+        elif not quiet:
+            for warning in outcome.warnings:
+                say(f"warning: {title(outcome)}: {warning}")
+
+
+def _show(made: "Results", format: str) -> None:
+    """Write the results to stdout."""
+    from vqe_cli.cli.console import write_json
+    from vqe_cli.measure import tables
+
+    if format == "json":
+        write_json(tables.to_json(made.outcomes, made.metrics, made.curves), Path("-"))
+    elif format == "csv":
+        print(tables.to_csv(made.outcomes, made.metrics), end="")
+    elif format == "md":
+        print("\n".join(tables.to_markdown(table) for table in made.tables), end="")
+    else:
+        for table in made.tables:
+            _print_table(table)
+
+
+def _print_table(table: "Table") -> None:
+    """One table for people: as wide as it must be where stdout is no terminal, so that nothing is cut."""
+    from rich import box
+    from rich.table import Table as RichTable
+
+    console = results()
+    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(table.columns):
+        shown.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for index, row in enumerate(table.rows):
+        mean = table.last_is_mean and row[0].startswith("mean of ")
+        if mean and index and not table.rows[index - 1][0].startswith("mean of "):
+            shown.add_section()
+        shown.add_row(*[_coloured(column, cell) for column, cell in zip(table.columns, row, strict=True)])
+    if not console.is_terminal:
+        console.width = 10_000
+        console.width = max(80, console.measure(shown).maximum)
+    console.print(shown)
+
+
+def _coloured(column: str, cell: str) -> "Text":
+    """A cell; gains green or red where colour is on (their sign says it, too)."""
+    from rich.text import Text
+
+    if column != "gain" or cell[:1] not in ("+", "-") or not cell.strip("+-0."):
+        return Text(cell)
+    return Text(cell, style="green" if cell[0] == "+" else "red")
+
+
+def _raw_layout(size: str | None, pix_fmt: str, fps: float) -> "RawLayout | None":
+    """How raw .yuv files are laid out, None where --size was not given."""
+    from vqe_cli.measure.sources import RawLayout
+
+    if size is None:
+        return None
+    width, _, height = size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise typer.BadParameter(f"{size!r} is not WIDTHxHEIGHT", param_hint="--size")
+    return RawLayout(int(width), int(height), pix_fmt, fps)

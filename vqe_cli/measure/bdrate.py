@@ -1,0 +1,101 @@
+"""Bjøntegaard's delta of rate and quality over piecewise cubic (PCHIP) curves.
+
+G. Bjøntegaard, VCEG-M33 (2001); shape-preserving interpolation as in ITU-T HSTP-VID-WPOM, slopes by
+Fritsch and Butland (1984), ends by the three-point formula that keeps the shape.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vqe_cli.errors import VqeError
+
+FEWEST_POINTS = 4
+Point = tuple[float, float]
+
+
+def bd_rate(anchor: Sequence[Point], test: Sequence[Point]) -> float:
+    """Mean difference in rate at equal quality, in % (negative: test needs less).
+
+    anchor, test: points (rate, quality), four or more, rate in any one unit above 0, quality rising with
+    rate. Raises VqeError where there are too few, a curve does not rise, or the two share no range of
+    quality.
+    """
+    mean = _mean_gap(_curve(anchor, flipped=True), _curve(test, flipped=True), "quality")
+    return (10**mean - 1) * 100
+
+
+def bd_quality(anchor: Sequence[Point], test: Sequence[Point]) -> float:
+    """Mean difference in quality at equal rate, in the unit of quality (positive: test is better).
+
+    Points and errors as in `bd_rate`.
+    """
+    return _mean_gap(_curve(anchor, flipped=False), _curve(test, flipped=False), "rate")
+
+
+def _curve(points: Sequence[Point], flipped: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Points sorted by rate as (abscissa, ordinate): (log10 rate, quality), or swapped where flipped."""
+    if len(points) < FEWEST_POINTS:
+        raise VqeError(
+            f"BD-rate needs at least {FEWEST_POINTS} points a curve, and there are {len(points)}.",
+            "Give --pred and --lq for four or more QPs.",
+        )
+    ordered = np.array(sorted(points), dtype=np.float64)
+    if ordered[0, 0] <= 0 or not np.isfinite(ordered).all():
+        raise VqeError("BD-rate needs rates above 0 and finite qualities.", "Leave identical videos out.")
+    rate, quality = np.log10(ordered[:, 0]), ordered[:, 1]
+    if (np.diff(rate) <= 0).any() or (np.diff(quality) <= 0).any():
+        raise VqeError(
+            "BD-rate needs a quality that rises with the rate at every point.", "Check the folders' order."
+        )
+    return (quality, rate) if flipped else (rate, quality)
+
+
+def _mean_gap(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], what: str) -> float:
+    """Mean of test minus anchor over the range of the abscissa that they share."""
+    low = max(anchor[0][0], test[0][0])
+    high = min(anchor[0][-1], test[0][-1])
+    if low >= high:
+        raise VqeError(f"The two curves share no range of {what}.", "BD-rate cannot be taken from them.")
+    areas = [integral(x, y, low, high) for x, y in (anchor, test)]
+    return float((areas[1] - areas[0]) / (high - low))
+
+
+def integral(x: np.ndarray, y: np.ndarray, low: float, high: float) -> float:
+    """Integral from `low` to `high` of the PCHIP curve through (x, y); x rises, both bounds lie within it."""
+    slopes = pchip_slopes(x, y)
+    total = 0.0
+    for i in range(len(x) - 1):
+        start, stop = max(low, x[i]), min(high, x[i + 1])
+        if start >= stop:
+            continue
+        width = x[i + 1] - x[i]
+        secant = (y[i + 1] - y[i]) / width
+        square = (3 * secant - 2 * slopes[i] - slopes[i + 1]) / width
+        cube = (slopes[i] + slopes[i + 1] - 2 * secant) / width**2
+        antiderivative = np.polynomial.Polynomial([0.0, y[i], slopes[i] / 2, square / 3, cube / 4])
+        total += float(antiderivative(stop - x[i]) - antiderivative(start - x[i]))
+    return total
+
+
+def pchip_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Slopes at the points (x, y), at least three, that keep every piece monotone (Fritsch and Butland)."""
+    width, secant = np.diff(x), np.diff(y) / np.diff(x)
+    slopes = np.zeros_like(x, dtype=np.float64)
+    for i in range(1, len(x) - 1):
+        before, after = secant[i - 1], secant[i]
+        if before * after > 0:
+            first, second = 2 * width[i] + width[i - 1], width[i] + 2 * width[i - 1]
+            slopes[i] = (first + second) / (first / before + second / after)
+    slopes[0] = _end_slope(width[0], width[1], secant[0], secant[1])
+    slopes[-1] = _end_slope(width[-1], width[-2], secant[-1], secant[-2])
+    return slopes
+
+
+def _end_slope(width: float, next_width: float, secant: float, next_secant: float) -> float:
+    slope = ((2 * width + next_width) * secant - width * next_secant) / (width + next_width)
+    if slope * secant <= 0:
+        return 0.0
+    if secant * next_secant < 0 and abs(slope) > abs(3 * secant):
+        return 3 * secant
+    return slope

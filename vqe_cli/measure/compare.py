@@ -1,0 +1,248 @@
+"""One video against its truth, frame by frame, with the input beside it where there is one."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from vqe_cli.errors import VqeError
+from vqe_cli.hevc import pqf
+from vqe_cli.measure import psnr
+from vqe_cli.measure.crops import CropKeeper
+from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetric
+from vqe_cli.measure.pictures import Agreement, PairView, View, agree
+from vqe_cli.measure.result import Options, PairResult
+from vqe_cli.measure.series import IDENTICAL_DB, Series
+from vqe_cli.measure.shift import ShiftDetector, thumbnail
+from vqe_cli.measure.sources import Side, check_sizes, in_step, open_side
+from vqe_cli.video.frame import Frame
+
+DEFAULT_RATE = 25.0
+EVERYTHING = Options()
+
+
+def compare_pair(
+    gt: Path | str,
+    pred: Path | str,
+    lq: Path | str | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    options: Options = EVERYTHING,
+    progress: Callable[[int], None] | None = None,
+    name: str | None = None,
+) -> PairResult:
+    """Measure the video `pred` against its truth `gt`, and the input `lq` it was made from beside it.
+
+    Paths are videos, image folders, or raw .yuv with `options.raw`. metrics: names of `metrics.METRICS`.
+    progress is called with the number of frames seen. Memory does not grow with the length of the videos.
+    Raises VqeError for videos that cannot be read, that have no frames, or differ in size or frame count,
+    and for metrics that are not available.
+    """
+    start = time.perf_counter()
+    paths = {"truth": Path(gt), "output": Path(pred)} | ({"input": Path(lq)} if lq is not None else {})
+    with ExitStack() as stack:
+        sides = [stack.enter_context(open_side(label, path, options.raw)) for label, path in paths.items()]
+        check_sizes(sides)
+        rate = float(next((side.info.rate for side in sides if side.info.rate), DEFAULT_RATE))
+        walk = _Walk(sides, agree([(str(side.path), side.info) for side in sides]), metrics, options)
+        walk.open_streams(Setup(rate, options.lpips_weights), stack)
+        walk.run(progress)
+    output, *given = [track.series(walk.frames) for track in walk.tracks]
+    width, height = sides[0].size
+    return PairResult(
+        name=name or Path(pred).stem,
+        gt=paths["truth"],
+        pred=paths["output"],
+        lq=paths.get("input"),
+        output=output,
+        given=given[0] if given else None,
+        frames=tuple(walk.frames),
+        qp=tuple(walk.bitstream[index].qp for index in walk.frames),
+        pqf=walk.peaks(),
+        size=(width - 2 * options.crop_px, height - 2 * options.crop_px),
+        rate=rate,
+        matrix=walk.agreement.colours[0].matrix,
+        crops=walk.keeper.result(),
+        warnings=walk.warnings(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+@dataclass
+class _Track:
+    """What one judged side (output or input) has gathered so far."""
+
+    values: dict[str, list[float | None]]
+    streams: dict[str, StreamMetric] = field(default_factory=dict)
+    shift: ShiftDetector = field(default_factory=ShiftDetector)
+
+    def series(self, frames: Sequence[int]) -> dict[str, Series]:
+        return {
+            name: Series(tuple(values), tuple(frames), METRICS[name].rising)
+            for name, values in self.values.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """What the bitstream says of a frame; kept for every frame, because peaks are found among all of them."""
+
+    qp: float | None
+    irap: bool
+    sequence: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A frame that is being measured."""
+
+    frame: int
+    views: list[View]
+    scores: Future[list[dict[str, float | None]]]
+    change: Future[float] | None
+
+
+class _Walk:
+    """The way through all frames: picks them, hands them to worker threads, gathers the scores in order."""
+
+    def __init__(
+        self, sides: list[Side], agreement: Agreement, metrics: Sequence[str], options: Options
+    ) -> None:
+        self.tracks = [_Track({name: [] for name in metrics}) for _ in sides[1:]]
+        self.agreement = agreement
+        self.frames: list[int] = []
+        self.bitstream: list[_Coded] = []
+        self.keeper = CropKeeper(options.crops)
+        self._sides = sides
+        self._options = options
+        self._alone = [name for name in metrics if METRICS[name].measure is not None]
+
+    def open_streams(self, setup: Setup, stack: ExitStack) -> None:
+        """Open the metrics that see frames in order; `stack` frees them. Raises VqeError for missing ones."""
+        for track in self.tracks:
+            for name in track.values:
+                opened = METRICS[name].stream
+                if opened is not None:
+                    track.streams[name] = opened(setup)
+                    stack.callback(track.streams[name].discard)
+
+    def run(self, progress: Callable[[int], None] | None) -> None:
+        """Measure everything. Raises VqeError when no frame was measured."""
+        pending: deque[_Job] = deque()
+        threads = self._options.threads or torch.get_num_threads()
+        with frame_workers(threads) as pool:
+            for index, frames in in_step(self._sides, self._options.max_frames, progress):
+                self._note(frames)
+                if index % self._options.every == self._options.offset:
+                    pending.append(self._start(pool, index, frames))
+                if len(pending) > 2 * threads:
+                    self._gather(pending.popleft())
+            while pending:
+                self._gather(pending.popleft())
+        if not self.frames:
+            raise VqeError(
+                f"No frame of {self._sides[1].path} was measured; it has {len(self.bitstream)}.",
+                "Check the video, and --every, --offset and --max-frames.",
+            )
+        for track in self.tracks:
+            for name, stream in track.streams.items():
+                track.values[name] = stream.close()
+
+    def peaks(self) -> tuple[bool, ...]:
+        """For each measured frame, whether its QP makes it a peak; none where QPs say nothing."""
+        qps = [coded.qp for coded in self.bitstream]
+        if len(set(qps) - {None}) < 2:
+            return (False,) * len(self.frames)
+        iraps, sequences = [c.irap for c in self.bitstream], [c.sequence for c in self.bitstream]
+        marks = pqf.mark(qps, iraps, sequences)
+        return tuple(marks[index] for index in self.frames)
+
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for everything that casts a doubt on the scores."""
+        said = [warning for side in self._sides for warning in side.warnings]
+        said += self.agreement.warnings
+        for side, track in zip(self._sides[1:], self.tracks, strict=True):
+            shift = track.shift.result()
+            if shift is not None:
+                said.append(shift.sentence(str(side.path), str(self._sides[0].path)))
+            for name, series in track.series(self.frames).items():
+                if 0 < series.identical < len(series.values):
+                    said.append(
+                        f"{side.path}: {series.identical} of {len(series.values)} frames are identical to "
+                        f"the truth; the mean of {name} counts each as {IDENTICAL_DB:g} dB"
+                    )
+        return tuple(said)
+
+    def _note(self, frames: Sequence[Frame]) -> None:
+        """Keep what a frame's bitstream says, and its small pictures for the search of a shift."""
+        coded = frames[2] if len(frames) > 2 else frames[1]
+        self.bitstream.append(_Coded(coded.qp, coded.irap, coded.sequence))
+        thumbs = [
+            thumbnail(frame.planes[1 if colour.matrix == "rgb" else 0], colour.bit_depth)
+            for frame, colour in zip(frames, self.agreement.colours, strict=True)
+        ]
+        for track, thumb in zip(self.tracks, thumbs[1:], strict=True):
+            track.shift.push(thumbs[0], thumb)
+
+    def _start(self, pool: ThreadPoolExecutor, index: int, frames: Sequence[Frame]) -> _Job:
+        views = [
+            View(frame, colour, self._options.crop_px, self.agreement.luma_colour)
+            for frame, colour in zip(frames, self.agreement.colours, strict=True)
+        ]
+        scores = pool.submit(score, views, self._alone)
+        change = pool.submit(changed, views) if self._options.crops else None
+        for track, view in zip(self.tracks, views[1:], strict=True):
+            for stream in track.streams.values():
+                stream.push(PairView(views[0], view))
+        return _Job(index, views, scores, change)
+
+    def _gather(self, job: _Job) -> None:
+        self.frames.append(job.frame)
+        for track, scores in zip(self.tracks, job.scores.result(), strict=True):
+            for name, value in scores.items():
+                track.values[name].append(value)
+        if job.change is not None:
+            gt, output, *given = job.views
+            self.keeper.offer(job.frame, job.change.result(), gt, output, given[0] if given else None)
+
+
+@torch.inference_mode()
+def score(views: Sequence[View], names: Sequence[str]) -> list[dict[str, float | None]]:
+    """The named metrics of one frame; views: the truth, then every picture that is judged by it."""
+    scores = []
+    for view in views[1:]:
+        pair = PairView(views[0], view)
+        measures = {name: METRICS[name].measure for name in names}
+        scores.append({name: measure(pair) for name, measure in measures.items() if measure is not None})
+    return scores
+
+
+@torch.inference_mode()
+def changed(views: Sequence[View]) -> float:
+    """Mean squared RGB difference between input and output, or output and truth without an input."""
+    truth, output, *given = views
+    return psnr.picture_mse((given[0] if given else truth).rgb, output.rgb)
+
+
+@contextmanager
+def frame_workers(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads that measure one frame each, with torch on one thread inside each of them.
+
+    Frames in parallel beat threads inside small operations by far, and cost nothing when cores are busy. What
+    torch was set to before is restored.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(count, thread_name_prefix="measure") as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(before)

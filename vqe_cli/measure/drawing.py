@@ -1,0 +1,151 @@
+"""A picture as a list of shapes, and that list as SVG. `raster` makes pixels of the same list."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from vqe_cli.measure.png import png_bytes
+
+FONTS = "'DejaVu Sans', 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+# Width of an average character in em, where no glyphs are at hand: to keep labels apart in SVG.
+MEAN_ADVANCE_EM = 0.6
+
+
+@dataclass(frozen=True)
+class Line:
+    """Straight pieces through points (x, y); width in pixels; dash: drawn and left-out lengths."""
+
+    points: Sequence[tuple[float, float]]
+    colour: str
+    width: float = 1.0
+    dash: tuple[float, float] | tuple[()] = ()
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle, filled, or an outline of `stroke` pixels where fill is ""."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: str = ""
+    outline: str = ""
+    stroke: float = 1.0
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A filled circle around (x, y), ringed by `ring` (1.2 pixels) where that is given."""
+
+    x: float
+    y: float
+    radius: float
+    colour: str
+    ring: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words with their baseline at y; anchor: what of them lies at x; turned: read upwards."""
+
+    x: float
+    y: float
+    words: str
+    size: float = 12.0
+    colour: str = "#1f2328"
+    anchor: str = "start"
+    bold: bool = False
+    turned: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels (h, w, 3) uint8 stretched over a rectangle; hard: pixels stay visible squares."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    pixels: np.ndarray
+    hard: bool = True
+
+
+Shape = Line | Box | Dot | Text | Picture
+
+
+@dataclass
+class Drawing:
+    """Shapes in the order in which they are painted, on a ground of `background`; sizes in pixels."""
+
+    width: int
+    height: int
+    background: str = "#ffffff"
+    shapes: list[Shape] = field(default_factory=list)
+
+    def add(self, *shapes: Shape) -> None:
+        """Paint these on top."""
+        self.shapes.extend(shapes)
+
+    def place(self, other: "Drawing", x: float, y: float) -> None:
+        """Paint another drawing's shapes with its corner at (x, y)."""
+        self.shapes.extend(moved(shape, x, y) for shape in other.shapes)
+
+
+def moved(shape: Shape, x: float, y: float) -> Shape:
+    """The shape, moved by (x, y)."""
+    if isinstance(shape, Line):
+        return replace(shape, points=[(px + x, py + y) for px, py in shape.points])
+    return replace(shape, x=shape.x + x, y=shape.y + y)
+
+
+def to_svg(drawing: Drawing, title: str) -> str:
+    """The drawing as an SVG document that stands alone; title is what screen readers and tooltips say."""
+    width, height = drawing.width, drawing.height
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="{FONTS}" role="img">',
+        f"<title>{escape(title)}</title>",
+        f'<rect width="{width}" height="{height}" fill="{drawing.background}"/>',
+        *(_svg(shape) for shape in drawing.shapes),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """Pixels (h, w, 3) uint8 as a PNG inside a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()
+
+
+def _svg(shape: Shape) -> str:
+    if isinstance(shape, Line):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        dash = f' stroke-dasharray="{shape.dash[0]:g} {shape.dash[1]:g}"' if shape.dash else ""
+        return (
+            f'<polyline points="{points}" fill="none" stroke="{shape.colour}" stroke-width="{shape.width:g}" '
+            f'stroke-linejoin="round" stroke-linecap="butt"{dash}/>'
+        )
+    if isinstance(shape, Box):
+        edge = f' stroke="{shape.outline}" stroke-width="{shape.stroke:g}"' if shape.outline else ""
+        return f'<rect {_area(shape)} fill="{shape.fill or "none"}"{edge}/>'
+    if isinstance(shape, Dot):
+        ring = f' stroke="{shape.ring}" stroke-width="1.2"' if shape.ring else ""
+        place = f'cx="{shape.x:.1f}" cy="{shape.y:.1f}" r="{shape.radius:g}"'
+        return f'<circle {place} fill="{shape.colour}"{ring}/>'
+    if isinstance(shape, Picture):
+        style = ' style="image-rendering:pixelated"' if shape.hard else ""
+        return f'<image {_area(shape)} preserveAspectRatio="none"{style} href="{data_uri(shape.pixels)}"/>'
+    turn = f' transform="rotate(-90 {shape.x:.1f} {shape.y:.1f})"' if shape.turned else ""
+    weight = ' font-weight="bold"' if shape.bold else ""
+    return (
+        f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size:g}" fill="{shape.colour}" '
+        f'text-anchor="{shape.anchor}"{weight}{turn}>{escape(shape.words)}</text>'
+    )
+
+
+def _area(shape: Box | Picture) -> str:
+    return f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{shape.height:.1f}"'

@@ -1,0 +1,174 @@
+"""The one table of metrics: what `--metrics` takes, how each is computed and shown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.measure import psnr, ssim
+from vqe_cli.measure.filters import FilterMetric
+from vqe_cli.measure.lpips import LpipsMetric
+from vqe_cli.measure.pictures import PairView
+from vqe_cli.measure.vmaf import VmafMetric
+
+DEFAULT_METRICS = ("psnr", "psnr-y", "ssim", "ms-ssim")
+
+
+class StreamMetric(Protocol):
+    """A metric that sees the pairs in order: it looks at time, or works in another process."""
+
+    def push(self, pair: PairView) -> None:
+        """Take the next pair of frames."""
+
+    def close(self) -> list[float | None]:
+        """One value for each pair pushed."""
+
+    def discard(self) -> None:
+        """Give up, freeing what is held; harmless after `close`."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stream metrics need to know: frames per second, and the user's LPIPS weights."""
+
+    rate: float = 25.0
+    lpips_weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: `measure` judges a pair alone, or `stream` opens a judge of pairs in order.
+
+    unit: "dB" or "". decimals: as shown in tables. rising: higher is better. about: one line for `--help`.
+    """
+
+    name: str
+    about: str
+    measure: Callable[[PairView], float | None] | None = None
+    stream: Callable[[Setup], StreamMetric] | None = None
+    unit: str = ""
+    decimals: int = 4
+    rising: bool = True
+
+
+def psnr_rgb(pair: PairView) -> float:
+    """PSNR over the RGB samples of a frame, peak 255: NTIRE's."""
+    return psnr.from_mse(psnr.picture_mse(pair.gt.rgb, pair.pred.rgb))
+
+
+def psnr_luma(pair: PairView) -> float:
+    """PSNR of luma: of codes where both sides have them, peak 2^bit_depth - 1, as FFmpeg's filter."""
+    of_codes = _psnr_plane(pair, 0)
+    if of_codes is not None:
+        return of_codes
+    return psnr.from_mse(psnr.picture_mse(pair.gt.luma, pair.pred.luma))
+
+
+def psnr_planes(pair: PairView) -> float | None:
+    """PSNR over all samples of Y, U and V, as the average of FFmpeg's psnr filter."""
+    planes = [pair.codes(index) for index in range(3)]
+    known = [plane for plane in planes if plane is not None]
+    if len(known) < 3:
+        return None
+    error = sum(psnr.plane_mse(gt, pred) * gt.size for gt, pred, _ in known)
+    return psnr.from_mse(error / sum(gt.size for gt, _, _ in known), known[0][2])
+
+
+def _psnr_plane(pair: PairView, index: int) -> float | None:
+    codes = pair.codes(index)
+    if codes is None:
+        return None
+    gt, pred, peak = codes
+    return psnr.from_mse(psnr.plane_mse(gt, pred), peak)
+
+
+def _ssim_rgb(pair: PairView) -> float | None:
+    return ssim.of_first_level(pair.rgb_structure) if min(pair.size) >= ssim.WINDOW else None
+
+
+def _ssim_luma(pair: PairView) -> float | None:
+    return ssim.of_first_level(pair.luma_structure) if min(pair.size) >= ssim.WINDOW else None
+
+
+def _ms_ssim_rgb(pair: PairView) -> float | None:
+    if min(pair.size) < ssim.SMALLEST_MS_SSIM_SIDE:
+        return None
+    return ssim.ms_ssim(pair.gt.rgb, pair.pred.rgb, first=pair.rgb_structure)
+
+
+def _ms_ssim_luma(pair: PairView) -> float | None:
+    if min(pair.size) < ssim.SMALLEST_MS_SSIM_SIDE:
+        return None
+    return ssim.ms_ssim(pair.gt.luma, pair.pred.luma, first=pair.luma_structure)
+
+
+def _filter(name: str, keys: tuple[str, ...]) -> Callable[[Setup], StreamMetric]:
+    return lambda setup: FilterMetric(name, keys, setup.rate)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "PSNR over RGB, as NTIRE measures", psnr_rgb, unit="dB", decimals=3),
+        Metric("psnr-y", "PSNR of luma codes", psnr_luma, unit="dB", decimals=3),
+        Metric("psnr-u", "PSNR of U codes", lambda pair: _psnr_plane(pair, 1), unit="dB", decimals=3),
+        Metric("psnr-v", "PSNR of V codes", lambda pair: _psnr_plane(pair, 2), unit="dB", decimals=3),
+        Metric("psnr-yuv", "PSNR over all Y, U and V codes", psnr_planes, unit="dB", decimals=3),
+        Metric("ssim", "SSIM over RGB, Gaussian window", _ssim_rgb),
+        Metric("ssim-y", "SSIM of luma", _ssim_luma),
+        Metric("ms-ssim", "MS-SSIM over RGB; from 161 pixels a side", _ms_ssim_rgb),
+        Metric("ms-ssim-y", "MS-SSIM of luma; from 161 pixels a side", _ms_ssim_luma),
+        Metric(
+            "xpsnr",
+            "XPSNR of luma (FFmpeg's filter)",
+            stream=_filter("xpsnr", ("lavfi.xpsnr.xpsnr.y",)),
+            unit="dB",
+            decimals=3,
+        ),
+        Metric(
+            "ssim-ffmpeg",
+            "FFmpeg's own SSIM of luma, over 8x8 blocks",
+            stream=_filter("ssim", ("lavfi.ssim.Y",)),
+        ),
+        Metric(
+            "vif",
+            "VIF of luma, mean over four scales (FFmpeg's filter)",
+            stream=_filter("vif", tuple(f"lavfi.vif.scale.{scale}" for scale in range(4))),
+        ),
+        Metric(
+            "vmaf",
+            "VMAF, by an installed ffmpeg or vmaf",
+            stream=lambda setup: VmafMetric(setup.rate),
+            decimals=2,
+        ),
+        Metric(
+            "lpips",
+            "LPIPS (AlexNet), lower is better; you supply the weights",
+            stream=lambda setup: LpipsMetric(setup.lpips_weights),
+            rising=False,
+        ),
+    )
+}
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """The metrics of a comma-separated list, in its order, each once.
+
+    Raises VqeError for a name that is not in `METRICS`, with the nearest one that is.
+    """
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    if not names:
+        raise VqeError("--metrics names no metric.", f"Known are {', '.join(METRICS)}.")
+    for name in names:
+        if name not in METRICS:
+            raise VqeError(f"There is no metric {name!r}.", did_you_mean(name, METRICS))
+    return names
+
+
+def check_available(names: Sequence[str], setup: Setup) -> None:
+    """Raises VqeError, with how to get it, for the first metric that cannot be computed here."""
+    for name in names:
+        stream = METRICS[name].stream
+        if stream is not None:
+            stream(setup).discard()

@@ -1,0 +1,127 @@
+"""The files that an evaluation writes: checked before the work, written aside and renamed after it."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vqe_cli.errors import VqeError
+from vqe_cli.measure import tables
+from vqe_cli.measure.curves import CurveResult, curves
+from vqe_cli.measure.drawing import Drawing, to_svg
+from vqe_cli.measure.plot import plot
+from vqe_cli.measure.png import png_bytes
+from vqe_cli.measure.raster import to_pixels
+from vqe_cli.measure.report import html
+from vqe_cli.measure.result import Outcome, PairResult
+from vqe_cli.measure.sheet import Shown, most_changed, sheet
+
+DRAWINGS = (".png", ".svg")
+PAGES = (".html", ".htm")
+# Rows of crops on a sheet and in a report: what a person looks through, and what can be mailed (about 1 MiB).
+ROWS = 8
+
+
+def check(targets: Iterable[tuple[Path | None, Sequence[str]]], overwrite: bool) -> list[Path]:
+    """The paths that are wanted. Raises VqeError for a wrong suffix, a path that exists, no folder."""
+    wanted = []
+    for path, suffixes in targets:
+        if path is None:
+            continue
+        if path.suffix.lower() not in suffixes:
+            raise VqeError(
+                f"{path} does not end in {' or '.join(suffixes)}.", "The suffix chooses the format."
+            )
+        if path.exists() and not overwrite:
+            raise VqeError(f"{path} exists.", "Choose another name or give --overwrite.")
+        if not path.parent.is_dir():
+            raise VqeError(f"The folder {path.parent} does not exist.", "Make it first.")
+        if path in wanted:
+            raise VqeError(f"{path} is named twice.", "Give each file a name of its own.")
+        wanted.append(path)
+    return wanted
+
+
+def crops_each(videos: int) -> int:
+    """How many crops to keep of each of so many videos."""
+    return max(1, min(4, -(-ROWS // max(videos, 1))))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All outcomes of an evaluation with what is derived from them. asked: the command, for the report."""
+
+    outcomes: Sequence[Outcome]
+    metrics: Sequence[str]
+    asked: str = ""
+    several_rates: bool = False
+
+    @cached_property
+    def measured(self) -> list[PairResult]:
+        """The videos that could be measured."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, PairResult)]
+
+    @cached_property
+    def curves(self) -> list[CurveResult]:
+        """Bjøntegaard deltas, where several rate points with inputs were given."""
+        return curves(self.measured, self.metrics) if self.several_rates else []
+
+    @property
+    def tables(self) -> list[tables.Table]:
+        """What people read: the summary, the first metric over time, and rate curves."""
+        shown = [tables.summary(self.outcomes, self.metrics)]
+        if self.measured:
+            shown.append(tables.over_time(self.outcomes, self.metrics[0]))
+        if self.curves:
+            shown.append(tables.curve_table(self.curves))
+        return shown
+
+    @property
+    def crops(self) -> list[Shown]:
+        """The crops of the frames that changed most."""
+        return most_changed(self.measured, ROWS)
+
+    def write(
+        self, plot_path: Path | None, compare_path: Path | None, report_path: Path | None
+    ) -> list[Path]:
+        """Write the files that are asked for and say which were written; none when nothing could be measured.
+
+        Raises VqeError when a file cannot be written.
+        """
+        written = []
+        if plot_path is not None and self.measured:
+            draw(plot(self.measured, self.metrics[0]), plot_path, f"{self.metrics[0]} per frame", scale=2)
+            written.append(plot_path)
+        if compare_path is not None and self.measured:
+            draw(sheet(self.crops), compare_path, "crops of input, output and truth", scale=1)
+            written.append(compare_path)
+        if report_path is not None:
+            page = html(self.outcomes, self.metrics, self.curves, self.crops, self.asked)
+            write_aside(report_path, page.encode())
+            written.append(report_path)
+        return written
+
+
+def draw(drawing: Drawing, path: Path, title: str, scale: int) -> None:
+    """Write a drawing as SVG or, `scale` times as large, as PNG. Raises VqeError when that fails."""
+    if path.suffix.lower() == ".svg":
+        write_aside(path, to_svg(drawing, title).encode())
+    else:
+        write_aside(path, png_bytes(to_pixels(drawing, scale)))
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a whole file under another name and rename it, so that the name never holds half of it.
+
+    Raises VqeError when that is not possible.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise VqeError(
+            f"cannot write {path} ({error.strerror}).", "Choose a place that can be written."
+        ) from error

@@ -1,0 +1,163 @@
+"""What metrics look at: a side's picture, cropped, as planes, luma and RGB, each made once when asked."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqe_cli.measure import ssim
+from vqe_cli.video.colour import LUMA_WEIGHTS, to_rgb, to_tensors
+from vqe_cli.video.frame import Colour, Frame, VideoInfo
+
+# For luma of RGB pictures where no YUV side says better: what the field's Y-PSNR of PNGs uses.
+DEFAULT_LUMA_MATRIX = "bt601"
+
+
+class View:
+    """One picture of one side (ground truth, output or input), for all metrics.
+
+    frame: as decoded; colour: how its codes are to be read (see `agree`); crop_px: luma samples to cut away
+    on each side; luma_colour: the matrix and range by which an RGB picture gets its luma.
+    """
+
+    def __init__(
+        self, frame: Frame, colour: Colour, crop_px: int = 0, luma_colour: Colour | None = None
+    ) -> None:
+        self.frame = frame
+        self.colour = colour
+        self._crop_px = crop_px
+        self._luma_colour = luma_colour or replace(colour, matrix=DEFAULT_LUMA_MATRIX, full_range=False)
+
+    @cached_property
+    def planes(self) -> tuple[np.ndarray, ...]:
+        """The decoded planes without the cropped border."""
+        return tuple(self._cropped(plane, index) for index, plane in enumerate(self.frame.planes))
+
+    @cached_property
+    def rgb(self) -> Tensor:
+        """(3, H, W) float32 on 0 … 255, clipped and rounded to whole codes of the picture's own bit depth.
+
+        For 8-bit video these are the uint8 values of NTIRE's protocol.
+        """
+        whole = to_rgb(to_tensors(self.frame.planes), self.colour)[0]
+        highest = 2**self.colour.bit_depth - 1
+        codes = (whole * highest).round_().clamp_(0, highest)
+        if highest != 255:
+            codes *= 255 / highest
+        crop, (height, width) = self._crop_px, codes.shape[-2:]
+        return codes[:, crop : height - crop, crop : width - crop].contiguous()
+
+    @cached_property
+    def luma(self) -> Tensor:
+        """(1, H, W) float32 on 0 … 255: luma codes; of RGB pictures by the luma colour, not rounded."""
+        if self.colour.matrix != "rgb":
+            codes = self.planes[0].astype(np.float32)
+            return torch.from_numpy(codes)[None] * (255 / (2**self.colour.bit_depth - 1))
+        matrix = self._luma_colour.matrix
+        red, blue = LUMA_WEIGHTS.get(matrix, LUMA_WEIGHTS[DEFAULT_LUMA_MATRIX])
+        luma = self.rgb[0] * red + self.rgb[1] * (1 - red - blue) + self.rgb[2] * blue
+        return (luma if self._luma_colour.full_range else 16 + luma * (219 / 255))[None]
+
+    def _cropped(self, plane: np.ndarray, index: int) -> np.ndarray:
+        across, down = self.colour.subsampling if index and self.colour.matrix != "rgb" else (1, 1)
+        top, left = self._crop_px // down, self._crop_px // across
+        return plane[top : plane.shape[0] - top, left : plane.shape[1] - left]
+
+
+class PairView:
+    """The truth and one picture to be judged by it; keeps the structure maps that SSIM and MS-SSIM share."""
+
+    def __init__(self, gt: View, pred: View) -> None:
+        self.gt = gt
+        self.pred = pred
+
+    @cached_property
+    def rgb_structure(self) -> ssim.Level:
+        """SSIM's statistics over RGB at full size."""
+        return ssim.level(self.gt.rgb, self.pred.rgb)
+
+    @cached_property
+    def luma_structure(self) -> ssim.Level:
+        """SSIM's statistics over luma at full size."""
+        return ssim.level(self.gt.luma, self.pred.luma)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of what is compared."""
+        height, width = self.gt.planes[0].shape
+        return width, height
+
+    def codes(self, index: int) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Plane `index` of both sides at one bit depth, and the highest code; None where they do not match.
+
+        The shallower side is shifted up, as FFmpeg converts limited range.
+        """
+        if self.gt.colour.matrix == "rgb" or self.pred.colour.matrix == "rgb":
+            return None
+        if index >= min(len(self.gt.planes), len(self.pred.planes)):
+            return None
+        gt, pred = self.gt.planes[index], self.pred.planes[index]
+        if gt.shape != pred.shape:
+            return None
+        deep = max(self.gt.colour.bit_depth, self.pred.colour.bit_depth)
+        gt = _deepen(gt, deep - self.gt.colour.bit_depth)
+        return gt, _deepen(pred, deep - self.pred.colour.bit_depth), float(2**deep - 1)
+
+
+def _deepen(plane: np.ndarray, bits: int) -> np.ndarray:
+    return np.left_shift(plane.astype(np.uint16), bits) if bits else plane
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How each side's codes are read, and what had to be decided for that (warnings, one sentence each)."""
+
+    colours: tuple[Colour, ...]
+    luma_colour: Colour | None
+    warnings: tuple[str, ...]
+
+
+def agree(sides: list[tuple[str, VideoInfo]]) -> Agreement:
+    """One matrix for all sides of a comparison: the first tagged side's, truth first.
+
+    sides: (what it is called, its info), the truth first. An untagged side takes the tagged side's matrix
+    and range; sides tagged differently are warned about and read by the first one's matrix, each with its
+    own range. RGB and gray pictures have no matrix and keep theirs.
+    """
+    coded = [(name, info) for name, info in sides if info.colour.matrix not in ("rgb", "gray")]
+    leader = next((side for side in coded if not side[1].colour.guessed), coded[0] if coded else None)
+    if leader is None:
+        return Agreement(tuple(info.colour for _, info in sides), None, ())
+    ranged = next((info for _, info in coded if _says_range(info)), leader[1])
+    colours, warnings = [], []
+    for name, info in sides:
+        colour = info.colour
+        if colour.matrix in ("rgb", "gray"):
+            colours.append(colour)
+            continue
+        if not colour.guessed and colour.matrix != leader[1].colour.matrix:
+            warnings.append(
+                f"{name} is tagged {colour.matrix} and {leader[0]} {leader[1].colour.matrix}: "
+                f"both are converted by {leader[1].colour.matrix}"
+            )
+        if _says_range(info) and colour.full_range != ranged.colour.full_range:
+            warnings.append(
+                f"{name} has {_range(colour)} range and {leader[0]} {_range(ranged.colour)} range: "
+                "RGB metrics obey both tags, plane metrics compare the codes as they are"
+            )
+        full = colour.full_range if _says_range(info) else ranged.colour.full_range
+        colours.append(replace(colour, matrix=leader[1].colour.matrix, full_range=full))
+    return Agreement(
+        tuple(colours), replace(leader[1].colour, full_range=ranged.colour.full_range), tuple(warnings)
+    )
+
+
+def _says_range(info: VideoInfo) -> bool:
+    """Whether the stream's header or its pixel format tells the range of the codes (tag 0: unsaid)."""
+    return info.tags.get("range", 0) != 0 or info.pix_fmt.startswith("yuvj")
+
+
+def _range(colour: Colour) -> str:
+    return "full" if colour.full_range else "limited"

@@ -1,0 +1,138 @@
+"""Everything on one page: a self-contained HTML file with tables, curves and crops, small enough to mail."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from vqe_cli import __version__
+from vqe_cli.measure.crops import Crop
+from vqe_cli.measure.curves import CurveResult
+from vqe_cli.measure.drawing import data_uri, to_svg
+from vqe_cli.measure.plot import panel
+from vqe_cli.measure.png import jpeg_bytes
+from vqe_cli.measure.result import Failure, Outcome, PairResult
+from vqe_cli.measure.sheet import Shown
+from vqe_cli.measure.tables import Table, curve_table, over_time, summary, title
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 'DejaVu Sans', 'Segoe UI', 'Helvetica Neue', Arial, sans-serif; color: #1f2328;
+  background: #fff; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+.note { color: #656d76; font-size: .87rem }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .87rem }
+th, td { padding: .3rem .75rem; text-align: right; border-bottom: 1px solid #e6e8eb; white-space: nowrap }
+th { color: #656d76; font-weight: 600 } th:first-child, td:first-child { text-align: left }
+tr.mean td { font-weight: 700; border-top: 2px solid #8b949e }
+td.up { color: #1a7f37 } td.down { color: #cf222e }
+svg { max-width: 100%; height: auto; border: 1px solid #e6e8eb; border-radius: 6px; margin: .4rem 0 }
+.crops { display: grid; grid-template-columns: 180px repeat(3, 1fr); gap: .8rem; margin: 1.4rem 0;
+  align-items: start }
+.crops figure { margin: 0 } .crops img { width: 100%; display: block }
+.crops .piece img { image-rendering: pixelated }
+.crops .whole { position: relative } .crops .whole span { position: absolute; outline: 2px solid #ff3b30 }
+figcaption { font-size: .87rem; padding-top: .25rem }
+ul.warnings li { margin: .2rem 0 }
+"""
+
+
+def html(
+    outcomes: Sequence[Outcome],
+    metrics: Sequence[str],
+    curves: Sequence[CurveResult],
+    shown: Sequence[Shown],
+    asked: str,
+) -> str:
+    """The page. shown: the crops to include; asked: the command that was given, for the record."""
+    results = [outcome for outcome in outcomes if isinstance(outcome, PairResult)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    primary = metrics[0]
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
+        f"<title>vqe eval: {len(results)} videos</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+        "<h1>Quality report</h1>",
+        f'<p class="note">vqe {__version__} · <code>{escape(asked)}</code></p>',
+        _table(summary(outcomes, metrics)),
+        _warnings(results, failures),
+    ]
+    if curves:
+        parts += ["<h2>Rate and quality</h2>", _table(curve_table(curves))]
+    if results:
+        parts += [
+            f"<h2>{escape(primary.upper())} over time</h2>",
+            _table(over_time(outcomes, primary)),
+            '<p class="note">n % low: only n % of the frames are worse. Deviation: standard deviation over '
+            "frames. Peak-valley: how far the curve's peaks rise above the valleys between them. "
+            "Input → output.</p>",
+            *(
+                to_svg(panel(result, primary), f"{primary} of {title(result)} over frames")
+                for result in results
+            ),
+        ]
+    if shown:
+        parts += [
+            "<h2>Where the picture changed most</h2>",
+            *(_crops(result, crop) for result, crop in shown),
+        ]
+    return "\n".join([*parts, "</body>\n</html>\n"])
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    lines = []
+    for row in table.rows:
+        kind = ' class="mean"' if table.last_is_mean and row[0].startswith("mean of ") else ""
+        cells = "".join(
+            f"<td{_direction(column, cell)}>{escape(cell)}</td>"
+            for column, cell in zip(table.columns, row, strict=True)
+        )
+        lines.append(f"<tr{kind}>{cells}</tr>")
+    body = "\n".join(lines)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    )
+
+
+def _direction(column: str, cell: str) -> str:
+    if column != "gain" or cell[:1] not in "+-" or not cell or not cell.strip("+-0."):
+        return ""
+    return ' class="up"' if cell[0] == "+" else ' class="down"'
+
+
+def _warnings(results: Sequence[PairResult], failures: Sequence[Failure]) -> str:
+    said = [
+        f"<li><b>{escape(title(failure))}</b> failed: {escape(str(failure.error))}</li>"
+        for failure in failures
+    ]
+    said += [
+        f"<li><b>{escape(title(result))}</b>: {escape(warning)}</li>"
+        for result in results
+        for warning in result.warnings
+    ]
+    return f'<h2>Failures and warnings</h2>\n<ul class="warnings">{"".join(said)}</ul>' if said else ""
+
+
+def _crops(result: PairResult, crop: Crop) -> str:
+    x, y, width, height = crop.box
+    across, down = crop.full_size
+    place = (
+        f"left:{100 * x / across:.2f}%;top:{100 * y / down:.2f}%;"
+        f"width:{100 * width / across:.2f}%;height:{100 * height / down:.2f}%"
+    )
+    whole = "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(crop.overview)).decode()
+    figures = [
+        f'<figure><div class="whole"><img src="{whole}" alt="whole frame"/>'
+        f'<span style="{place}"></span></div>'
+        f"<figcaption><b>{escape(title(result))}</b><br/>frame {crop.frame}</figcaption></figure>"
+    ]
+    for name in ("input", "output", "truth"):
+        if name in crop.pictures:
+            value = crop.quality.get(name)
+            words = "" if value is None else " identical" if value == float("inf") else f" {value:.2f} dB"
+            figures.append(
+                f'<figure class="piece"><img src="{data_uri(crop.pictures[name])}" alt="{name}"/>'
+                f"<figcaption><b>{name}</b>{words}</figcaption></figure>"
+            )
+    return f'<div class="crops">{"".join(figures)}</div>'

@@ -1,0 +1,288 @@
+"""Results as rows: for people (a summary and a table of quality over time), as CSV, Markdown and JSON."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vqe_cli.measure.curves import CurveResult
+from vqe_cli.measure.metrics import METRICS
+from vqe_cli.measure.result import Failure, Outcome, PairResult
+from vqe_cli.measure.series import Series, gain, mean_of
+
+NOT_APPLICABLE = "n/a"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column is the name. last_is_mean: means at the end, to be set apart."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    last_is_mean: bool = False
+
+
+def summary(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Table:
+    """One row a video: each metric's mean over frames, with the gain over the input where there is one."""
+    with_gain = any(isinstance(o, PairResult) and o.given is not None for o in outcomes)
+    columns = ["video", "frames"]
+    for name in metrics:
+        columns += [_heading(name), "gain"] if with_gain else [_heading(name)]
+    rows = []
+    for outcome in outcomes:
+        cells = [title(outcome)]
+        if isinstance(outcome, Failure):
+            rows.append((*cells, "failed", *[""] * (len(columns) - 2)))
+            continue
+        cells.append(str(len(outcome.frames)))
+        for name in metrics:
+            cells.append(number(outcome.output[name].mean, name))
+            if with_gain:
+                cells.append(signed(_gain(outcome, name), name))
+        rows.append(tuple(cells))
+    rows += [_mean_row(label, group, metrics, with_gain) for label, group in _groups(outcomes)]
+    return Table(
+        "Quality against the truth, mean over frames", tuple(columns), tuple(rows), last_is_mean=True
+    )
+
+
+def over_time(outcomes: Sequence[Outcome], metric: str) -> Table:
+    """One row a video: worst and best frame, lows, and how much the metric fluctuates (input → output)."""
+    columns = ("video", "worst (frame)", "1 % low", "10 % low", "best (frame)", "deviation", "peak-valley")
+    rows = []
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            continue
+        output = outcome.output[metric]
+        given = outcome.given[metric] if outcome.given is not None else None
+        rows.append(
+            (
+                title(outcome),
+                _frame(output.worst, metric),
+                number(output.low(1), metric),
+                number(output.low(10), metric),
+                _frame(output.best, metric),
+                _change(given.deviation if given else None, output.deviation, metric),
+                _change(given.peak_valley if given else None, output.peak_valley, metric),
+            )
+        )
+    return Table(f"{_heading(metric)} over time", columns, tuple(rows))
+
+
+def curve_table(curves: Sequence[CurveResult]) -> Table:
+    """BD-rate and BD-quality of the output against the input, a row for each video and metric."""
+    rows = tuple(
+        (
+            curve.name,
+            curve.metric,
+            NOT_APPLICABLE if curve.rate_percent is None else f"{curve.rate_percent:+.2f} %",
+            signed(curve.quality, curve.metric),
+        )
+        for curve in curves
+    )
+    return Table("Bjøntegaard deltas over the input", ("video", "metric", "BD-rate", "BD-quality"), rows)
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table under its title, with numbers to the right."""
+    lines = [f"**{table.title}**", "", f"| {' | '.join(table.columns)} |"]
+    lines.append("| --- |" + " ---: |" * (len(table.columns) - 1))
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table.rows]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
+    """One line for each video and metric, in full precision; failed videos say why in `error`."""
+    target = io.StringIO()
+    fields = ["label", "video", "metric", "frames", "mean", "input_mean", "gain", *STATISTICS, "error"]
+    writer = csv.DictWriter(target, fields, lineterminator="\n")
+    writer.writeheader()
+    for outcome in outcomes:
+        row: dict[str, Any] = {"label": outcome.label, "video": outcome.name}
+        if isinstance(outcome, Failure):
+            writer.writerow(row | {"error": str(outcome.error)})
+            continue
+        for name in metrics:
+            facts = _facts(outcome.output[name])
+            given = outcome.given[name].mean if outcome.given is not None else None
+            measured = {"metric": name, "frames": len(outcome.frames), "input_mean": given}
+            writer.writerow(row | measured | {"gain": _gain(outcome, name)} | facts)
+    for label, group in _groups(outcomes):
+        for name in metrics:
+            mean = {
+                "mean": _mean(group, name),
+                "input_mean": _input_mean(group, name),
+                "gain": _mean_gain(group, name),
+            }
+            writer.writerow({"label": label, "video": "mean", "metric": name, "frames": len(group)} | mean)
+    return target.getvalue()
+
+
+STATISTICS = (
+    "deviation",
+    "peak_valley",
+    "low_1_percent",
+    "low_10_percent",
+    "worst",
+    "worst_frame",
+    "best",
+    "best_frame",
+)
+
+
+def to_json(
+    outcomes: Sequence[Outcome], metrics: Sequence[str], curves: Sequence[CurveResult]
+) -> dict[str, Any]:
+    """One document with everything, every frame's values too. Infinite values are the string "inf"."""
+    means = [
+        {
+            "label": label,
+            "videos": len(group),
+            "metrics": {
+                name: {
+                    "mean": plain(_mean(group, name)),
+                    "input_mean": plain(_input_mean(group, name)),
+                    "gain": plain(_mean_gain(group, name)),
+                }
+                for name in metrics
+            },
+        }
+        for label, group in _groups(outcomes)
+    ]
+    bd = [
+        {
+            "video": c.name,
+            "metric": c.metric,
+            "bd_rate_percent": c.rate_percent,
+            "bd_quality": c.quality,
+            "note": c.note,
+        }
+        for c in curves
+    ]
+    return {"videos": [_video(outcome, metrics) for outcome in outcomes], "mean": means, "bjontegaard": bd}
+
+
+def _video(outcome: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
+    if isinstance(outcome, Failure):
+        return {"label": outcome.label, "name": outcome.name, "error": str(outcome.error)}
+    measured: dict[str, dict[str, Any]] = {}
+    for name in metrics:
+        output = outcome.output[name]
+        measured[name] = {key: plain(value) for key, value in _facts(output).items()}
+        measured[name]["per_frame"] = [plain(value) for value in output.values]
+        if outcome.given is not None:
+            given = outcome.given[name]
+            measured[name]["gain"] = plain(_gain(outcome, name))
+            facts: dict[str, Any] = {key: plain(value) for key, value in _facts(given).items()}
+            measured[name]["input"] = facts | {"per_frame": [plain(value) for value in given.values]}
+    return {
+        "label": outcome.label,
+        "name": outcome.name,
+        "gt": str(outcome.gt),
+        "pred": str(outcome.pred),
+        "lq": str(outcome.lq) if outcome.lq is not None else None,
+        "width": outcome.size[0],
+        "height": outcome.size[1],
+        "matrix": outcome.matrix,
+        "frames": list(outcome.frames),
+        "qp": list(outcome.qp),
+        "pqf": list(outcome.pqf),
+        "seconds": round(outcome.seconds, 3),
+        "warnings": list(outcome.warnings),
+        "metrics": measured,
+    }
+
+
+def _facts(series: Series) -> dict[str, float | int | None]:
+    worst, best = series.worst or (None, None), series.best or (None, None)
+    lows = (series.low(1), series.low(10))
+    values = (series.deviation, series.peak_valley, *lows, worst[1], worst[0], best[1], best[0])
+    return {"mean": series.mean, **dict(zip(STATISTICS, values, strict=True))}
+
+
+def plain(value: float | int | None) -> float | int | str | None:
+    """A number as JSON can hold it."""
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+
+def number(value: float | None, metric: str) -> str:
+    """A value as tables show it."""
+    if value is None:
+        return NOT_APPLICABLE
+    return "inf" if math.isinf(value) else f"{value:.{METRICS[metric].decimals}f}"
+
+
+def signed(value: float | None, metric: str) -> str:
+    """A difference as tables show it, always with its sign."""
+    if value is None:
+        return NOT_APPLICABLE
+    return f"{value:+.{METRICS[metric].decimals}f}"
+
+
+def title(outcome: Outcome) -> str:
+    """The video's name, with its rate point in front where there are several."""
+    return f"{outcome.label}/{outcome.name}" if outcome.label else outcome.name
+
+
+def brief(outcome: Outcome, metric: str) -> str:
+    """One line about one video while the others are still measured."""
+    if isinstance(outcome, Failure):
+        return f"{title(outcome)}: failed"
+    change = _gain(outcome, metric)
+    shown = f"{METRICS[metric].name} {number(outcome.output[metric].mean, metric)}"
+    if change is not None:
+        shown += f" ({signed(change, metric)})"
+    return f"{title(outcome)}: {len(outcome.frames)} frames, {shown}"
+
+
+def _groups(outcomes: Sequence[Outcome]) -> list[tuple[str, list[PairResult]]]:
+    """The measured videos by rate point, in order; points without any are left out."""
+    groups: dict[str, list[PairResult]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, PairResult):
+            groups.setdefault(outcome.label, []).append(outcome)
+    return list(groups.items())
+
+
+def _mean_row(
+    label: str, group: Sequence[PairResult], metrics: Sequence[str], with_gain: bool
+) -> tuple[str, ...]:
+    cells = [f"mean of {len(group)}" + (f" ({label})" if label else ""), ""]
+    for name in metrics:
+        cells.append(number(_mean(group, name), name))
+        if with_gain:
+            cells.append(signed(_mean_gain(group, name), name))
+    return tuple(cells)
+
+
+def _mean(group: Sequence[PairResult], name: str) -> float | None:
+    return mean_of([result.output[name].mean for result in group])
+
+
+def _input_mean(group: Sequence[PairResult], name: str) -> float | None:
+    return mean_of([result.given[name].mean for result in group if result.given is not None])
+
+
+def _mean_gain(group: Sequence[PairResult], name: str) -> float | None:
+    return mean_of([_gain(result, name) for result in group])
+
+
+def _gain(result: PairResult, name: str) -> float | None:
+    return gain(result.output[name], result.given[name]) if result.given is not None else None
+
+
+def _heading(name: str) -> str:
+    unit = METRICS[name].unit
+    return f"{name.upper()} {unit}".strip() + ("" if METRICS[name].rising else " ↓")
+
+
+def _frame(extreme: tuple[int, float] | None, metric: str) -> str:
+    return NOT_APPLICABLE if extreme is None else f"{number(extreme[1], metric)} ({extreme[0]})"
+
+
+def _change(before: float | None, after: float | None, metric: str) -> str:
+    shown = number(after, metric)
+    return shown if before is None else f"{number(before, metric)} → {shown}"
