@@ -73,18 +73,19 @@ def first_slice_qps(name: str) -> list[int | None]:
     return [frame.slice_qps[0] for frame in truth(name)[1]]
 
 
-def decoded(path: Path, output_corrupt: bool = False) -> tuple[list[list[Picture]], list[str]]:
+def decoded(path: Path) -> tuple[list[list[Picture]], list[str]]:
     """What the packet of each decoded frame says, in the decoder's order, and the parser's warnings."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         context.copy_opaque = True
-        if output_corrupt:
-            context.flags |= av.codec.context.Flags.output_corrupt
+        context.flags |= av.codec.context.Flags.output_corrupt
         parser = PacketParser(context.extradata)
         found = []
         for packet in container.demux(stream):
             if packet.size:
                 packet.opaque = parser.parse(bytes(packet))
+                if packet.opaque and all(picture.skipped for picture in packet.opaque):
+                    continue
             found += [frame.opaque for frame in packet.decode()]
     return found, parser.warnings

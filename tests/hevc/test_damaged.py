@@ -68,7 +68,7 @@ def test_warning_counts_pictures_and_names_the_cause():
     ],
 )
 def test_what_ffmpeg_shows_of_damaged_streams_has_its_qp(name: str, expected: list[int | None]):
-    found, warnings = decoded(COPIES / "damaged" / name, output_corrupt=True)
+    found, warnings = decoded(COPIES / "damaged" / name)
     assert [pictures[0].qp for pictures in found] == expected
     assert len(warnings) <= 1
 

@@ -8,7 +8,7 @@ from hevc_truth import COPIES, COUNTED_ON, decoded, described, file, first_slice
 
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc import order, stream
-from vqe_cli.hevc.packets import PacketParser
+from vqe_cli.hevc.packets import PacketParser, decoded_from
 
 STREAMS, CONTAINERS = names("streams"), names("containers")
 
@@ -73,6 +73,16 @@ def test_packets_say_where_their_pictures_came_from():
     assert [picture.qp for picture in pictures] == first_slice_qps("streams/hm_ldp_idr8.bin")
     assert {picture.packet for picture in pictures} == {0, 1, 2}
     assert [picture.packet for picture in pictures] == sorted(picture.packet for picture in pictures)
+
+
+def test_a_packet_of_several_pictures_tells_no_qp():
+    parser = PacketParser(None)
+    pictures = parser.parse(file("streams/hm_ldp_idr8.bin").read_bytes())
+    assert decoded_from(pictures[:1]) == pictures[0]
+    assert decoded_from([]) is None
+    several = decoded_from(pictures[:2])
+    assert several is not None
+    assert (several.qp, several.kind) == (None, "?")
 
 
 def test_a_seek_starts_afresh():

@@ -153,8 +153,7 @@ class HeaderParser:
             self._sequence += 1
             self._sequence_ended = False
         if irap:
-            # RASL pictures refer to pictures before their CRA or BLA, which a sequence that starts there
-            # lacks.
+            # RASL pictures refer to pictures before their CRA or BLA: there are none where a sequence starts.
             self._skip_leading = starts
         skipped = self._sequence_ended or (self._skip_leading and nal_type in (RASL_N, RASL_R))
         poc = None if read is None else self._picture_order_count(header, read, starts)

@@ -11,8 +11,8 @@ from vqe_cli.hevc.picture import Picture
 # Encoder: "POC    4 TId: 0 ( P-SLICE, nQP 38 QP 38 ) …"; decoder: "POC    4 TId: 0 ( P-SLICE, QP 38 ) …".
 # Some of HM's descendants print the layer ("LId:") before the temporal id.
 PICTURE_LINE = re.compile(
-    r"POC\s+(?P<poc>-?\d+)\s+(?:LId:\s*\d+\s+)?TId:\s*(?P<temporal_id>\d+)\s+"
-    r"\(\s*(?P<kind>[IPBipb])-SLICE,\s*(?P<encoder>nQP\s+-?\d+\s+)?QP\s+(?P<qp>-?\d+)\s*\)"
+    r"POC\s+(?P<poc>-?\d{1,9})\s+(?:LId:\s*\d+\s+)?TId:\s*(?P<temporal_id>\d)\s+"
+    r"\(\s*(?P<kind>[IPBipb])-SLICE,\s*(?P<encoder>nQP\s+-?\d{1,3}\s+)?QP\s+(?P<qp>-?\d{1,3})\s*\)"
 )
 LIKE_A_PICTURE_LINE = re.compile(r"POC\s|.*-SLICE")
 
@@ -82,7 +82,7 @@ def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -
     order counts, kinds or QPs differ.
     """
     result = list(pictures)
-    listed = [k for k, picture in enumerate(result) if log.encoder or picture.decode_index >= 0]
+    listed = [k for k, picture in enumerate(result) if log.encoder or not picture.skipped]
     if len(listed) != len(log.pictures):
         raise VqeError(
             f"The log {log.path} does not match {stream}: it lists {len(log.pictures)} pictures, "

@@ -48,7 +48,7 @@ class PictureBuffer:
 
     def push(self, picture: Picture) -> list[Picture]:
         """Takes the next picture in coding order; the pictures that are shown now, in display order."""
-        if picture.decode_index < 0:
+        if picture.skipped:
             return []
         out: list[Picture] = []
         if picture.sequence != self._sequence:

@@ -1,6 +1,7 @@
 """From the packets of a demuxer to pictures: what the video reader puts on each packet before decoding it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from vqe_cli.hevc.bits import HeaderError
 from vqe_cli.hevc.headers import HeaderParser
@@ -64,6 +65,16 @@ class PacketParser:
     def discontinuity(self) -> None:
         """Says that the next packet comes after a seek: decoding starts afresh at a random access picture."""
         self._parser.discontinuity()
+
+
+def decoded_from(pictures: Sequence[Picture]) -> Picture | None:
+    """The picture that a decoder shows for a packet with these pictures; None for a packet without one.
+
+    A demuxer's packet holds one. Of several, FFmpeg 8.1 shows one and does not tell which: QP unknown.
+    """
+    if len(pictures) < 2:
+        return pictures[0] if pictures else None
+    return replace(pictures[0], poc=None, qp=None, kind="?", slice_qps=(None,))
 
 
 def _is_hvcc(extradata: bytes) -> bool:

@@ -15,13 +15,12 @@ class _Seen(NamedTuple):
 
 
 class PeakMarker:
-    """Decides like `pqf.mark`, frame by frame: push frames in display order, take decisions in the same
-    order.
+    """Decides like `pqf.mark`, frame by frame: frames go in and decisions come out in display order.
 
     A decision comes as soon as nothing that follows can change it, which under a QP cascade takes a frame or
-    two. Two things would need the whole video, and are bounded by `horizon` frames instead: - Whether all QPs
-    are equal. When the first `horizon` are, every `period`-th frame is marked until the QP changes, and the
-    rule holds from there on. - A minimum that does not end. After `horizon` frames it is decided as if the
+    two. Two things would need the whole video, and are bounded by `horizon` frames instead. Whether all QPs
+    are equal: when the first `horizon` are, every `period`-th frame is marked until the QP changes, and the
+    rule holds from there on. A minimum that does not end: after `horizon` frames it is decided as if the
     sequence ended.
     """
 

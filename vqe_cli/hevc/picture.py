@@ -48,3 +48,12 @@ class Picture:
     slice_qps: tuple[int | None, ...] = ()
     packet: int = -1
     retention: Retention | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def skipped(self) -> bool:
+        """True for RASL pictures without their reference and pictures before the first random access picture.
+
+        A decoder must not be given these: told to show damaged pictures, too (`output_corrupt`), FFmpeg 8.1
+        shows them and loses the random access picture behind them.
+        """
+        return self.decode_index < 0
