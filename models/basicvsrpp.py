@@ -7,9 +7,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.deform import SecondOrderDeformableAlignment
 from models.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks
 from models.propagation import BRANCHES, RecurrentCore, nearest_peak
 from models.qecnn import QECNN
@@ -20,8 +22,9 @@ PICTURE_WIDTH = 64  # channels at full size, in the public networks whatever mid
 class PublicLayout(RecurrentCore):
     """The networks of the paper, under the public keys: residual blocks in front, pixel shuffles behind.
 
-    reconstruction_blocks: residual blocks behind the propagation, a number (one group) or a list (groups in a row,
-    each with its own input convolution). qp_conditioning: whether the QP modulates the spatial features.
+    reconstruction_blocks: residual blocks behind the propagation, a number (one group) or a list (groups in
+    a row, each with its own input convolution). qp_conditioning: whether the QP modulates the spatial
+    features.
     """
 
     def __init__(
@@ -76,8 +79,9 @@ class PublicLayout(RecurrentCore):
 class GrownLayout(RecurrentCore):
     """The branches inside a single-frame network, which alone it equals until it has been trained further.
 
-    trunk: the single-frame network; its head and first `split` blocks give the spatial features, a convolution that
-    starts at zero adds what the branches found, its other blocks and its tail make the picture.
+    trunk: the single-frame network; its head and first `split` blocks give the spatial features, a
+    convolution that starts at zero adds what the branches found, its other blocks and its tail make the
+    picture.
     """
 
     def __init__(self, trunk: QECNN, split: int, fusion_kernel: int, **core: Any) -> None:
@@ -88,6 +92,8 @@ class GrownLayout(RecurrentCore):
         self.fusion = nn.Conv2d(joined, self.mid_channels, fusion_kernel, padding=fusion_kernel // 2)
         for parameter in self.fusion.parameters():
             nn.init.zeros_(parameter)
+        for align in self.deform_align.values():
+            start_as_mean(align, self.prop_channels)
 
     def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
         return self.trunk.features(frames, self.trunk.code(qp, len(frames)), self.split)
@@ -98,6 +104,20 @@ class GrownLayout(RecurrentCore):
         for block in self.trunk.body[self.split :]:
             x = block(x, code)
         return self.trunk.finish(x, frames)
+
+
+@torch.no_grad()
+def start_as_mean(align: SecondOrderDeformableAlignment, channels: int) -> None:
+    """Let the alignment start as a fading mean along the motion.
+
+    Half of the first-order neighbour and a third of the second-order one: random weights would scatter what is
+    carried from frame to frame before anything is learned.
+    """
+    align.weight.mul_(0.1)
+    diagonal = torch.arange(channels)
+    # The masks start at one half.
+    align.weight[diagonal, diagonal, 1, 1] += 2 / 2
+    align.weight[diagonal, channels + diagonal, 1, 1] += 2 / 3
 
 
 def grow_from_spatial(net: GrownLayout, state: dict[str, Tensor]) -> None:
@@ -126,11 +146,12 @@ def basicvsrpp(
 ) -> RecurrentCore:
     """BasicVSR++. The first five settings are those of the reference; the others are off unless given.
 
-    is_low_res_input: True for x2 and x4 (`scale`, 4 unless said), False for x1. feature_stride: pixels per feature,
-    1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1, else 1).
-    prop_channels: of the propagated features (default mid_channels). spatial: settings of the QECNN that the network
-    is grown from, whose channels, fold and scale then hold; spatial_split: its blocks before the branches (default
-    half); fusion_kernel: 1 or 3. Raises ValueError for settings that contradict each other.
+    is_low_res_input: True for x2 and x4 (`scale`, 4 unless said), False for x1. feature_stride: pixels per
+    feature, 1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1,
+    else 1). prop_channels: of the propagated features (default mid_channels). spatial: settings of the
+    QECNN that the network is grown from, whose channels, fold and scale then hold; spatial_split: its
+    blocks before the branches (default half); fusion_kernel: 1 or 3. Raises ValueError for settings that
+    contradict each other.
     """
     trunk = None
     if spatial is not None:

@@ -30,6 +30,7 @@ class NetworkConfig:
     init: str | None = None
     grow_from: str | None = None
     flow: str | None = None
+    frozen: tuple[str, ...] = ()
     joint: bool = False
 
 

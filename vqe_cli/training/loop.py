@@ -147,6 +147,9 @@ def build_network(config: TrainConfig) -> nn.Module:
         fresh = checkpoint.load_fitting(network, checkpoint.read_weights(Path(config.network.init)))
         if len(fresh) == len(network.state_dict()):
             raise VqeError(f"nothing in {config.network.init} fits {config.network.arch}.", "Name other weights.")
+    for name, parameter in network.named_parameters():
+        if name.startswith(config.network.frozen):
+            parameter.requires_grad_(False)
     return network
 
 
@@ -158,9 +161,10 @@ def validation_pairs(config: TrainConfig, data: Path) -> list[Pair]:
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """The flow network by itself (it has a rate of its own), then all the rest."""
-    flow = [p for name, p in network.named_parameters() if name.startswith("spynet.")]
-    rest = [p for name, p in network.named_parameters() if not name.startswith("spynet.")]
+    """What is trained: all but the flow network, then the flow network, which has a rate of its own."""
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    flow = [p for name, p in trained if name.startswith("spynet.")]
+    rest = [p for name, p in trained if not name.startswith("spynet.")]
     groups: list[dict[str, Any]] = [{"params": rest, "flow": False}]
     return [*groups, {"params": flow, "flow": True}] if flow else groups
 
