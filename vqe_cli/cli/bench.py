@@ -1,11 +1,12 @@
 """`vqe bench SUBJECT`: how fast the parts are here; each subject is one file in `vqe_cli/bench`."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vqe_cli.cli.console import guarded, results, write_json
+from vqe_cli.cli.console import guarded, results, say, write_json
 from vqe_cli.cli.options import Debug, JsonFile
 
 bench_app = typer.Typer(
@@ -26,7 +27,24 @@ def headers_command(
     report("HEVC headers", bench_headers(count), json_file)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"headers": headers_command}
+def gains_command(
+    data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
+    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
+    model: Annotated[str | None, typer.Option(help="Pipeline of weights.toml.")] = None,
+    weights: Annotated[list[Path], typer.Option(help="Files in place of the pipeline's.")] = [],  # noqa: B006
+    tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
+    stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Enhance the clips of a validation folder and compare the written files with their truth."""
+    from vqe_cli.bench.gains import bench_gains
+
+    options = {"model": model, "weights": tuple(weights), "tta": tta, "stages": stages}
+    report("Gains", bench_gains(data, recipes.split(","), options, say), json_file)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"headers": headers_command, "gains": gains_command}
 for _name, _command in COMMANDS.items():
     bench_app.command(_name, epilog=f"Example: vqe bench {_name} --json -")(guarded(_command))
 
