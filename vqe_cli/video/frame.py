@@ -12,11 +12,12 @@ import numpy as np
 class Colour:
     """How sample codes stand for colour, as a picture's tags say (or the default for untagged ones).
 
-    matrix: "bt709", "bt601", "bt2020nc", "rgb" (planes are R, G, B) or "gray" (one plane).
-    full_range: True when codes span 0 … 2^bit_depth - 1 (from header).
+    matrix: "bt709", "bt601", "bt2020nc", "fcc", "smpte240m", "ycgco", "rgb" (planes are R, G, B) or "gray"
+    (one plane). full_range: True when codes span 0 … 2^bit_depth - 1 (from header).
     bit_depth: significant bits of a sample, 8 … 16.
-    subsampling: luma samples per chroma sample, (horizontal, vertical): (2, 2), (2, 1), (1, 1).
-    siting: "left", "topleft" or "center": where a chroma sample lies (from header, "left" when unsaid).
+    subsampling: luma samples per chroma sample, (horizontal, vertical): (2, 2), (2, 1), (1, 1) …
+    siting: "left", "topleft", "center", "top", "bottomleft" or "bottom": where a chroma sample lies among
+    them (from header; when unsaid "left", for JPEG and MPEG-1 "center").
     guessed: True when the stream had no matrix tag and 601/709 was chosen by height.
     """
 
@@ -37,8 +38,10 @@ class VideoInfo:
     sample_aspect: pixel aspect ratio (None when unsaid). frame_count, duration_s: as the header says, None
     when it does not. field_order: "progressive", "unknown" or an interlaced order ("tt", "bb", "tb", "bt").
     tags: FFmpeg's numeric colour tags as written in the stream: primaries, transfer, matrix, range,
-    chroma_location. rotation_deg: display rotation, 0 when there is none. streams: one line of description a
-    stream, for reports.
+    chroma_location. rotation_deg: display rotation counter-clockwise, 0 when there is none; display_matrix:
+    its nine numbers in FFmpeg's form, () when there is none. streams: one line of description a stream, for
+    reports. stream_index: which of the container's streams this is. side_data: what describes the whole
+    stream and stands on its first picture (HDR10 metadata), FFmpeg's bytes under FFmpeg's type name.
     """
 
     path: Path
@@ -57,7 +60,10 @@ class VideoInfo:
     field_order: str = "unknown"
     tags: dict[str, int] = field(default_factory=dict)
     rotation_deg: int = 0
+    display_matrix: tuple[int, ...] = ()
     streams: tuple[str, ...] = ()
+    stream_index: int = 0
+    side_data: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""What a file says of itself: containers and streams, without decoding more than the first picture."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.formats import colour_of
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.opening import open_input, video_stream
+
+FIELD_ORDERS = {0: "unknown", 1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+INTERLACED = ("tt", "bb", "tb", "bt")
+
+# Decoder flags (AVCodecContext.flags): show pictures whose reference was lost; crop to the very pixel.
+OUTPUT_CORRUPT = 1 << 3
+UNALIGNED = 1 << 0
+
+# Side data of the first picture that describes the whole stream.
+STREAM_SIDE_DATA = (
+    "MASTERING_DISPLAY_METADATA",
+    "CONTENT_LIGHT_LEVEL",
+    "AMBIENT_VIEWING_ENVIRONMENT",
+    "ICC_PROFILE",
+)
+
+# Pictures without a frame are looked for this far into a stream; past that, headers must do.
+PROBE_PACKETS = 300
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What container and stream of `path` say, with the first picture decoded for what only it knows.
+
+    Raises VqeError: missing, empty, not media, no video stream, no picture size, pixel format or matrix
+    unsupported.
+    """
+    path = Path(path)
+    with open_input(path) as container:
+        return probe_container(container, path)
+
+
+def probe_container(container: InputContainer, path: Path) -> VideoInfo:
+    """`probe` for a container that is open already; it is read from, so open it again before decoding."""
+    stream = video_stream(container, path)
+    first = _first_picture(container, stream)
+    width, height = (first.width, first.height) if first else (stream.width, stream.height)
+    pix_fmt = first.format.name if first else stream.codec_context.pix_fmt
+    if not width or not height or not pix_fmt:
+        raise VqeError(
+            f"{path} holds no picture that can be decoded.",
+            remedy="Its headers are damaged or missing; get an intact copy.",
+        )
+    tags = _tags(stream, first)
+    try:
+        colour = colour_of(tags, height, pix_fmt, stream.codec_context.name)
+    except ValueError as error:
+        raise VqeError(
+            f"{path} cannot be enhanced: {error}.",
+            remedy=f"Convert it first: ffmpeg -i {path.name} -pix_fmt yuv420p10le -c:v ffv1 CONVERTED.mkv",
+        ) from error
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        width=width,
+        height=height,
+        pix_fmt=pix_fmt,
+        colour=colour,
+        rate=stream.average_rate or stream.guessed_rate or None,
+        time_base=stream.time_base or Fraction(1, 90000),
+        sample_aspect=_sample_aspect(stream),
+        start_pts=stream.start_time,
+        frame_count=stream.frames or None,
+        duration_s=_duration_s(container, stream),
+        field_order=_field_order(stream, first),
+        tags=tags,
+        rotation_deg=first.rotation if first else 0,
+        display_matrix=_display_matrix(first),
+        streams=tuple(_described(each) for each in container.streams),
+        stream_index=stream.index,
+        side_data=_stream_side_data(first),
+    )
+
+
+def _first_picture(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
+    """The first picture that decodes, or None."""
+    stream.codec_context.flags |= UNALIGNED
+    try:
+        for count, packet in enumerate(container.demux(stream)):
+            try:
+                pictures = stream.codec_context.decode(packet)
+            except av.error.FFmpegError:
+                pictures = []
+            if pictures:
+                return pictures[0]
+            if count >= PROBE_PACKETS:
+                return None
+    except av.error.FFmpegError:
+        return None
+    return None
+
+
+def _tags(stream: VideoStream, first: av.VideoFrame | None) -> dict[str, int]:
+    """FFmpeg's numbers of the colour tags; a tag that the first picture has goes before the container's."""
+    context = stream.codec_context
+    tags = {
+        "primaries": int(context.color_primaries),
+        "transfer": int(context.color_trc),
+        "matrix": int(context.colorspace),
+        "range": int(context.color_range),
+    }
+    if first is not None:
+        unsaid = {"primaries": 2, "transfer": 2, "matrix": 2, "range": 0}
+        shown = {
+            "primaries": int(first.color_primaries),
+            "transfer": int(first.color_trc),
+            "matrix": int(first.colorspace),
+            "range": int(first.color_range),
+        }
+        tags.update({name: value for name, value in shown.items() if value != unsaid[name]})
+    return tags
+
+
+def _sample_aspect(stream: VideoStream) -> Fraction | None:
+    """The pixel aspect ratio, None where neither container nor stream say one (FFmpeg: 0)."""
+    return stream.sample_aspect_ratio or None
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds of the video stream where the header says them, else of the container."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration is not None else None
+
+
+def _field_order(stream: VideoStream, first: av.VideoFrame | None) -> str:
+    """The header's field order; a first picture marked as interlaced makes an unknown one top first."""
+    order = FIELD_ORDERS.get(int(stream.codec_context.field_order), "unknown")
+    if first is not None and first.interlaced_frame and order not in INTERLACED:
+        return "tt"
+    return order
+
+
+def _display_matrix(first: av.VideoFrame | None) -> tuple[int, ...]:
+    found = side_data_of(first).get("DISPLAYMATRIX")
+    return tuple(int(number) for number in np.frombuffer(found, np.int32)) if found else ()
+
+
+def _stream_side_data(first: av.VideoFrame | None) -> dict[str, bytes]:
+    return {name: data for name, data in side_data_of(first).items() if name in STREAM_SIDE_DATA}
+
+
+def side_data_of(picture: av.VideoFrame | None) -> dict[str, bytes]:
+    """The side data of a picture: FFmpeg's bytes under FFmpeg's names."""
+    if picture is None:
+        return {}
+    entries: Any = picture.side_data  # PyAV's type hints and its behaviour differ here
+    return {entry.type.name: bytes(entry) for entry in entries}
+
+
+def _described(stream: Stream) -> str:
+    """One line about a stream, for people."""
+    language = f" ({stream.language})" if stream.language and stream.language != "und" else ""
+    line = f"#{stream.index} {stream.type}{language}"
+    if stream.codec_context is None:
+        return line
+    line += f": {stream.codec_context.name}"
+    if isinstance(stream, VideoStream):
+        return f"{line}, {stream.width}x{stream.height}, {stream.codec_context.pix_fmt}"
+    if isinstance(stream, AudioStream):
+        return f"{line}, {stream.codec_context.sample_rate} Hz, {stream.codec_context.layout.name}"
+    return line

@@ -1,0 +1,237 @@
+"""Video files as Frames: each picture decoded once, with what its headers say riding on its packet."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from vqe_cli.errors import VqeError
+from vqe_cli.hevc import hm_log as hm_logs
+from vqe_cli.hevc.packets import PacketParser, decoded_from
+from vqe_cli.hevc.picture import Picture
+from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
+from vqe_cli.video import refusals
+from vqe_cli.video.damage import Damage
+from vqe_cli.video.formats import sample_format
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.planes import planes_of
+from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_container, side_data_of
+
+KINDS = {1: "I", 2: "P", 3: "B"}
+
+# Side data that belongs to the input's coding or is handed on in another way.
+NOT_CARRIED = {"VIDEO_ENC_PARAMS", "MOTION_VECTORS", "DISPLAYMATRIX", "SEI_UNREGISTERED"}
+
+
+class Reader:
+    """The shown pictures of a video file in display order: `with Reader(path) as reader: for frame in
+    reader`.
+
+    hm_log: an HM log that gives the QPs which the headers do not. start, frames: the part to give, counted in
+    shown pictures (frames None: to the end); what comes before is decoded and dropped. container_format,
+    options: FFmpeg's demuxer and its options, for files that do not describe themselves. Iterate once. `info`
+    is there from the start, `warnings` (a list of sentences) is complete at the end.
+
+    Raises VqeError as `probe` does, and: interlaced video; a log that does not match; no picture can be
+    decoded; picture size or pixel format change on the way; `start` lies beyond the end.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        hm_log: str | Path | None = None,
+        start: int = 0,
+        frames: int | None = None,
+        container_format: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._start, self._frames = start, frames
+        self._format, self._options = container_format, dict(options or {})
+        with self._opened() as container:
+            self.info: VideoInfo = probe_container(container, self.path)
+        if self.info.field_order in INTERLACED:
+            raise refusals.interlaced(self.path)
+        self._hevc = self.info.codec == "hevc"
+        self._log = hm_logs.read(hm_log) if hm_log is not None else None
+        self._from_log: list[Picture] | list[hm_logs.LogPicture] = []
+        self._container: InputContainer | None = None
+        self._parser: PacketParser | None = None
+        self._parsed = 0
+        self._damage = Damage()
+
+    def __enter__(self) -> Self:
+        if self._log is not None:
+            self._from_log = self._matched(self._log)
+        self._container = self._opened()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong without stopping the reading, at most one sentence of each kind."""
+        found = [f"{self.path}: {sentence}" for sentence in (self._parser.warnings if self._parser else [])]
+        if self._damage.undecodable:  # the parser's remark on broken packets would say the same again
+            found = [sentence for sentence in found if "packets are damaged" not in sentence]
+        if sample_format(self.info.pix_fmt).alpha:
+            found.append(f"{self.path}: transparency ({self.info.pix_fmt}) is not kept")
+        found += self._damage.sentences(self.path)
+        return found
+
+    def __iter__(self) -> Iterator[Frame]:
+        assert self._container is not None, "Reader is a context manager"
+        stop = None if self._frames is None else self._start + self._frames
+        before: Frame | None = None
+        index = -1
+        for index, picture in enumerate(self._pictures(self._container)):
+            if stop is not None and index >= stop:
+                return
+            self._check_unchanged(picture, index)
+            if index >= self._start:
+                before = _marked_duplicate(self._frame(picture, index), before)
+                yield before
+        if index < 0:
+            raise VqeError(
+                f"No picture of {self.path} can be decoded.",
+                remedy="The file is damaged; get an intact copy.",
+            )
+        if index < self._start:
+            raise VqeError(
+                f"{self.path} has only {index + 1} pictures, none from picture {self._start} on.",
+                remedy="Choose an earlier start.",
+            )
+
+    def _opened(self) -> InputContainer:
+        return open_input(self.path, self._format, self._options)
+
+    def _pictures(self, container: InputContainer) -> Iterator[av.VideoFrame]:
+        """Decoded pictures in display order; of HEVC each carries its `Picture` as `opaque`.
+
+        Only slices are decoded in parallel where packets carry something: PyAV's frame threads free it
+        without the interpreter's lock being free, and closing early then hangs (PyAV 18.1).
+        """
+        stream = video_stream(container, self.path)
+        context = stream.codec_context
+        context.flags |= OUTPUT_CORRUPT | UNALIGNED
+        if self._hevc:
+            context.copy_opaque = True
+            context.thread_type = "SLICE"
+            self._parser = PacketParser(context.extradata)
+        else:
+            context.options = {**context.options, **EXPORT_OPTION}
+            context.thread_type = "AUTO"
+        for packet in self._demuxed(container, stream):
+            try:
+                pictures = context.decode(packet)
+            except av.error.FFmpegError:
+                self._damage.undecodable += 1
+                continue
+            yield from pictures
+
+    def _demuxed(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
+        """The stream's packets with their pictures on them, then None, which makes the decoder give its
+        rest.
+        """
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                self._damage.packets += 1
+                if packet.pts is not None:
+                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    self._damage.end_s = max(self._damage.end_s, end_s)
+                if packet.has_sidedata("new_extradata") and self._parser is not None:
+                    self._parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
+                if self._parser is not None:
+                    told = self._picture(self._parser.parse(bytes(packet)))
+                    if told is not None and told.skipped:
+                        continue
+                    # What a decoder skips would be shown because of the flag, and spoil what comes after it.
+                    if told is not None and told.decode_index < 0:
+                        continue
+                    packet.opaque = told
+                yield packet
+        except av.error.FFmpegError as error:
+            self._damage.unreadable = error.strerror or "unknown error"
+        else:
+            self._damage.compare(container, stream)
+        yield None
+
+    def _picture(self, pictures: list[Picture]) -> Picture | None:
+        """What rides on a packet: its first picture, with the log's QP where there is a log."""
+        first = self._parsed
+        self._parsed += len(pictures)
+        told = self._from_log[first] if len(pictures) == 1 and first < len(self._from_log) else None
+        return told if isinstance(told, Picture) else decoded_from(pictures)
+
+    def _matched(self, log: hm_logs.HmLog) -> list[Picture] | list[hm_logs.LogPicture]:
+        """The log's knowledge: for HEVC in coding order (headers alone are read), else in display order."""
+        with self._opened() as container:
+            stream = video_stream(container, self.path)
+            packets = (bytes(packet) for packet in container.demux(stream) if packet.size)
+            if not self._hevc:
+                return hm_logs.in_display_order(log, sum(1 for _ in packets), str(self.path))
+            parser = PacketParser(stream.codec_context.extradata)
+            pictures = [picture for packet in packets for picture in parser.parse(packet)]
+        return hm_logs.match(log, pictures, str(self.path))
+
+    def _check_unchanged(self, picture: av.VideoFrame, index: int) -> None:
+        """Raises VqeError where a picture differs from the first in size or format, or is interlaced."""
+        if (picture.width, picture.height) != (self.info.width, self.info.height):
+            raise refusals.size_change(self.info, index, picture.width, picture.height)
+        if picture.format.name != self.info.pix_fmt:
+            raise refusals.format_change(self.info, index, picture.format.name)
+        if picture.interlaced_frame:
+            raise refusals.interlaced(self.path, index)
+
+    def _frame(self, picture: av.VideoFrame, index: int) -> Frame:
+        """The hand-over of one decoded picture."""
+        self._damage.corrupt += picture.is_corrupt
+        frame = Frame(
+            index=index,
+            planes=planes_of(picture),
+            pts=picture.pts if picture.pts is not None else picture.dts,
+            duration=picture.duration or None,
+            kind=KINDS.get(int(picture.pict_type), "?"),
+            irap=picture.key_frame,
+            side_data={name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED},
+        )
+        told: object = picture.opaque if self._hevc else None
+        if isinstance(told, Picture):
+            kind = told.kind if told.kind != "?" else frame.kind
+            return replace(
+                frame, kind=kind, irap=told.irap, qp=told.qp, network_qp=told.qp, sequence=told.sequence
+            )
+        line = self._from_log[index] if not self._hevc and index < len(self._from_log) else None
+        if isinstance(line, hm_logs.LogPicture):
+            return replace(frame, kind=line.kind, qp=line.qp, network_qp=line.qp)
+        qp, network_qp = frame_qp(picture)
+        return replace(frame, qp=qp, network_qp=network_qp)
+
+
+def _marked_duplicate(frame: Frame, before: Frame | None) -> Frame:
+    """The frame, told to be a duplicate of its predecessor's original where all planes are equal bit for
+    bit.
+    """
+    if before is None or not all(map(_equal, frame.planes, before.planes)):
+        return frame
+    return replace(frame, duplicate_of=before.index if before.duplicate_of is None else before.duplicate_of)
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equality of planes; a few rows settle most cases."""
+    return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)

@@ -1,0 +1,34 @@
+"""Videos that are not enhanced, each with the command that makes them fit."""
+
+from pathlib import Path
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.frame import VideoInfo
+
+
+def interlaced(path: Path, index: int | None = None) -> VqeError:
+    """Two fields of different times in a picture, from picture `index` on (None: as the header says)."""
+    where = "" if index is None else f" from picture {index} on"
+    return VqeError(
+        f"{path} is interlaced{where}, which would be enhanced wrongly.",
+        remedy=f"Deinterlace it first: ffmpeg -i {path.name} -vf bwdif -c:v ffv1 -c:a copy PROGRESSIVE.mkv",
+    )
+
+
+def size_change(info: VideoInfo, index: int, width: int, height: int) -> VqeError:
+    """Picture `index` has another size, in pixels, than the pictures before."""
+    return VqeError(
+        f"{info.path} changes its picture size at picture {index}, from {info.width}x{info.height} to "
+        f"{width}x{height}.",
+        remedy=f"Give it one size first: ffmpeg -i {info.path.name} -vf scale={info.width}:{info.height} "
+        "-c:v ffv1 -c:a copy ONE_SIZE.mkv",
+    )
+
+
+def format_change(info: VideoInfo, index: int, pix_fmt: str) -> VqeError:
+    """Picture `index` has another pixel format than the pictures before."""
+    return VqeError(
+        f"{info.path} changes its pixel format at picture {index}, from {info.pix_fmt} to {pix_fmt}.",
+        remedy=f"Give it one format first: ffmpeg -i {info.path.name} -pix_fmt {info.pix_fmt} "
+        "-c:v ffv1 -c:a copy ONE_FORMAT.mkv",
+    )
