@@ -1,6 +1,5 @@
 """What happens before a command does anything: start-up, help, usage, version."""
 
-import os
 import resource
 import subprocess
 import sys
@@ -8,15 +7,12 @@ import sys
 import av
 import pytest
 import torch
-from command import START, vqe
-from typer.testing import CliRunner
+from command import START, process_env, vqe, vqe_process
 
 from vqe_cli import __version__
-from vqe_cli.cli.main import app
 
 COMMANDS = [[], ["enhance"], ["inspect"], ["weights"], ["weights", "list"], ["bench"], ["bench", "headers"]]
 HEAVY = {"torch", "av", "numpy", "safetensors", "yaml"}
-RUNNER = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "100"})
 
 
 def test_help_is_quick() -> None:
@@ -28,7 +24,7 @@ def test_help_is_quick() -> None:
 
     before = spent()
     for _ in range(3):
-        assert vqe("--help").returncode == 0
+        assert vqe_process("--help").code == 0
     assert (spent() - before) / 3 < 0.5
 
 
@@ -46,8 +42,8 @@ def test_help_and_usage_load_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_every_help_has_an_example(arguments: list[str]) -> None:
-    done = RUNNER.invoke(app, [*arguments, "--help"])
-    assert done.exit_code == 0
+    done = vqe(*arguments, "--help")
+    assert done.code == 0
     assert "Example: vqe" in done.stdout
     assert done.stderr == ""
 
@@ -69,22 +65,22 @@ def test_every_help_has_an_example(arguments: list[str]) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], word: str) -> None:
-    done = RUNNER.invoke(app, arguments)
-    assert done.exit_code == 2
+    done = vqe(*arguments)
+    assert done.code == 2
     assert done.stdout == ""
     assert word in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_variable_is_checked_like_its_flag() -> None:
-    done = RUNNER.invoke(app, ["enhance", "a.mkv", "b.mkv"], env={"VQE_TTA": "3"})
-    assert done.exit_code == 2
+    done = vqe("enhance", "a.mkv", "b.mkv", env={"VQE_TTA": "3"})
+    assert done.code == 2
     assert "1, 2, 4 or 8" in done.stderr
 
 
 def test_the_version_says_what_decides_a_run() -> None:
-    done = vqe("--version")
-    assert done.returncode == 0
+    done = vqe_process("--version")
+    assert done.code == 0
     assert f"vqe {__version__}" in done.stdout
     assert torch.__version__ in done.stdout and av.ffmpeg_version_info in done.stdout
     assert "device" in done.stdout
@@ -96,7 +92,7 @@ def test_the_version_says_what_decides_a_run() -> None:
 def test_the_shell_can_complete(typed: str, expected: str) -> None:
     """Commands and the values of options, in the words of bash's completion."""
     count = str(len(typed.split()) - 1)
-    env = os.environ | {"_VQE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": count}
+    env = process_env() | {"_VQE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": count}
     code = f"import sys; sys.argv[0] = 'vqe'; {START}"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert expected in done.stdout.split()

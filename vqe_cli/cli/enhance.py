@@ -96,14 +96,16 @@ def enhance_command(
 
     Flags win over variables (VQE_MODEL, VQE_TILE_OVERLAP, ...), these over --config, that over defaults.
     """
-    from vqe_cli.cli.display import Display, summary_line
     from vqe_cli.cli.merge import merged
-    from vqe_cli.restore.pipeline import enhance
 
     given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)}
     given["encoder_options"] = key_values(encoder_options)
     check_target(json_file)
     settings = Settings(**merged(given, config))
+
+    from vqe_cli.cli.display import Display, summary_line
+    from vqe_cli.restore.pipeline import enhance
+
     with Display(bool(quiet)) as display:
         report = enhance(settings, display.listen)
     if not quiet:

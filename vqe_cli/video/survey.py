@@ -1,0 +1,141 @@
+"""What a video says of itself, frame by frame: from headers alone where they tell, and repeated pictures."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+
+from vqe_cli.errors import VqeError
+from vqe_cli.hevc import hm_log as hm_logs
+from vqe_cli.hevc.order import in_display_order
+from vqe_cli.hevc.pqf import mark
+from vqe_cli.hevc.stream import from_packets
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.probe import probe
+from vqe_cli.video.reader import Reader
+
+
+@dataclass(frozen=True)
+class ListedFrame:
+    """One shown picture without its samples; the fields mean what they mean in `Frame`."""
+
+    index: int
+    pts: int | None
+    kind: str
+    qp: float | None
+    pqf: bool
+    duplicate_of: int | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A video's frames in display order. warnings: sentences about what could not be known."""
+
+    info: VideoInfo
+    frames: tuple[ListedFrame, ...]
+    warnings: tuple[str, ...]
+
+
+class _Shown(NamedTuple):
+    """A shown picture before peaks are marked."""
+
+    pts: int | None
+    kind: str
+    qp: float | None
+    irap: bool
+    sequence: int
+    duplicate_of: int | None = None
+
+
+def survey(
+    path: Path, hm_log: Path | None = None, rule: str = "prominent", duplicates: bool = True
+) -> Survey:
+    """List the shown pictures of a video.
+
+    HEVC is listed from its headers; its pictures are decoded, too, where `duplicates` are wanted, and a
+    stream that cannot be decoded is listed without them and with a warning. Other codecs are always decoded.
+    hm_log: log of the HM encoder or decoder, for pictures whose header does not tell the QP.
+    rule: which minima of the QP are peaks.
+    Raises VqeError for what cannot be read and for a log that does not match.
+    """
+    info = probe(path)
+    if info.codec == "hevc":
+        shown, warnings = _from_headers(path, hm_log)
+        if duplicates:
+            shown, more = _with_duplicates(path, shown)
+            warnings += more
+    else:
+        shown, warnings = _decoded(path, hm_log)
+    if not shown:
+        raise VqeError(f"{path} has no pictures that could be shown.", "Check that the file is whole.")
+    marks = mark(
+        [picture.qp for picture in shown],
+        [picture.irap for picture in shown],
+        [picture.sequence for picture in shown],
+        rule,
+    )
+    frames = tuple(
+        ListedFrame(index, picture.pts, picture.kind, picture.qp, peak, picture.duplicate_of)
+        for index, (picture, peak) in enumerate(zip(shown, marks, strict=True))
+    )
+    return Survey(info, frames, tuple(warnings))
+
+
+def _from_headers(path: Path, log: Path | None) -> tuple[list[_Shown], list[str]]:
+    """The shown pictures of a HEVC stream without decoding, and warnings."""
+    try:
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            packets = _Packets(packet for packet in container.demux(stream) if packet.size)
+            headers = from_packets(packets, stream.codec_context.extradata)
+            pictures = list(headers)
+    except (av.error.FFmpegError, OSError) as error:
+        raise VqeError(f"{path} cannot be read ({error}).", "Check that the file is whole.") from error
+    if log is not None:
+        pictures = hm_logs.match(hm_logs.read(log), pictures, str(path))
+    shown = [
+        _Shown(packets.pts[picture.packet], picture.kind, picture.qp, picture.irap, picture.sequence)
+        for picture in in_display_order(pictures)
+        if not packets.hidden[picture.packet]
+    ]
+    return shown, list(headers.warnings)
+
+
+class _Packets:
+    """The bytes of packets; remembers the pts of each, and whether an edit list hides it."""
+
+    def __init__(self, packets: Iterable[av.Packet]) -> None:
+        self._packets = packets
+        self.pts: list[int | None] = []
+        self.hidden: list[bool] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        for packet in self._packets:
+            self.pts.append(packet.pts)
+            self.hidden.append(packet.is_discard)
+            yield bytes(packet)
+
+
+def _with_duplicates(path: Path, shown: Sequence[_Shown]) -> tuple[list[_Shown], list[str]]:
+    """`shown` with what decoding adds: repeated pictures, and the pts that decoders give raw streams."""
+    try:
+        decoded, _ = _decoded(path, None)
+    except VqeError as error:
+        return list(shown), [f"duplicates are not listed: {error.message}"]
+    if len(decoded) != len(shown):
+        note = f"the headers tell of {len(shown)} pictures, the decoder shows {len(decoded)}"
+        return list(shown), [f"duplicates are not listed: {note}"]
+    joined = zip(shown, decoded, strict=True)
+    return [told._replace(pts=seen.pts, duplicate_of=seen.duplicate_of) for told, seen in joined], []
+
+
+def _decoded(path: Path, log: Path | None) -> tuple[list[_Shown], list[str]]:
+    """The shown pictures as the reader gives them, without their samples, and warnings."""
+    with Reader(path, hm_log=log) as reader:
+        shown = [
+            _Shown(frame.pts, frame.kind, frame.qp, frame.irap, frame.sequence, frame.duplicate_of)
+            for frame in reader
+        ]
+        return shown, list(reader.warnings)
