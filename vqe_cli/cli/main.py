@@ -10,10 +10,12 @@ from vqe_cli.cli.bench import bench_app
 from vqe_cli.cli.console import exit_on_termination, guarded
 from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
 from vqe_cli.cli.enhance import enhance_command
+from vqe_cli.cli.eval import eval_command
 from vqe_cli.cli.inspect import EXAMPLE as INSPECT_EXAMPLE
 from vqe_cli.cli.inspect import inspect_command
 from vqe_cli.cli.weights import weights_app
 
+EVAL_EXAMPLE = "Example: vqe eval --gt truth.mkv --pred out.mkv --lq in.mkv"
 EXIT_CODES = (
     "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 Ctrl-C."
 )
@@ -28,6 +30,7 @@ app = typer.Typer(
 )
 app.command("enhance", epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
 app.command("inspect", epilog=INSPECT_EXAMPLE)(guarded(inspect_command))
+app.command("eval", epilog=EVAL_EXAMPLE)(guarded(eval_command))
 app.add_typer(weights_app, name="weights")
 app.add_typer(bench_app, name="bench")
 
