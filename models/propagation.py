@@ -1,4 +1,4 @@
-"""The recurrent core of BasicVSR++ (Chan et al., CVPR 2022): four branches that carry features from frame to frame.
+"""The recurrent core of BasicVSR++ (Chan et al., CVPR 2022): four branches carry features from frame to frame.
 
 Two small rules say which frame is the second-order neighbour at each visit of a branch.
 """
@@ -16,8 +16,8 @@ from models.layers import ResidualBlocks, pad_to_multiple
 
 BRANCHES = ("backward_1", "forward_1", "backward_2", "forward_2")
 
-# From the peaks (N, T) in the order of the visits: at which visits (N, T) the second-order neighbour becomes the
-# frame visited two before, instead of staying what it was at the visit before.
+# From the peaks (N, T) in the order of the visits: at which visits (N, T) the second-order neighbour
+# becomes the frame visited two before, instead of staying what it was at the visit before.
 NeighbourRule = Callable[[Tensor], Tensor]
 
 
@@ -35,7 +35,7 @@ def nearest_peak(peaks: Tensor) -> Tensor:
 
 
 def choose(renew: Tensor | bool, new: Tensor, old: Tensor) -> Tensor:
-    """For each clip `new` where renew (N,) says so, else `old`, both (N, C, H, W); one bool decides for all clips."""
+    """`new` (N, C, H, W) for the clips where renew (N,) says so, else `old`; one bool decides for all."""
     if isinstance(renew, bool):
         return new if renew else old
     return torch.where(renew.view(-1, 1, 1, 1), new, old)
@@ -45,8 +45,8 @@ class Visit(NamedTuple):
     """What alignment needs to know at one visit; flows (N, 2, H, W) lead from the current frame.
 
     flow_1: to the frame visited before. flow_2: to the second-order neighbour, zero where there is none.
-    renew: (N,) whether that neighbour is the frame visited two before, or one bool where all clips agree; None at
-    the second visit, which has no second-order neighbour.
+    renew: (N,) whether that neighbour is the frame visited two before, or one bool where all clips agree;
+    None at the second visit, which has no second-order neighbour.
     """
 
     flow_1: Tensor
@@ -57,8 +57,8 @@ class Visit(NamedTuple):
 def plan_visits(flows: Tensor, renew: Tensor) -> list[Visit]:
     """The visits after the first, from flows (N, T-1, 2, H, W) to the frame visited before and renew (N, T).
 
-    Both in the order of the visits. The flow to the second-order neighbour is carried along the chain: each visit
-    composes its own flow with one known at the visit before.
+    Both in the order of the visits. The flow to the second-order neighbour is carried along the chain: each
+    visit composes its own flow with one known at the visit before.
     """
     visits: list[Visit] = []
     decisions = [column.unique().tolist() for column in renew.cpu().unbind(1)]
@@ -74,10 +74,11 @@ def plan_visits(flows: Tensor, renew: Tensor) -> list[Visit]:
 
 
 class RecurrentCore(nn.Module):
-    """Four propagation branches with flow-guided deformable alignment; subclasses give the layout around them.
+    """Four branches with flow-guided deformable alignment; subclasses give the layout around them.
 
-    mid_channels: of the spatial features. prop_channels: of the propagated ones. num_blocks: residual blocks of a
-    branch. scale: of the output. feature_stride, flow_stride: pixels per feature and per flow vector.
+    mid_channels: of the spatial features. prop_channels: of the propagated ones. num_blocks: residual
+    blocks of a branch. scale: of the output. feature_stride, flow_stride: pixels per feature and per flow
+    vector.
     """
 
     is_video = True
@@ -120,13 +121,14 @@ class RecurrentCore(nn.Module):
         raise NotImplementedError
 
     def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
-        """Pictures (N, 3, sH, sW) from all features (N, mid + 4 * prop, h, w) and the padded input pictures."""
+        """Pictures (N, 3, sH, sW) from all features (N, mid + 4 * prop, h, w) and the padded input."""
         raise NotImplementedError
 
     def forward(self, clip: Tensor, pqf: Tensor | None = None, qp: Tensor | None = None) -> Tensor:
         """Enhance a clip (N, T, 3, H, W), RGB in [0, 1], to (N, T, 3, scale*H, scale*W).
 
-        pqf (N, T) marks the peak quality frames, None is none. qp (N, T) with NaN where unknown, None is unknown.
+        pqf (N, T) marks the peak quality frames, None is none. qp (N, T) with NaN where unknown, None is
+        unknown.
         """
         count, length, _, height, width = clip.shape
         # Time goes first, so that a frame's features of all clips lie together.
@@ -152,7 +154,7 @@ class RecurrentCore(nn.Module):
         return out[..., : height * self.scale, : width * self.scale]
 
     def flows(self, clip: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Flows of the clip (N, T, 3, H, W) on the grid of the features, to the previous and to the next frames.
+        """Flows of the clip (N, T, 3, H, W) on the grid of the features, to previous and to next frames.
 
         Each (N, T-1, 2, h, w) with (h, w) = size, in pixels of that grid.
         """
@@ -172,7 +174,7 @@ class RecurrentCore(nn.Module):
     def propagate_all(
         self, spatial: Sequence[Tensor], clip: Tensor, pqf: Tensor | None
     ) -> list[list[Tensor]]:
-        """The propagated features of the four branches, each a list of T tensors (N, prop, h, w) in frame order."""
+        """The features of the four branches, each a list of T tensors (N, prop, h, w) in frame order."""
         peaks = torch.zeros(clip.shape[:2], dtype=torch.bool) if pqf is None else pqf.to("cpu", torch.bool)
         height, width = spatial[0].shape[-2:]
         flows_forward, flows_backward = self.flows(clip, (height, width))
@@ -190,7 +192,7 @@ class RecurrentCore(nn.Module):
     def propagate(
         self, branch: str, spatial: Sequence[Tensor], others: list[list[Tensor]], visits: list[Visit]
     ) -> list[Tensor]:
-        """One branch's features, given the spatial and the other branches' features; all in the order of visits."""
+        """One branch's features, given the spatial and the earlier branches'; all in the order of visits."""
         count, _, height, width = spatial[0].shape
         align, backbone = self.deform_align[branch], self.backbone[branch]
         nothing = spatial[0].new_zeros(count, self.prop_channels, height, width)
@@ -209,7 +211,7 @@ class RecurrentCore(nn.Module):
         return done
 
     def condition(self, neighbours: Tensor, current: Tensor, visit: Visit) -> Tensor:
-        """What the offsets are read from: both neighbours (N, 2 * prop, h, w), warped, around the current features."""
+        """What offsets are read from: the neighbours (N, 2 * prop, h, w), warped, around the current features."""
         flows = torch.stack([visit.flow_1, visit.flow_2], dim=1).flatten(0, 1)
         pairs = neighbours.unflatten(1, (2, self.prop_channels)).flatten(0, 1)
         first, second = flow_warp(pairs, flows).unflatten(0, (len(current), 2)).unbind(1)
