@@ -1,6 +1,7 @@
 """How a run of `enhance` looks: a progress bar on a terminal, plain lines elsewhere; all on stderr."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,11 +15,14 @@ LINE_EVERY_S = 10.0
 
 
 class Display:
-    """Shows the events of a run. quiet: only warnings. A context manager; `listen` takes the events."""
+    """Shows the events of a run. A context manager; `listen` takes the events.
 
-    def __init__(self, quiet: bool = False) -> None:
+    quiet: only warnings. clock: gives seconds, for the speed in plain lines.
+    """
+
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         console = messages()
-        self._quiet = quiet
+        self._quiet, self._clock = quiet, clock
         self._bar = Progress(
             TextColumn("enhancing"),
             BarColumn(),
@@ -26,11 +30,11 @@ class Display:
             _Speed(),
             TimeRemainingColumn(),
             console=console,
-            disable=quiet or not console.is_terminal,
+            disable=quiet or not console.is_terminal or console.is_dumb_terminal,
             transient=True,
         )
         self._task = self._bar.add_task("enhancing", total=None, of="?")
-        self._started = self._last_line = time.monotonic()
+        self._started = self._last_line = self._clock()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -48,14 +52,14 @@ class Display:
         elif self._quiet:
             return
         elif isinstance(event, told.Plan):
-            self._started = self._last_line = time.monotonic()
+            self._started = self._last_line = self._clock()
             self._bar.update(self._task, total=event.frames, of=event.frames or "?")
             self._line(plan_line(event))
         else:
             self._progress(event)
 
     def _progress(self, event: told.Progress) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._bar.update(self._task, completed=event.frames)
         if self._bar.disable and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now

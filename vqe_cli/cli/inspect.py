@@ -93,8 +93,8 @@ def _show(found: "Survey") -> None:
         "peaks": f"{peaks} peak quality frames",
         "duplicates": f"{copies} frames" if copies else "",
     }
-    for number, stream in enumerate(info.streams):
-        table.add_row(f"stream {number}", stream)
+    for stream in info.streams:
+        table.add_row("stream", stream)
     for name, text in rows.items():
         if text:
             table.add_row(name, text)
@@ -106,4 +106,4 @@ def _show(found: "Survey") -> None:
 
 
 def _kinds(kinds: list[str]) -> str:
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in "IPB?" if kind in kinds)

@@ -1,0 +1,44 @@
+"""What a run says while it goes on, where there is no terminal."""
+
+import pytest
+
+from vqe_cli.cli import display
+from vqe_cli.restore.report import Notice, Plan, Progress
+
+PLAN = Plan("best", "CPU", "bf16", 16, 10, ((0, 0), (256, 32)), 8, 100, (480, 272), (960, 544))
+
+
+def test_the_plan_names_the_sizes_that_were_chosen() -> None:
+    assert display.plan_line(PLAN) == (
+        "best on CPU in bf16: 480x272 to 960x544, chunks of 16 frames with 10 on each side, "
+        "whole pictures, then tiles of 256 (overlap 32), 8 turns"
+    )
+
+
+def test_a_line_of_progress_tells_speed_and_time_left() -> None:
+    assert display.progress_line(Progress(20, 100), seconds=10) == "20 of 100 frames, 2.0 fps, 0:40 left"
+    assert display.progress_line(Progress(600, 1300), seconds=60) == "600 of 1300 frames, 10.0 fps, 1:10 left"
+    assert display.progress_line(Progress(20, None), seconds=10) == "20 frames, 2.0 fps"
+    assert display.progress_line(Progress(105, 100), seconds=10) == "105 of 100 frames, 10.5 fps, 0:00 left"
+
+
+def test_plain_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter(range(0, 1000, 4))
+    with display.Display(clock=lambda: float(next(seconds))) as shown:
+        shown.listen(PLAN)
+        for frames in range(1, 7):
+            shown.listen(Progress(frames, 100))
+        shown.listen(Notice("in.mkv: 2 pictures are damaged"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *progress, last = err.splitlines()
+    assert first.startswith("best on CPU") and last == "warning: in.mkv: 2 pictures are damaged"
+    assert [line.split(",")[0] for line in progress] == ["3 of 100 frames", "6 of 100 frames"]
+
+
+def test_quiet_leaves_only_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    with display.Display(quiet=True) as shown:
+        shown.listen(PLAN)
+        shown.listen(Progress(1, 2))
+        shown.listen(Notice("careful"))
+    assert capsys.readouterr() == ("", "warning: careful\n")
