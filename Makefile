@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIP := bunny
 
-.PHONY: setup demo test test-slow lint format clean
+.PHONY: setup demo picture test test-slow lint format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/ready
@@ -27,6 +27,10 @@ demo: setup
 		--metrics psnr,psnr-y --compare demo/before_after.png --overwrite
 	@echo "The enhanced clip, with its sound:       demo/$(CLIP).mkv"
 	@echo "Before, after and truth, side by side:   demo/before_after.png"
+
+# The picture at the head of the README.
+picture: demo
+	cp demo/before_after.png docs/before_after.png
 
 test: setup
 	$(BIN)/python -m pytest -q
