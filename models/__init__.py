@@ -10,6 +10,7 @@ from torch import nn
 from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
 from models.flow import SpyNet
 from models.qecnn import QECNN
+from models.swinir import SwinIR
 
 # The reference's arguments that are accepted and change nothing here: files and memory are the caller's
 # business.
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "basicvsrpp": basicvsrpp,
     "basicvsr_plusplus": basicvsrpp,  # the name in mmagic
     "pqf_basicvsrpp": pqf_basicvsrpp,
+    "swinir": SwinIR,
 }
 
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.deform import SecondOrderDeformableAlignment
 from models.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks
 from models.propagation import BRANCHES, RecurrentCore, nearest_peak
 from models.qecnn import QECNN
@@ -92,8 +91,8 @@ class GrownLayout(RecurrentCore):
         self.fusion = nn.Conv2d(joined, self.mid_channels, fusion_kernel, padding=fusion_kernel // 2)
         for parameter in self.fusion.parameters():
             nn.init.zeros_(parameter)
-        for align in self.deform_align.values():
-            start_as_mean(align, self.prop_channels)
+        for branch in BRANCHES:
+            start_as_mean(self.deform_align[branch].get_parameter("weight"), self.prop_channels)
 
     def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
         return self.trunk.features(frames, self.trunk.code(qp, len(frames)), self.split)
@@ -107,17 +106,17 @@ class GrownLayout(RecurrentCore):
 
 
 @torch.no_grad()
-def start_as_mean(align: SecondOrderDeformableAlignment, channels: int) -> None:
-    """Let the alignment start as a fading mean along the motion.
+def start_as_mean(weight: Tensor, channels: int) -> None:
+    """Let an alignment (its weights) start as a fading mean along the motion.
 
-    Half of the first-order neighbour and a third of the second-order one: random weights would scatter what is
-    carried from frame to frame before anything is learned.
+    Half of the first-order neighbour and a third of the second-order one: random weights would scatter what
+    is carried from frame to frame before anything is learned.
     """
-    align.weight.mul_(0.1)
+    weight.mul_(0.1)
     diagonal = torch.arange(channels)
     # The masks start at one half.
-    align.weight[diagonal, diagonal, 1, 1] += 2 / 2
-    align.weight[diagonal, channels + diagonal, 1, 1] += 2 / 3
+    weight[diagonal, diagonal, 1, 1] += 2 / 2
+    weight[diagonal, channels + diagonal, 1, 1] += 2 / 3
 
 
 def grow_from_spatial(net: GrownLayout, state: dict[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ BAND_NUMBERS = 1 << 21
 def tap_positions(
     size: tuple[int, int], kernel: tuple[int, int], stride: int, padding: int, dilation: int, like: Tensor
 ) -> Tensor:
-    """Where a plain convolution samples: (taps, 2, H, W), rows then columns in pixels; size is the output's."""
+    """Where a plain convolution samples: (taps, 2, H, W), rows before columns; `size` is the output's."""
     rows, columns = pixel_grid(*size, like)
     tap_rows, tap_columns = pixel_grid(*kernel, like)
     row = (stride * rows - padding)[None] + dilation * tap_rows.expand(kernel).reshape(-1, 1, 1)
@@ -37,9 +37,10 @@ def sample(pictures: Tensor, grid: Tensor) -> Tensor:
 def replace_at_far_edges(samples: Tensor, pictures: Tensor, grid: Tensor) -> Tensor:
     """The samples as the reference's CPU kernel takes them in float64, within 2e-6 px of the far edges.
 
-    That kernel (mmcv) floors positions that it has rounded to float32. So 63.9999999 counts as row 64 of 64, and it
-    reads what lies there in memory: the first row of the next channel, or the start of the next row. Only comparisons
-    run in float64; but the golden files have three such samples, and their networks amplify one to 4e-3.
+    That kernel (mmcv) floors positions that it has rounded to float32. So 63.9999999 counts as row 64 of 64,
+    and it reads what lies there in memory: the first row of the next channel, or the start of the next row.
+    Only comparisons run in float64; but the golden files have three such samples, and their networks amplify
+    one to 4e-3.
     """
     channels, width, height = pictures.shape[1:]
     size = grid.new_tensor([height, width])

@@ -124,8 +124,9 @@ class SpyNet(nn.Module):
     def clip_flows(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Flows of a clip (N, T, 3, H, W) to the previous frame and to the next one, each (N, T-1, 2, H, W).
 
-        `forward[:, i]` leads from frame i+1 to i, `backward[:, i]` from i to i+1: the names tell the direction
-        in which features travel, as in the reference. Both directions of all pairs are computed as one batch.
+        `forward[:, i]` leads from frame i+1 to i, `backward[:, i]` from i to i+1: the names tell the
+        direction in which features travel, as in the reference. Both directions of all pairs are computed
+        as one batch.
         """
         count, frames, channels, height, width = clip.shape
         if frames == 1:
@@ -156,7 +157,7 @@ class SpyNet(nn.Module):
         return self.level_flows(ref, supp)[-1]
 
     def level_flows(self, ref: Tensor, supp: Tensor) -> list[Tensor]:
-        """The flow as every level of the pyramid leaves it, coarsest first; each (N, 2, h, w) of its own grid."""
+        """The flow that each level of the pyramid leaves, coarsest first: (N, 2, h, w) of its own grid."""
         flows: list[Tensor] = []
         for level, ref_picture, supp_picture in zip(
             self.basic_module, self.pyramid(ref), self.pyramid(supp), strict=True

@@ -1,4 +1,4 @@
-"""Building blocks that several networks share: padding, residual blocks, QP modulation, pixel shuffle, losses."""
+"""Blocks that several networks share: padding, residual blocks, QP modulation, pixel shuffle, losses."""
 
 import torch
 import torch.nn.functional as F
@@ -46,17 +46,12 @@ class QPEmbedding(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """Residual block of two 3x3 convolutions whose middle features the QP scales and shifts (FiLM, zero at the start)."""
+    """Residual block of two 3x3 convolutions between which the QP scales and shifts (FiLM, zero at first)."""
 
     def __init__(self, channels: int, embedding: int | None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight)
-            nn.init.zeros_(conv.bias)
-        with torch.no_grad():
-            self.conv2.weight.mul_(0.1)
+        self.conv1 = kaiming_conv(channels, channels)
+        self.conv2 = kaiming_conv(channels, channels, gain=0.1)
         self.modulate = nn.Linear(embedding, 2 * channels) if embedding else None
         if self.modulate is not None:
             nn.init.zeros_(self.modulate.weight)

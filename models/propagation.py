@@ -1,4 +1,4 @@
-"""The recurrent core of BasicVSR++ (Chan et al., CVPR 2022): four branches carry features from frame to frame.
+"""The recurrent core of BasicVSR++ (Chan et al., CVPR 2022): four branches carry features through time.
 
 Two small rules say which frame is the second-order neighbour at each visit of a branch.
 """
@@ -211,7 +211,7 @@ class RecurrentCore(nn.Module):
         return done
 
     def condition(self, neighbours: Tensor, current: Tensor, visit: Visit) -> Tensor:
-        """What offsets are read from: the neighbours (N, 2 * prop, h, w), warped, around the current features."""
+        """What offsets are read from: neighbours (N, 2 * prop, h, w), warped, around current features."""
         flows = torch.stack([visit.flow_1, visit.flow_2], dim=1).flatten(0, 1)
         pairs = neighbours.unflatten(1, (2, self.prop_channels)).flatten(0, 1)
         first, second = flow_warp(pairs, flows).unflatten(0, (len(current), 2)).unbind(1)

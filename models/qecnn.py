@@ -1,4 +1,4 @@
-"""QECNN: a single-frame residual network at half resolution, conditioned on the QP; the spatial path of `balanced`."""
+"""QECNN: a single-frame residual network conditioned on the QP; the spatial path of `balanced`."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,8 +11,9 @@ EMBEDDING = 32
 class QECNN(nn.Module):
     """Quality enhancement of one picture, at the same size or larger.
 
-    The picture is folded by pixel-unshuffle, passes residual blocks whose features the QP modulates, and is unfolded;
-    what the network computes is added to the input (enlarged by bicubic interpolation when `scale` is above 1).
+    The picture is folded by pixel-unshuffle, passes residual blocks whose features the QP modulates, and is
+    unfolded; what the network computes is added to the input (enlarged by bicubic interpolation when `scale`
+    is above 1).
 
     channels, blocks: width and number of residual blocks. unshuffle: 1, 2 or 4, the fold of the input.
     scale: 1, 2 or 4. qp_conditioning: whether the QP modulates the blocks.
@@ -37,11 +38,11 @@ class QECNN(nn.Module):
             ModulatedBlock(channels, EMBEDDING if qp_conditioning else None) for _ in range(blocks)
         )
         self.tail = nn.Conv2d(channels, 3 * (unshuffle * scale) ** 2, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, qp: Tensor | None = None) -> Tensor:
-        """x (N, 3, H, W), RGB in [0, 1]; qp (N,) with NaN where unknown, or None. Gives (N, 3, scale*H, scale*W)."""
+        """x (N, 3, H, W), RGB in [0, 1], to (N, 3, scale*H, scale*W); qp (N,), NaN where unknown, or None."""
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.multiple)
         code = self.code(qp, x.shape[0])
