@@ -39,7 +39,7 @@ def test_known_cuts() -> None:
 
 @pytest.mark.parametrize("path", VAL or [SHARED / "corpus/val"], ids=lambda path: path.stem)
 def test_no_cut_in_a_clip_of_one_shot(path: Path) -> None:
-    """Fast motion at 10 frames a second among them; that all frames are marked as random access says nothing."""
+    """Fast motion at 10 frames a second among them; that all frames are IRAP pictures says nothing."""
     assert cuts(luma(shared_path(str(path.relative_to(SHARED))))) == []
 
 

@@ -1,4 +1,4 @@
-"""Tiles: weights add up to one, and a network that looks no further than the overlap's quarter sees no seam."""
+"""Tiles: weights add up to one; a network that looks no further than the overlap's quarter sees no seam."""
 
 import pytest
 import torch

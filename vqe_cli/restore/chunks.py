@@ -41,10 +41,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkSizes:
-    """chunk: frames kept at a time, at least 1. overlap: context frames on each side, 0 for single-frame
-    networks.
+    """How long chunks are.
 
-    period: of the peaks; those up to twice that far away belong to the context (0: none must).
+    chunk: frames kept at a time, at least 1. overlap: context frames on each side, 0 for single-frame
+    networks. period: of the peaks; those up to twice that far away belong to the context (0: none must).
     """
 
     chunk: int
@@ -53,7 +53,7 @@ class ChunkSizes:
 
     @property
     def window(self) -> int:
-        """Frames of a chunk with its context, where the scene has as many and the peaks do not ask for more."""
+        """Frames of a chunk with its context, where the scene has as many and no peak asks for more."""
         return self.chunk + 2 * self.overlap
 
     @property

@@ -116,7 +116,7 @@ def _best_precision(device: torch.device) -> str:
 
 
 def has_bf16_instructions() -> bool:
-    """Whether this CPU multiplies bfloat16 by itself (AVX-512 BF16 or AMX); emulation is slower than float32."""
+    """Whether this CPU multiplies bfloat16 itself (AVX-512 BF16 or AMX); emulation is slower than float32."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

@@ -65,7 +65,7 @@ def load(settings: Settings) -> Loaded:
     networks = load_stages(pipeline)
     files = [stage.path() for stage in pipeline.stages]
     chosen = tuple(networks[number - 1] for number in numbers)
-    scale = prod(int(network.scale) for network in chosen)  # type: ignore[arg-type]
+    scale = prod([scale_of(network) for network in chosen])
     if scale != settings.scale:
         raise VqeError(
             f"--stages {settings.stages} of {pipeline.name!r} enlarges by {scale}, "
@@ -75,6 +75,12 @@ def load(settings: Settings) -> Loaded:
     weights = tuple(Weights(n, str(files[n - 1]), sha256_of(files[n - 1])) for n in numbers)
     footprints = tuple(measure(network) for network in chosen)
     return Loaded(pipeline, tuple(map(compute.prepare, chosen)), footprints, weights, compute)
+
+
+def scale_of(network: nn.Module) -> int:
+    """Output size over input size."""
+    assert isinstance(network.scale, int)
+    return network.scale
 
 
 @dataclass

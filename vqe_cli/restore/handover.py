@@ -41,7 +41,7 @@ class _End:
 
 @contextmanager
 def prefetched(source: Iterable[T], depth: int, clock: Clock) -> Iterator[Iterator[T]]:
-    """The items of `source`, made by a thread that is at most `depth` items ahead; clock: its working time."""
+    """The items of `source`, made by a thread at most `depth` items ahead; clock: its working time."""
     items: queue.Queue[T | _Failed | _End] = queue.Queue(depth)
     stop = threading.Event()
 

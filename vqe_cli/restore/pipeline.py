@@ -8,38 +8,21 @@ behind.
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.chunks import Chunk, chunks
 from vqe_cli.restore.engine import Engine, Loaded, Planes, load, start_engine
 from vqe_cli.restore.handover import Clock, background, prefetched
-from vqe_cli.restore.peaks import PeakCount, mark_peaks
 from vqe_cli.restore.report import Listener, Notice, Plan, Progress, Report, Seconds
-from vqe_cli.restore.scenes import scene_starts
 from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.stream import Tally, enhanced_frames
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.writer import Writer
 
 READ_AHEAD = 16
 WRITE_AHEAD = 16
-
-
-class Tally:
-    """What the frames that pass are counted as."""
-
-    def __init__(self) -> None:
-        self.frames = self.duplicates = self.scene_cuts = 0
-        self.peaks = PeakCount()
-
-    def counted(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[tuple[Frame, bool]]:
-        """The same (frame, starts a scene)."""
-        for frame, cut in frames:
-            self.duplicates += frame.duplicate_of is not None
-            self.scene_cuts += cut
-            yield frame, cut
 
 
 def enhance(
@@ -67,13 +50,13 @@ def enhance(
         info = reader.info
         loaded = loaded or load(settings)
         engine = start_engine(loaded, settings, info.colour, (info.height, info.width))
-        writer = stack.enter_context(open_writer(settings, info))
+        writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
         plan = plan_of(settings, info, loaded, engine)
         listen(plan)
         frames = stack.enter_context(prefetched(reader, READ_AHEAD, decode))
-        write = stack.enter_context(background(lambda item: writer.write(*item), WRITE_AHEAD, encode))
+        write = stack.enter_context(background(written_by(writer), WRITE_AHEAD, encode))
         for frame, planes in enhanced_frames(frames, settings, engine, tally):
-            write((planes, frame))
+            write((frame, planes))
             tally.frames += 1
             listen(Progress(tally.frames, plan.frames))
         for text in reader.warnings:
@@ -82,23 +65,6 @@ def enhance(
             raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
     wall = time.perf_counter() - began
     return report_of(settings, plan, loaded, engine, tally, (decode.seconds, encode.seconds), wall, warnings)
-
-
-def enhanced_frames(
-    frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally
-) -> Iterator[tuple[Frame, Planes]]:
-    """Decoded frames in display order to the same frames with enhanced planes, in the same order."""
-    for chunk in scene_chunks(frames, settings, engine, tally):
-        yield from engine.enhance(chunk)
-
-
-def scene_chunks(
-    frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally
-) -> Iterator[Chunk]:
-    """Scenes told apart, peaks marked, chunks cut."""
-    scenes = scene_starts(frames, engine.colour)
-    marked = mark_peaks(scenes, settings, tally.peaks)
-    return chunks(tally.counted(marked), engine.sizes.chunks)
 
 
 def open_writer(settings: Settings, info: VideoInfo) -> Writer:
@@ -113,6 +79,25 @@ def open_writer(settings: Settings, info: VideoInfo) -> Writer:
         scale=settings.scale,
         overwrite=settings.overwrite,
     )
+
+
+def written_by(writer: Writer) -> Callable[[tuple[Frame, Planes]], None]:
+    """What writes one enhanced frame."""
+
+    def write(item: tuple[Frame, Planes]) -> None:
+        frame, planes = item
+        writer.write(planes, frame)
+
+    return write
+
+
+@contextmanager
+def finished_on(clock: Clock, writer: Writer) -> Iterator[Writer]:
+    """The writer; what it does at the end counts as encoding, too (encoders hold many pictures back)."""
+    with ExitStack() as stack:
+        yield stack.enter_context(writer)
+        with clock.running():
+            stack.close()
 
 
 def plan_of(settings: Settings, info: VideoInfo, loaded: Loaded, engine: Engine) -> Plan:

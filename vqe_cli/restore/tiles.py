@@ -69,7 +69,7 @@ def tiled(run: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling, scale: int
 
 
 def fade(spans: list[tuple[int, int]], index: int, scale: int, device: torch.device | str = "cpu") -> Tensor:
-    """Weight (scale * length,) of one tile along one side; the weights of neighbours add up to 1 everywhere."""
+    """Weight (scale * length,) of one tile along one side; those of neighbours add up to 1 everywhere."""
     start, stop = spans[index]
     weight = torch.ones(scale * (stop - start), device=device)
     if index > 0:

@@ -1,0 +1,206 @@
+"""From decoded frames to enhanced ones on real video with tiny networks: what must not change, does not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import shared_path
+from safetensors.torch import save_file
+from tiny_weights import write_tiny
+
+import models
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.engine import Engine, load, start_engine
+from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.stream import Tally, enhanced_frames
+from vqe_cli.video.colour import to_rgb, to_tensors
+from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.video.reader import Reader
+
+CLIP = "hevc/streams/hm_ldp_cuts.bin"
+
+
+def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
+    """A small PQF-BasicVSR++ whose features travel far: every weight random, or the last layer zero."""
+    config = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
+    torch.manual_seed(seed)
+    network = models.build("pqf_basicvsrpp", config)
+    state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
+    for key in state:
+        if key.startswith("conv_last"):
+            state[key] = torch.zeros_like(state[key]) if zero else 0.2 * torch.randn_like(state[key])
+    header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
+    save_file(state, path, metadata={"vqe": json.dumps(header)})
+    return path
+
+
+def write_zero(path: Path, **config: int) -> Path:
+    """A network that changes nothing: QECNN as it is initialised."""
+    config = {"channels": 4, "blocks": 1, **config}
+    network = models.build("qecnn", config)
+    header = {"arch": "qecnn", "config": config, "card": {}}
+    save_file(network.state_dict(), path, metadata={"vqe": json.dumps(header)})
+    return path
+
+
+def decoded(path: Path, count: int | None = None) -> tuple[list[Frame], Colour]:
+    with Reader(path, frames=count) as reader:
+        return list(reader), reader.info.colour
+
+
+def settings_for(*weights: Path, **chosen: object) -> Settings:
+    options = {"device": "cpu", "precision": "fp32", **chosen}
+    return Settings(Path("in.mkv"), Path("out.mkv"), weights=weights, **options)
+
+
+def engine_for(settings: Settings, frames: list[Frame], colour: Colour) -> Engine:
+    return start_engine(load(settings), settings, colour, frames[0].planes[0].shape)
+
+
+def enhance(
+    settings: Settings, frames: list[Frame], colour: Colour
+) -> list[tuple[Frame, tuple[np.ndarray, ...]]]:
+    return list(enhanced_frames(frames, settings, engine_for(settings, frames, colour), Tally()))
+
+
+@pytest.fixture(scope="module")
+def clip() -> tuple[list[Frame], Colour]:
+    """A corner of 96x64 of a clip with cuts at 17 and 31."""
+    frames, colour = decoded(shared_path(CLIP))
+    corners = [(64, 96), (32, 48), (32, 48)]
+    cut = [
+        tuple(p[8 : 8 + h, 8 : 8 + w] for p, (h, w) in zip(f.planes, corners, strict=True)) for f in frames
+    ]
+    return [replace(frame, planes=planes) for frame, planes in zip(frames, cut, strict=True)], colour
+
+
+def equal(one, other) -> bool:
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("matrix", ["bt709", "bt2020nc", "rgb", "gray"])
+def test_a_network_that_changes_nothing_leaves_every_code(tmp_path, matrix: str, bits: int) -> None:
+    """Also codes outside of the nominal range, at an odd size, in both stages."""
+    draw = np.random.default_rng(1)
+    sub = (2, 2) if matrix.startswith("bt") else (1, 1)
+    shapes = [(37, 51), (19, 26), (19, 26)] if sub == (2, 2) else [(37, 51)] * (1 if matrix == "gray" else 3)
+    dtype = np.uint8 if bits == 8 else np.uint16
+    frames = [
+        Frame(t, tuple(draw.integers(0, 2**bits, shape).astype(dtype) for shape in shapes), t, qp=30.0 + t)
+        for t in range(3)
+    ]
+    colour = Colour(matrix, False, bits, sub)
+    zero = write_zero(tmp_path / "zero.safetensors")
+    still = write_recurrent(tmp_path / "still.safetensors", zero=True)
+    for settings in (settings_for(still, zero), settings_for(zero, tta=8), settings_for(zero, tile=32)):
+        out = enhance(settings, frames, colour)
+        assert [frame.index for frame, _ in out] == [0, 1, 2]
+        if settings.tile:  # the fade of two tiles rounds in the seventh digit, far below half a code
+            assert all(equal(planes, frame.planes) for frame, planes in out)
+        assert all(equal(planes, frame.planes) for frame, planes in out)
+
+
+def test_enlarging_adds_to_the_enlarged_planes(tmp_path, clip) -> None:
+    frames, colour = clip[0][:2], clip[1]
+    out = enhance(settings_for(write_zero(tmp_path / "x2.safetensors", scale=2), scale=2), frames, colour)
+    height, width = frames[0].planes[0].shape
+    assert [plane.shape for plane in out[0][1]] == [(2 * height, 2 * width), (height, width), (height, width)]
+    rgb = to_rgb(to_tensors(frames[0].planes), colour)
+    wanted = torch.nn.functional.interpolate(rgb, scale_factor=2, mode="bicubic")
+    assert (to_rgb(to_tensors(out[0][1]), colour) - wanted).abs().mean() < 0.004  # one code
+
+
+def test_frames_go_to_the_network_as_they_are(tmp_path, clip, monkeypatch) -> None:
+    """RGB by the stream's matrix, peaks and QPs (NaN where unknown) beside it, scenes apart."""
+    frames, colour = clip
+    frames = [replace(frame, network_qp=None) if frame.index == 2 else frame for frame in frames]
+    settings = settings_for(write_recurrent(tmp_path / "net.safetensors"), overlap=2, chunk=8)
+    engine, seen = engine_for(settings, frames, colour), []
+    network = engine.stages[0].network
+    original = network.forward
+    monkeypatch.setattr(network, "forward", lambda *args: seen.append(args) or original(*args))
+    tally = Tally()
+    out = list(enhanced_frames(frames, settings, engine, tally))
+    assert [frame.index for frame, _ in out] == list(range(48))
+    assert tally.scene_cuts == 2 and tally.peaks.source(settings) == "qp"
+    for rgb, pqf, qp in seen:
+        assert rgb.shape[:3] == (1, pqf.shape[1], 3) and qp.shape == pqf.shape
+    first = seen[0]
+    assert torch.allclose(first[0][0, :1], to_rgb(to_tensors(frames[0].planes), colour))
+    assert first[2][0, :4].isnan().tolist() == [False, False, True, False]
+    assert first[2][0, 0] == frames[0].qp
+    # Cuts at 17 and 31: no clip spans them.
+    starts = [
+        int(
+            np.argmin(
+                [float((to_rgb(to_tensors(f.planes), colour) - rgb[0, :1]).abs().mean()) for f in frames]
+            )
+        )
+        for rgb, _, _ in seen
+    ]
+    for start, (rgb, _, _) in zip(starts, seen, strict=True):
+        assert not any(start < cut < start + rgb.shape[1] for cut in (17, 31))
+
+
+def test_duplicates_get_the_enhanced_copy(tmp_path, clip) -> None:
+    """Doubled frames give the doubled result: the network never sees the second ones."""
+    frames, colour = clip[0][:12], clip[1]
+    settings = settings_for(write_recurrent(tmp_path / "net.safetensors"), pqf="none")
+    plain = enhance(settings, frames, colour)
+    doubled = []
+    for frame in frames:
+        doubled.append(replace(frame, index=2 * frame.index))
+        doubled.append(replace(frame, index=2 * frame.index + 1, duplicate_of=2 * frame.index))
+    out = enhance(settings, doubled, colour)
+    assert [frame.index for frame, _ in out] == list(range(24))
+    assert all(equal(out[2 * t][1], plain[t][1]) and equal(out[2 * t + 1][1], plain[t][1]) for t in range(12))
+
+
+def test_both_stages_run_one_after_the_other(tmp_path, clip) -> None:
+    frames, colour = clip[0][:5], clip[1]
+    write_tiny(tmp_path / "a.safetensors"), write_tiny(tmp_path / "b.safetensors", seed=2)
+    files = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    engine = engine_for(settings_for(*files), frames, colour)
+    clip_rgb = torch.cat([to_rgb(to_tensors(frame.planes), colour) for frame in frames])
+    qp = torch.tensor([frame.qp for frame in frames])
+    with torch.inference_mode():
+        wanted = engine.stages[1].network(engine.stages[0].network(clip_rgb, qp), qp)
+    out = enhance(settings_for(*files), frames, colour)
+    rgb = to_rgb([torch.from_numpy(np.stack([p[i] for _, p in out]))[:, None] for i in range(3)], colour)
+    # Random networks make colour noise that 4:2:0 cannot hold, so the means of blocks are compared.
+    assert torch.nn.functional.avg_pool2d(rgb - wanted, 8).abs().mean() < 0.003
+    only = [enhance(settings_for(*files, stages=which), frames, colour)[0][1] for which in ("1", "2", "both")]
+    assert equal(only[2], out[0][1]) and not equal(only[0], only[1]) and not equal(only[0], only[2])
+
+
+def test_gray_takes_the_mean_of_the_three_channels(tmp_path, clip) -> None:
+    frames = [replace(frame, planes=frame.planes[:1]) for frame in clip[0][:2]]
+    colour = Colour("gray", False, 8, (1, 1))
+    write_tiny(tmp_path / "a.safetensors")
+    settings = settings_for(tmp_path / "a.safetensors")
+    out = enhance(settings, frames, colour)
+    engine = engine_for(settings, frames, colour)
+    rgb = to_rgb(to_tensors(frames[0].planes), colour)
+    with torch.inference_mode():
+        residual = (engine.stages[0].network(rgb, torch.tensor([frames[0].qp])) - rgb).mean(dim=1)[0]
+    wanted = frames[0].planes[0] + torch.round(219 * residual).numpy()
+    assert np.array_equal(out[0][1][0], np.clip(wanted, 0, 255).astype(np.uint8))
+
+
+def test_a_network_that_breaks_is_told(tmp_path, clip) -> None:
+    network = models.build("qecnn", {"channels": 4, "blocks": 1})
+    network.tail.bias.data.fill_(float("inf"))
+    header = {"arch": "qecnn", "config": {"channels": 4, "blocks": 1}}
+    path = tmp_path / "broken.safetensors"
+    save_file(network.state_dict(), path, metadata={"vqe": json.dumps(header)})
+    with pytest.raises(VqeError, match="stage 1 gave values that are no numbers in fp32"):
+        enhance(settings_for(path), clip[0][:1], clip[1])
+
+
+def test_stage_two_of_a_pipeline_without_one(tmp_path) -> None:
+    with pytest.raises(VqeError, match="no stage II"):
+        load(settings_for(write_zero(tmp_path / "zero.safetensors"), stages="both"))
