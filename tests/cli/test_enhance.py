@@ -66,7 +66,7 @@ def test_the_whole_sound_of_a_whole_file_is_copied(
 
 
 @pytest.mark.parametrize(
-    "name", ["with space.mkv", 'it\'s "quoted".mkv', "żółć 動画.mkv", "-dash.mkv", "100%d.mkv"]
+    "name", ["with space.mkv", 'it\'s "quoted".mkv', "żółć 動画.mkv", "-dash.mkv", "100%.mkv"]
 )
 def test_odd_file_names(name: str, clip: Path, tmp_path: Path, registry: dict[str, str]) -> None:
     source, target = tmp_path / "in" / name, tmp_path / "out" / name
