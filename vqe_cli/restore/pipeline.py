@@ -48,18 +48,20 @@ def enhance(
             Reader(settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames)
         )
         info = reader.info
+        writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
         loaded = loaded or load(settings)
         engine = start_engine(loaded, settings, info.colour, (info.height, info.width))
-        writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
         plan = plan_of(settings, info, loaded, engine)
         listen(plan)
+        if info.colour.guessed:
+            warn(f"{info.path} does not tell its colour matrix; {info.colour.matrix} is assumed by its height")
         frames = stack.enter_context(prefetched(reader, READ_AHEAD, decode))
         write = stack.enter_context(background(written_by(writer), WRITE_AHEAD, encode))
         for frame, planes in enhanced_frames(frames, settings, engine, tally):
             write((frame, planes))
             tally.frames += 1
             listen(Progress(tally.frames, plan.frames))
-        for text in reader.warnings:
+        for text in [*reader.warnings, *writer.warnings]:
             warn(text)
         if tally.frames == 0:
             raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
@@ -77,6 +79,7 @@ def open_writer(settings: Settings, info: VideoInfo) -> Writer:
         pix_fmt=settings.pix_fmt,
         options=dict(settings.encoder_options),
         scale=settings.scale,
+        part=settings.start > 0 or settings.frames is not None,
         overwrite=settings.overwrite,
     )
 
@@ -102,11 +105,6 @@ def finished_on(clock: Clock, writer: Writer) -> Iterator[Writer]:
 
 def plan_of(settings: Settings, info: VideoInfo, loaded: Loaded, engine: Engine) -> Plan:
     """What was chosen, for people and for the report."""
-    total = info.frame_count
-    if total is not None:
-        total = max(0, total - settings.start)
-    if settings.frames is not None:
-        total = settings.frames if total is None else min(total, settings.frames)
     sizes = engine.sizes
     return Plan(
         model=loaded.pipeline.name,
@@ -116,10 +114,22 @@ def plan_of(settings: Settings, info: VideoInfo, loaded: Loaded, engine: Engine)
         overlap=sizes.chunks.overlap,
         tiles=tuple((tiling.tile, tiling.overlap) for tiling in sizes.tilings),
         tta=settings.tta,
-        frames=total,
+        frames=frames_expected(settings, info),
         size_in=(info.width, info.height),
         size_out=(info.width * settings.scale, info.height * settings.scale),
     )
+
+
+def frames_expected(settings: Settings, info: VideoInfo) -> int | None:
+    """How many frames will come, by the header or else by duration and rate; None when neither is there."""
+    total = info.frame_count
+    if total is None and info.duration_s is not None and info.rate is not None:
+        total = round(info.duration_s * info.rate)
+    if total is not None:
+        total = max(0, total - settings.start)
+    if settings.frames is not None:
+        total = settings.frames if total is None else min(total, settings.frames)
+    return total
 
 
 def report_of(
