@@ -206,7 +206,7 @@ class SwinIR(nn.Module):
             raise ValueError(f"no upsampler {self.upsampler!r} for upscale {self.scale}")
 
     def forward(self, x: Tensor, qp: Tensor | None = None) -> Tensor:
-        """x (N, C, H, W) in [0, 1] to (N, C, upscale*H, upscale*W); qp (N,) with NaN where unknown, or None."""
+        """x (N, C, H, W) in [0, 1] to (N, C, upscale*H, upscale*W); qp (N,), NaN where unknown, or None."""
         height, width = x.shape[-2:]
         picture = (pad_to_multiple(x, self.multiple) - self.mean) * self.img_range
         first = self.conv_first(picture)
