@@ -1,0 +1,125 @@
+"""Frames encoded into a container, beside the copied streams of the input."""
+
+import os
+from collections.abc import Sequence
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.clock import Clock
+from vqe_cli.video.copies import Copies
+from vqe_cli.video.encoders import Encoding, choose_codec, configure
+from vqe_cli.video.formats import sample_format
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.planes import picture_of
+from vqe_cli.video.targets import Target
+
+MOV_MUXERS = ("mp4", "mov")
+
+
+class ContainerWriter:
+    """See `Writer`. All that can be refused is refused here, before the first frame: the header is written at
+    once.
+    """
+
+    def __init__(self, target: Target, info: VideoInfo, wanted: Encoding, scale: int, part: bool) -> None:
+        self._target, self._info = target, info
+        self._planar = sample_format(info.pix_fmt).planar
+        self._size = (info.width * scale, info.height * scale)
+        self._clock = Clock(info, part)
+        self._output: OutputContainer | None = None
+        self._durations: dict[int, int] = {}
+        self.warnings: list[str] = []
+        codec, warning = choose_codec(info, wanted, self._size)
+        if warning:
+            self.warnings.append(f"{info.path}: {warning}")
+        self._copies = Copies(info, target.muxer)
+        try:
+            self._copies.check(target.path)
+            options = _muxer_options(target, info)
+            self._output = av.open(str(target.aside), "w", format=target.muxer, options=options)
+            self._stream = self._video_stream(self._output, codec, wanted)
+            self._copies.add_to(self._output, whole=not part)
+            self._output.start_encoding()
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
+        """Encodes one frame and copies what belongs beside it."""
+        picture = picture_of(planes, self._planar)
+        assert (picture.width, picture.height) == self._size
+        picture.pts = self._clock.tick(frame)
+        picture.time_base = self._info.time_base
+        picture.colorspace = self._stream.codec_context.colorspace
+        picture.color_range = self._stream.codec_context.color_range
+        if frame.duration is not None:
+            picture.duration = self._durations[picture.pts] = frame.duration
+        self._mux(self._stream.encode(picture))
+
+    def finish(self) -> None:
+        """Takes the encoder's rest, copies the other streams to their end, closes and renames the file."""
+        assert self._output is not None
+        self._mux(self._stream.encode(None))
+        self._copies.up_to(self._clock.end_s, self._output, self._clock)
+        self._copies.close()
+        self._output.close()
+        os.replace(self._target.aside, self._target.path)
+
+    def discard(self) -> None:
+        """Removes the incomplete file."""
+        self._copies.close()
+        try:
+            if self._output is not None:
+                self._output.close()
+        except (OSError, av.error.FFmpegError):
+            pass  # the file is removed anyway, and why it could not be completed is known already
+        finally:
+            self._target.aside.unlink(missing_ok=True)
+
+    def _mux(self, packets: list[Packet]) -> None:
+        """Writes encoded packets, each after the other streams' packets that are due before it."""
+        assert self._output is not None
+        for packet in packets:
+            if packet.pts is not None and packet.pts in self._durations:
+                packet.duration = self._durations.pop(packet.pts)
+            if packet.dts is not None:
+                due_s = float(packet.dts * packet.time_base)
+                self._copies.up_to(due_s + self._clock.shift_s, self._output, self._clock)
+            self._output.mux(packet)
+
+    def _video_stream(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
+        """The stream of the enhanced video, its encoder opened, with the tags of the input's."""
+        try:
+            stream = output.add_stream(codec)
+        except ValueError as error:
+            raise VqeError(
+                f"{self._target.path}: {self._target.muxer} files cannot hold video of {codec}.",
+                remedy="Write an .mkv file, or choose another --codec.",
+            ) from error
+        assert isinstance(stream, VideoStream)
+        configure(stream.codec_context, codec, self._info, wanted, self._size)
+        stream.time_base = self._info.time_base
+        if self._target.muxer in MOV_MUXERS and codec == "libx265":
+            stream.codec_context.codec_tag = "hvc1"  # what Apple's players ask for
+        if self._info.display_matrix:
+            stream.set_display_matrix(self._info.display_matrix)
+        stream.metadata.update(self._copies.video_tags)
+        stream.disposition = self._copies.video_disposition
+        return stream
+
+
+def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:
+    """Options that make the container keep the input's times."""
+    if target.muxer in MOV_MUXERS and info.time_base.numerator == 1:
+        return {"video_track_timescale": str(info.time_base.denominator)}
+    if target.muxer == "mpegts":
+        return {"mpegts_copyts": "1"}
+    if target.muxer in ("matroska", "webm"):
+        # Sound of MP4 files starts a little before zero; FFmpeg would move the whole file on by that much.
+        return {"avoid_negative_ts": "disabled"}
+    return {}

@@ -1,0 +1,137 @@
+"""The streams that are not enhanced: sound, subtitles, attachments … copied packet by packet, never
+decoded.
+"""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import AttachmentStream, Stream
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.clock import Clock
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.opening import open_input
+
+# Tags of a stream or file that its new writer sets itself, or that tell of the coding that is replaced.
+STALE_TAGS = ("encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id")
+STALE_PREFIXES = ("_statistics", "bps", "number_of_")
+
+
+def fresh_tags(tags: dict[str, str]) -> dict[str, str]:
+    """Metadata without what the new file says itself."""
+    return {
+        key: value
+        for key, value in tags.items()
+        if key.lower() not in STALE_TAGS and not key.lower().startswith(STALE_PREFIXES)
+    }
+
+
+class Copies:
+    """Copies all streams of the source but the enhanced one into `output`, in step with it.
+
+    Add the streams before anything is written, then copy `up_to` the time that the video has reached.
+    `video_tags` and `video_disposition` are those of the enhanced stream.
+    """
+
+    def __init__(self, info: VideoInfo, muxer: str) -> None:
+        self._source: InputContainer = open_input(info.path)
+        self._muxer = muxer
+        video = self._source.streams[info.stream_index]
+        self.video_tags, self.video_disposition = fresh_tags(video.metadata), video.disposition
+        self._streams = [stream for stream in self._source.streams if self._is_copied(stream, info)]
+        self._targets: dict[int, Stream] = {}
+        self._packets: Iterator[Packet] = iter(())
+        self._waiting: Packet | None = None
+
+    def close(self) -> None:
+        self._source.close()
+
+    def check(self, path: Path) -> None:
+        """Raises VqeError that names the first stream which the container of `path` cannot hold."""
+        for stream in self._streams:
+            try:
+                with av.open(io.BytesIO(), "w", format=self._muxer) as trial:
+                    _added(trial, stream)
+                    trial.start_encoding()
+            except (ValueError, av.error.FFmpegError) as error:
+                name = stream.codec_context.name if stream.codec_context is not None else stream.type
+                raise VqeError(
+                    f"{path}: {self._muxer} files cannot hold stream #{stream.index} of the input "
+                    f"({stream.type}, {name}).",
+                    remedy="Write an .mkv file, or remove that stream from the input first: "
+                    f"ffmpeg -i INPUT -map 0 -map -0:{stream.index} -c copy WITHOUT_IT.mkv",
+                ) from error
+
+    def add_to(self, output: OutputContainer, whole: bool) -> None:
+        """Adds the streams with their metadata and dispositions, the file's metadata and (of a whole file)
+        chapters.
+        """
+        self._targets = {stream.index: _added(output, stream) for stream in self._streams}
+        output.metadata.update(fresh_tags(self._source.metadata))
+        if whole:
+            output.set_chapters(self._source.chapters())
+        with_packets = [stream for stream in self._streams if not isinstance(stream, AttachmentStream)]
+        self._packets = self._source.demux(*with_packets) if with_packets else iter(())
+
+    def up_to(self, time_s: float, output: OutputContainer, clock: Clock) -> None:
+        """Copies the packets that are due before `time_s`, seconds of the input's clock, moved as `clock`
+        says.
+        """
+        while (packet := self._next()) is not None:
+            due_s = _time_s(packet)
+            if due_s > time_s:
+                return
+            self._waiting = None
+            if due_s >= clock.start_s or due_s == float("-inf"):
+                _move_back(packet, clock.shift_s)
+                packet.stream = self._targets[packet.stream_index]
+                output.mux(packet)
+
+    def _next(self) -> Packet | None:
+        """The packet whose turn it is; it stays so until it is copied."""
+        while self._waiting is None:
+            packet = next(self._packets, None)
+            if packet is None:
+                return None
+            if packet.size:
+                self._waiting = packet
+        return self._waiting
+
+    def _is_copied(self, stream: Stream, info: VideoInfo) -> bool:
+        """Chapters of MP4 and MOV files show up as a text track, too: they are written anew from the
+        chapters.
+        """
+        if stream.index == info.stream_index:
+            return False
+        is_chapter_track = stream.type == "data" and getattr(stream, "name", "") == "bin_data"
+        return not (is_chapter_track and self._source.chapters())
+
+
+def _added(output: OutputContainer, stream: Stream) -> Stream:
+    """A new stream of `output` with the coding parameters and tags of `stream`."""
+    if isinstance(stream, AttachmentStream):
+        added: Stream = output.add_attachment(stream.name or "attachment", stream.mimetype or "", stream.data)
+    else:
+        added = output.add_stream_from_template(stream, opaque=True)
+    added.metadata.update(fresh_tags(stream.metadata))
+    added.disposition = stream.disposition
+    return added
+
+
+def _move_back(packet: Packet, shift_s: float) -> None:
+    """Moves a packet's times back by so many seconds."""
+    ticks = round(shift_s / packet.time_base)
+    if packet.pts is not None:
+        packet.pts -= ticks
+    if packet.dts is not None:
+        packet.dts -= ticks
+
+
+def _time_s(packet: Packet) -> float:
+    """When a packet is due; those without a time (cover pictures) are due at once."""
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return float("-inf") if ticks is None else float(ticks * packet.time_base)

@@ -1,0 +1,174 @@
+"""Choosing and opening the encoder of the written video."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.formats import SITINGS, sample_format
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.hdr import encoder_parameters
+
+DEFAULT_CODEC = "libx265"
+LOSSLESS_CODEC = "ffv1"
+
+# Quality where the user names none. x265 at CRF 14, preset medium, see docs/decisions.md.
+DEFAULT_OPTIONS: dict[str, dict[str, str]] = {
+    "libx265": {"crf": "12", "preset": "medium"},
+    "libx264": {"crf": "10", "preset": "medium"},
+    "libsvtav1": {"crf": "12", "preset": "6"},
+    "libvpx-vp9": {"crf": "10", "b": "0", "cpu-used": "2", "row-mt": "1"},
+    "ffv1": {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
+    "prores_ks": {"profile": "hq"},
+}
+LOSSLESS = ("ffv1", "ffvhuff", "huffyuv", "utvideo", "rawvideo", "png")
+
+# x265's cutree writes past its arrays in very narrow pictures (33 to 48 pixels wide; libx265 of PyAV 18.1).
+X265_CUTREE_WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the user asked for: codec None leaves it to us, crf None is the default quality, pix_fmt None
+    keeps the input's; options are FFmpeg's names and values for the encoder.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    pix_fmt: str | None = None
+    options: Mapping[str, str] | None = None
+
+
+def choose_codec(info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> tuple[str, str]:
+    """The codec that pictures of `size` (width, height) are written with, and a warning ("" for none).
+
+    Without a codec asked for it is x265, or FFV1 where x265 cannot write such pictures (odd sizes in 4:2:0,
+    more than 12 bits, below 16 pixels). Raises VqeError: no such encoder, pixel format or size that it cannot
+    write, options that it does not know.
+    """
+    if wanted.codec is not None:
+        configure(_new(wanted.codec), wanted.codec, info, wanted, size)
+        return wanted.codec, ""
+    try:
+        configure(_new(DEFAULT_CODEC), DEFAULT_CODEC, info, wanted, size)
+    except VqeError as error:
+        if wanted.crf is not None or wanted.options:
+            raise
+        configure(_new(LOSSLESS_CODEC), LOSSLESS_CODEC, info, wanted, size)
+        return LOSSLESS_CODEC, f"{error.message} They are written losslessly with {LOSSLESS_CODEC} instead."
+    return DEFAULT_CODEC, ""
+
+
+def check_codec(name: str) -> None:
+    """Raises VqeError unless `name` is a video encoder of this FFmpeg."""
+    try:
+        codec = av.Codec(name, "w")
+    except (ValueError, av.error.FFmpegError) as error:
+        raise VqeError(
+            f"There is no encoder named {name}.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
+        ) from error
+    if codec.type != "video":
+        raise VqeError(f"{name} is no video encoder.", remedy="Use libx265, libx264, libsvtav1 or ffv1.")
+
+
+def written_format(codec: str, planar: str) -> str:
+    """The encoder's pixel format for planes of format `planar`, without loss; raises VqeError where it has
+    none.
+    """
+    formats = [each.name for each in av.Codec(codec, "w").video_formats or ()]
+    if not formats or planar in formats:
+        return planar
+    packed = {"gbrp": ("bgr0", "rgb24", "bgr24"), "gray": ("gray8",)}.get(planar, ())
+    for name in packed:
+        if name in formats:
+            return name
+    raise VqeError(
+        f"{codec} cannot write {planar} pictures.",
+        remedy=f"Choose --codec {LOSSLESS_CODEC}, or with --pix-fmt one of {', '.join(formats)}.",
+    )
+
+
+def configure(
+    encoder: VideoCodecContext, codec: str, info: VideoInfo, wanted: Encoding, size: tuple[int, int]
+) -> None:
+    """Sets and opens `encoder` (of `codec`) for pictures of `size`; raises VqeError as `choose_codec`
+    does.
+    """
+    planar = wanted.pix_fmt or sample_format(info.pix_fmt).planar
+    encoder.width, encoder.height = size
+    encoder.pix_fmt = written_format(codec, _known_format(planar))
+    encoder.time_base = info.time_base
+    encoder.framerate = info.rate or Fraction(25)
+    if info.sample_aspect is not None:
+        encoder.sample_aspect_ratio = info.sample_aspect
+    _tag(encoder, info)
+    encoder.options = _options(codec, info, wanted, size)
+    os.environ.setdefault(
+        "SVT_LOG", "1"
+    )  # errors only: SVT-AV1 writes to stderr by itself, and only this stops it
+    try:
+        encoder.open()
+    except av.error.FFmpegError as error:
+        raise VqeError(
+            f"{codec} cannot write {size[0]}x{size[1]} {encoder.pix_fmt} pictures with the options "
+            f"{' '.join(f'{key}={value}' for key, value in encoder.options.items())}.",
+            remedy=f"Choose other options, or --codec {LOSSLESS_CODEC}, which writes pictures of any size.",
+        ) from error
+    unknown = [key for key in encoder.options if key in (wanted.options or {}) or key == "crf"]
+    if unknown:
+        raise VqeError(
+            f"{codec} does not know the option {unknown[0]}.",
+            remedy=f"`ffmpeg -h encoder={codec}` lists what it knows.",
+        )
+
+
+def _new(codec: str) -> VideoCodecContext:
+    check_codec(codec)
+    return cast(VideoCodecContext, av.CodecContext.create(codec, "w"))
+
+
+def _known_format(pix_fmt: str) -> str:
+    try:
+        av.VideoFormat(pix_fmt)
+    except ValueError as error:
+        raise VqeError(
+            f"There is no pixel format named {pix_fmt}.", remedy="Use yuv420p, yuv420p10le, yuv444p …"
+        ) from error
+    return pix_fmt
+
+
+def _tag(encoder: VideoCodecContext, info: VideoInfo) -> None:
+    """The input's colour tags; what was a guess stays unsaid."""
+    encoder.color_primaries = info.tags.get("primaries", 2)
+    encoder.color_trc = info.tags.get("transfer", 2)
+    encoder.colorspace = info.tags.get("matrix", 2)
+    encoder.color_range = 2 if info.colour.full_range else info.tags.get("range", 0)
+    encoder.field_order = 1 if info.field_order == "progressive" else 0
+
+
+def _options(codec: str, info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> dict[str, str]:
+    """Our defaults, under what the user asked for."""
+    user = dict(wanted.options or {})
+    options = dict(DEFAULT_OPTIONS.get(codec, {}))
+    if user.keys() & {"crf", "qp", "b", "q"} or any(
+        "qp=" in value or "crf=" in value for value in user.values()
+    ):
+        options.pop("crf", None)
+    if wanted.crf is not None:
+        options["crf"] = f"{wanted.crf:g}"
+    if 1 <= info.tags.get("chroma_location", 0) <= len(SITINGS):
+        options["chroma_sample_location"] = SITINGS[info.tags["chroma_location"]]
+    key, ours = encoder_parameters(codec, info.side_data)
+    if codec == "libx265":
+        key, ours = "x265-params", ["log-level=none", *ours]
+        if size[0] <= X265_CUTREE_WIDTH:
+            ours.append("cutree=0")
+    options.update(user)
+    if ours:
+        options[key] = ":".join([*ours, *filter(None, [user.get(key)])])
+    return options

@@ -1,0 +1,75 @@
+"""Frames as PNG images: 8-bit video as 8-bit images, deeper video as 16-bit ones."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+import torch
+from av.video.codeccontext import VideoCodecContext
+
+from vqe_cli.video.colour import to_rgb, to_tensors
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.targets import Target
+
+
+class ImageWriter:
+    """Numbers the images from 1 by the target's pattern ("%05d.png"); they move to their folder when all are
+    there.
+    """
+
+    def __init__(self, target: Target, info: VideoInfo) -> None:
+        self._target = target
+        self._colour = info.colour
+        self._written = 0
+        self.warnings = [f"{target.path}: images keep neither sound nor time stamps"]
+        self._folder = target.aside
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+
+    def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
+        """Writes one image."""
+        self._written += 1
+        path = self._folder / (self._target.pattern % self._written)
+        path.write_bytes(png(self._levels(planes)))
+
+    def finish(self) -> None:
+        """Moves the images to their folder."""
+        self._target.path.mkdir(exist_ok=True)
+        for image in sorted(self._folder.iterdir()):
+            os.replace(image, self._target.path / image.name)
+        self._folder.rmdir()
+
+    def discard(self) -> None:
+        """Removes the images written so far."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _levels(self, planes: Sequence[np.ndarray]) -> np.ndarray:
+        """RGB (h, w, 3) or, for gray video, gray (h, w): uint8 for 8-bit video, uint16 above."""
+        white, dtype = (255, torch.uint8) if self._colour.bit_depth == 8 else (65535, torch.int32)
+        rgb = to_rgb(to_tensors(planes), self._colour)[0].clamp(0, 1)
+        if self._colour.matrix == "gray":
+            rgb = rgb[:1]
+        levels = (rgb * white).round().to(dtype).permute(1, 2, 0).numpy()
+        levels = levels.astype(np.uint8 if white == 255 else np.uint16)
+        return levels[..., 0] if levels.shape[-1] == 1 else levels
+
+
+def png(levels: np.ndarray) -> bytes:
+    """A PNG file of gray (h, w) or RGB (h, w, 3) levels, uint8 or uint16."""
+    deep = levels.dtype == np.uint16
+    names = ("gray", "gray16be") if levels.ndim == 2 else ("rgb24", "rgb48be")
+    name = names[deep]
+    encoder = cast(VideoCodecContext, av.CodecContext.create("png", "w"))
+    encoder.height, encoder.width = levels.shape[:2]
+    encoder.pix_fmt = name
+    encoder.time_base = Fraction(1, 25)
+    picture = av.VideoFrame(encoder.width, encoder.height, name)
+    plane = picture.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    packed = np.ascontiguousarray(levels.astype(">u2") if deep else levels).reshape(plane.height, -1)
+    rows[:, : packed.view(np.uint8).shape[1]] = packed.view(np.uint8)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])

@@ -1,0 +1,100 @@
+"""Where the output goes: which kind of file a name asks for, and whether it can be written there at all."""
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from vqe_cli.errors import VqeError
+
+MUXERS = {
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".ts": "mpegts",
+    ".m2ts": "mpegts",
+    ".mts": "mpegts",
+    ".avi": "avi",
+    ".nut": "nut",
+    ".mxf": "mxf",
+    ".hevc": "hevc",
+    ".h265": "hevc",
+    ".265": "hevc",
+    ".h264": "h264",
+    ".264": "h264",
+}
+NUMBERED = re.compile(r"%0?\d*d")
+
+
+@dataclass(frozen=True)
+class Target:
+    """kind: "container" (muxer is FFmpeg's name), "y4m" or "images" (pattern names them, "%05d.png").
+
+    path: the final name: of a file, or of the folder that the images go to.
+    """
+
+    kind: str
+    path: Path
+    muxer: str = ""
+    pattern: str = ""
+
+    @property
+    def aside(self) -> Path:
+        """Where it is written until it is complete: beside the target, so that renaming is one step."""
+        return self.path.with_name(f".{self.path.name}.part")
+
+
+def target_of(output: Path) -> Target:
+    """What `output` asks for by its name; raises VqeError for suffixes that are not known."""
+    suffix = output.suffix.lower()
+    if NUMBERED.search(output.name):
+        if suffix != ".png":
+            raise VqeError(f"{output}: images are written as PNG only.", remedy="End the name in .png.")
+        return Target("images", output.parent, pattern=output.name)
+    if output.is_dir() or not suffix:
+        return Target("images", output, pattern="%05d.png")
+    if suffix == ".y4m":
+        return Target("y4m", output)
+    if suffix in MUXERS:
+        return Target("container", output, muxer=MUXERS[suffix])
+    raise VqeError(
+        f"{output}: no video file ends in {suffix}.",
+        remedy=f"Use one of {' '.join([*MUXERS, '.y4m'])}, or a folder name for PNG images.",
+    )
+
+
+def check_target(target: Target, source: Path, overwrite: bool) -> None:
+    """Raises VqeError: output is the input, exists already, or its folder is missing or cannot be written
+    to.
+    """
+    path, folder = target.path, target.path.absolute().parent
+    if path.exists() and source.exists() and path.samefile(source):
+        raise VqeError(f"{path} is the input itself.", remedy="Choose another name for the output.")
+    taken = any(path.glob("*.png")) if target.kind == "images" and path.is_dir() else path.exists()
+    if taken and not overwrite:
+        raise VqeError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
+    if path.is_dir() and target.kind != "images":
+        raise VqeError(f"{path} is a folder.", remedy="Choose another name for the output.")
+    if not folder.is_dir():
+        raise VqeError(f"The folder {folder} does not exist.", remedy="Make it first.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise VqeError(
+            f"The folder {folder} cannot be written to.", remedy="Choose another folder for the output."
+        )
+
+
+def write_error(error: OSError | FFmpegError, path: Path) -> VqeError:
+    """What an error of the operating system or of FFmpeg while writing means."""
+    if error.errno == errno.ENOSPC:
+        return VqeError(
+            f"The disk is full; {path} could not be completed and was removed.",
+            remedy="Free some space, or choose an output on another disk.",
+        )
+    return VqeError(
+        f"{path} cannot be written: {error.strerror or error}.", remedy="Check the disk and the permissions."
+    )

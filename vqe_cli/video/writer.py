@@ -1,0 +1,105 @@
+"""Frames as a video file: the input's times, tags and other streams, written aside and renamed when
+complete.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from av.error import FFmpegError
+
+from vqe_cli.video.container_writer import ContainerWriter
+from vqe_cli.video.encoders import Encoding
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.image_writer import ImageWriter
+from vqe_cli.video.targets import check_target, target_of, write_error
+from vqe_cli.video.y4m import Y4mWriter
+
+
+class Sink(Protocol):
+    """What all kinds of output do. `aside` is deleted by the caller when something goes wrong."""
+
+    warnings: list[str]
+
+    def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
+        """Takes one frame."""
+
+    def finish(self) -> None:
+        """Completes what lies aside and puts it under its final name."""
+
+    def discard(self) -> None:
+        """Removes what lies aside."""
+
+
+class Writer:
+    """Writes enhanced frames: `with Writer(output, info) as writer: writer.write(planes, frame)`.
+
+    output: a video file by its suffix, `.y4m`, a folder or `%05d.png` for PNG images. info: of the input,
+    whose other streams, chapters and metadata are copied. codec, crf, pix_fmt, options: of the encoder; None
+    keeps our choice (x265; FFV1 where x265 cannot), the default quality and the input's format. scale: of the
+    written size. part: only a part of the input is written; the other streams are cut to it, and it starts
+    where the input starts. Leaving the context completes the file and renames it; leaving it by an exception
+    removes it. `warnings` says in sentences what could not be kept.
+
+    Raises VqeError before anything is written: the output's name, folder, container, encoder, or a stream
+    that the container cannot hold; while writing: a full disk and the like.
+    """
+
+    def __init__(
+        self,
+        output: str | Path,
+        info: VideoInfo,
+        codec: str | None = None,
+        crf: float | None = None,
+        pix_fmt: str | None = None,
+        options: Mapping[str, str] | None = None,
+        scale: int = 1,
+        part: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self._target = target_of(Path(output))
+        check_target(self._target, info.path, overwrite)
+        encoding = Encoding(codec, crf, pix_fmt, dict(options or {}))
+        try:
+            self._sink: Sink
+            if self._target.kind == "images":
+                self._sink = ImageWriter(self._target, info)
+            elif self._target.kind == "y4m":
+                self._sink = Y4mWriter(self._target, info, scale)
+            else:
+                self._sink = ContainerWriter(self._target, info, encoding, scale, part)
+        except (OSError, FFmpegError) as error:
+            raise write_error(error, self._target.path) from error
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what could not be kept or had to be chosen."""
+        return self._sink.warnings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
+        """Writes one frame: planes in the input's format and range, `scale` times its size; frame: times and
+        tags.
+        """
+        try:
+            self._sink.write(planes, frame)
+        except (OSError, FFmpegError) as error:
+            raise write_error(error, self._target.path) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        complete = False
+        try:
+            if error is None:
+                self._sink.finish()
+                complete = True
+        except (OSError, FFmpegError) as failure:
+            raise write_error(failure, self._target.path) from failure
+        finally:
+            if not complete:
+                self._sink.discard()
