@@ -17,7 +17,7 @@ WINDOW = 24
 # A last window below this many frames is not judged.
 FEWEST = 4
 # A shift is named when it brings the small pictures this much nearer, in dB, over a window …
-CLEARLY_BETTER_DB = 1.5
+CLEARLY_BETTER_DB = 1.0
 # … and they were not nearly equal already (dB, peak 255): nothing is gained from a better offset then.
 ALREADY_GOOD_DB = 45.0
 THUMB_SIDE = 96
@@ -96,20 +96,18 @@ def thumbnail(luma: np.ndarray, bit_depth: int) -> np.ndarray:
 
     Large pictures are thinned first, to at most four to seven samples a side of each block.
     """
-    scale = 255 / (2**bit_depth - 1)
     block = max(1, -(-max(luma.shape) // THUMB_SIDE))
     step = max(1, block // 4)
-    thin, side = luma[::step, ::step], max(1, block // step)
-    height, width = thin.shape[0] // side * side, thin.shape[1] // side * side
-    if not height or not width:
-        return thin.astype(np.float32) * scale
-    rows = thin[:height:side, :width].astype(np.float32)
-    for offset in range(1, side):
-        rows += thin[offset:height:side, :width]
-    columns = rows[:, ::side].copy()
-    for offset in range(1, side):
-        columns += rows[:, offset::side]
-    return columns * np.float32(scale / side**2)
+    thin = luma[::step, ::step]
+    down, across = (min(max(1, block // step), length) for length in thin.shape)
+    height, width = thin.shape[0] // down * down, thin.shape[1] // across * across
+    rows = thin[:height:down, :width].astype(np.float32)
+    for offset in range(1, down):
+        rows += thin[offset:height:down, :width]
+    small = rows[:, ::across].copy()
+    for offset in range(1, across):
+        small += rows[:, offset::across]
+    return small * np.float32(255 / (2**bit_depth - 1) / (down * across))
 
 
 def _decibel(error: float) -> float:
