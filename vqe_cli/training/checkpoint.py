@@ -1,34 +1,55 @@
-"""What a run leaves behind: a resumable checkpoint (`last.pt`) and the finished weights (`NAME.safetensors`).
+"""What a run leaves behind: a resumable checkpoint (`last.pt`) and finished weights (`NAME.safetensors`).
 
-Both are written aside and renamed, so that a full disk or a kill leaves the file before intact.
+All are written aside and renamed, so that a full disk or a kill leaves the file before intact.
 """
 
-import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
+from vqe_cli.training import shards
 from vqe_cli.training.config import TrainConfig
+from vqe_cli.training.joint import Joint
+
+LAST = "last.pt"
+# Where public checkpoints keep their tensors, and what mmagic's put before every name.
+PUBLIC_SECTIONS = ("params_ema", "params", "state_dict")
+PUBLIC_PREFIXES = ("generator_ema.", "generator.", "module.")
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint beside `path` and rename it."""
+def save_state(path: Path, state: dict[str, Any], shard_mib: int | None = None) -> None:
+    """Write a checkpoint, in parts below `shard_mib` MiB when asked.
+
+    Raises VqeError when it cannot be written; the one before is intact then.
+    """
+    _replace(path, lambda aside: torch.save(state, aside), shard_mib)
+
+
+def _replace(path: Path, write: Callable[[Path], object], shard_mib: int | None) -> None:
+    """Let `write` make a file beside `path` and put it there when it is complete."""
     aside = path.with_name(path.name + ".part")
     try:
-        torch.save(state, aside)
-        os.replace(aside, path)
-    except (OSError, RuntimeError) as error:
+        write(aside)
+        if shard_mib:
+            shards.split(aside, path, shard_mib)
+        else:
+            os.replace(aside, path)
+            shards.drop(path)
+    # torch raises errors of its own for a full disk.
+    except Exception as error:
         aside.unlink(missing_ok=True)
         raise VqeError(
-            f"cannot write the checkpoint {path} ({error}).", "Free some room; the checkpoint before is intact."
+            f"cannot write {path} ({error}).",
+            "Free some room and use --resume; the version before is intact.",
         ) from error
 
 
@@ -37,14 +58,18 @@ def load_state(path: Path, config: TrainConfig) -> dict[str, Any]:
 
     Raises VqeError when the file is missing, unreadable or of another architecture.
     """
-    if not path.is_file():
-        raise VqeError(f"there is no checkpoint {path} to resume from.", "Leave out --resume to start afresh.")
+    if not shards.exists(path):
+        raise VqeError(
+            f"there is no checkpoint {path} to resume from.", "Leave out --resume to start afresh."
+        )
+    state = _load(path)
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise VqeError(f"{path} is not a readable checkpoint ({error}).", "Start afresh without --resume.") from error
+        found = (state["config"]["network"]["arch"], state["config"]["network"]["config"])
+    except (KeyError, TypeError) as error:
+        raise VqeError(
+            f"{path} is no checkpoint of a training run.", "Start afresh without --resume."
+        ) from error
     wanted = (config.network.arch, config.network.config)
-    found = (state["config"]["network"]["arch"], state["config"]["network"]["config"])
     if wanted != found:
         raise VqeError(
             f"{path} holds {found[0]} {found[1]}, the config asks for {wanted[0]} {wanted[1]}.",
@@ -53,23 +78,58 @@ def load_state(path: Path, config: TrainConfig) -> dict[str, Any]:
     return state
 
 
-def export(path: Path, network: nn.Module, config: TrainConfig, card: dict[str, Any]) -> None:
-    """Write the network's weights in bfloat16 with its card: arch, config and how it was trained, as JSON in the header."""
+def _load(path: Path) -> Any:
+    """A torch file, tensors and plain values only."""
+    try:
+        with shards.opened(path) as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except VqeError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise VqeError(f"{path} is not a readable checkpoint ({reason}).", "Name another file.") from error
+
+
+def export(
+    path: Path, network: nn.Module, config: TrainConfig, card: dict[str, Any], shard_mib: int | None = None
+) -> None:
+    """Write the network's weights in bfloat16 with its card: arch, config and how it was trained, as JSON in
+    the header.
+
+    Of jointly trained stages the first goes beside `path`, as `NAME-stage1.safetensors`.
+    """
+    if isinstance(network, Joint):
+        first = path.with_name(f"{path.stem}-stage1{path.suffix}")
+        _export(first, network.stage_one, network.first_built, card, shard_mib)
+        network = network.stage_two
+    _export(path, network, (config.network.arch, config.network.config), card, shard_mib)
+
+
+def _export(
+    path: Path,
+    network: nn.Module,
+    built: tuple[str, dict[str, Any]],
+    card: dict[str, Any],
+    shard_mib: int | None,
+) -> None:
     tensors = {
         key: value.to(torch.bfloat16).contiguous() if value.is_floating_point() else value.contiguous()
         for key, value in network.state_dict().items()
     }
-    header = {"arch": config.network.arch, "config": config.network.config, "card": card}
-    aside = path.with_name(path.name + ".part")
-    save_file(tensors, aside, metadata={"vqe": json.dumps(header)})
-    os.replace(aside, path)
+    header = json.dumps({"arch": built[0], "config": built[1], "card": card})
+    content = save(tensors, metadata={"vqe": header})
+    _replace(path, lambda aside: aside.write_bytes(content), shard_mib)
 
 
-def card_of(config: TrainConfig, steps: int, minutes: float, gains: dict[str, float]) -> dict[str, Any]:
+def card_of(
+    config: TrainConfig, steps: int, minutes: float, removed: int, gains: dict[str, float]
+) -> dict[str, Any]:
     """How a network came about, for its file's header and for `vqe weights list`."""
     return {
         "name": config.name,
+        "phase": config.phase or None,
         "data": asdict(config.data),
+        "duplicate_frames_removed": removed,
         "schedule": asdict(config.schedule),
         "init": config.network.init or config.network.grow_from,
         "iterations": steps,
@@ -96,11 +156,33 @@ def commit() -> str | None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file as float32."""
-    try:
-        return {key: value.float() for key, value in load_file(path).items()}
-    except Exception as error:
-        raise VqeError(f"{path} is not a readable safetensors file ({error}).", "Name a file of trained weights.") from error
+    """Tensors by name, as float32, of safetensors, of a run's checkpoint (its averaged weights) or a public
+    .pth.
+
+    Raises VqeError when the file is missing, unreadable, or holds no tensors.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            with shards.opened(path) as file:
+                tree: Any = load(file.read())
+        except VqeError:
+            raise
+        except Exception as error:
+            raise VqeError(
+                f"{path} is not a readable safetensors file ({error}).", "Name a file of trained weights."
+            ) from error
+    else:
+        tree = _load(path)
+        tree = tree.get("ema", tree) if isinstance(tree, dict) else {}
+    for section in PUBLIC_SECTIONS:
+        tree = tree.get(section, tree)
+    tensors = {key: value.float() for key, value in tree.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise VqeError(f"{path} holds no weights.", "Name a file of trained weights.")
+    for prefix in PUBLIC_PREFIXES:
+        chosen = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        tensors = chosen or tensors
+    return tensors
 
 
 def load_fitting(network: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
@@ -109,9 +191,3 @@ def load_fitting(network: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
     fitting = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
     network.load_state_dict(fitting, strict=False)
     return sorted(key for key in own if key not in fitting)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a training run is told: one YAML file, read into frozen dataclasses, every problem reported together."""
+"""What a training run is told: one YAML file as frozen dataclasses, every problem reported together."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +19,10 @@ STAGES = ("flow", "1", "2")
 class NetworkConfig:
     """Which network is trained. arch and config go to `models.build`.
 
-    init: weights to start from (a file of ours or a public checkpoint); where names and shapes fit only partly, the
-    rest is listed and starts fresh. grow_from: weights of a trained single-frame network that becomes the spatial
-    path (stage I). flow: weights of a pre-trained flow network. joint: stage II trains together with the stage I of
+    init: weights to start from (a file of ours or a public checkpoint); where names and shapes fit only
+    partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network that
+    becomes the spatial path (stage I). flow: weights of a pre-trained flow network. frozen: beginnings of the
+    names of parameters that stay as they are. joint: stage II trains together with the stage I of
     `data.input_stage`.
     """
 
@@ -38,12 +39,13 @@ class NetworkConfig:
 class DataConfig:
     """What is fed. recipes: name of a folder below lq/ -> how often it is drawn (relative).
 
-    frames: clip length; crop: side of the square crops, pixels of the compressed picture; batch: clips a step and
-    process. unknown_qp: share of clips whose QPs are hidden, so that unknown is a trained case. scale: how much
-    larger the truth is than the input. duplicates: "remove" takes frames that equal their predecessor bit for bit
-    out of the compressed clip and its truth (RMD), "keep" does not. cache_gib: most memory that decoded clips may
-    take, in each process; cache: "ram", or "device" (on the GPU). input_stage: weights of a trained stage I whose
-    outputs are the input (stage II only); every: of each clip's outputs every n-th frame is learned from (stage II).
+    frames: clip length; crop: side of the square crops, pixels of the compressed picture; batch: clips a step
+    and process. unknown_qp: share of clips whose QPs are hidden, so that unknown is a trained case. scale:
+    how much larger the truth is than the input. duplicates: "remove" takes frames that equal their
+    predecessor bit for bit out of the compressed clip and its truth (RMD), "keep" does not. cache_gib: most
+    memory that decoded clips may take, in each process; cache: "ram", or "device" (on the GPU). input_stage:
+    weights of a trained stage I whose outputs are the input (stage II only); every: of each clip's outputs
+    every n-th frame is learned from (stage II).
     """
 
     recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
@@ -62,9 +64,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast. rate: peak learning rate; warmup: share of the run; mse_share: last share of the run
-    whose loss is the mean squared error in place of Charbonnier; restarts: cosine periods; flow_rate: the flow
-    network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
+    """How long and how fast. rate: peak learning rate; warmup: share of the run; mse_share: last share of the
+    run whose loss is the mean squared error in place of Charbonnier; restarts: cosine periods; flow_rate: the
+    flow network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
     """
 
     steps: int = 20_000
@@ -81,9 +83,10 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Training of the flow network alone. synthetic_share: first share of the run, on synthetic motions of single
-    frames; the rest is on real pairs. motion_px: least and greatest amplitude of a synthetic motion, pixels of the
-    quarter-size picture. smoothness: weight of the flow's gradient in the photometric loss."""
+    """Training of the flow network alone. synthetic_share: first share of the run, on synthetic motions of
+    single frames; the rest is on real pairs. motion_px: least and greatest amplitude of a synthetic
+    motion, pixels of the quarter-size picture. smoothness: weight of the flow's gradient in the
+    photometric loss."""
 
     synthetic_share: float = 0.5
     motion_px: tuple[float, ...] = (0.2, 5.0)
@@ -92,8 +95,8 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """Measured while training. recipes: folders below lq/; every_minutes: between two measurements; frame_step: every
-    n-th frame of a clip is measured (image networks) and clips: how many of the clips."""
+    """Measured while training. recipes: folders below lq/; every_minutes: between two measurements;
+    frame_step: every n-th frame of a clip is measured (image networks) and clips: how many of the clips."""
 
     recipes: tuple[str, ...] = ("qp37",)
     every_minutes: float = 4.0
@@ -103,11 +106,12 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run. precision: "auto" (bf16 where the machine is faster with it), "fp32" or "bf16". compile: whether
-    torch.compile fuses the network (pays on a GPU). footage: a sentence on the material, for the card.
+    """A whole run. precision: "auto" (bf16 where the machine is faster with it), "fp32" or "bf16". compile:
+    whether torch.compile fuses the network (pays on a GPU). footage: a sentence on the material, for the
+    card.
 
-    phases: legs of a progressive run, each a whole config of its own that starts from the weights that the one before
-    ended with; in the file a phase names only what it changes. phase: the name of such a leg.
+    phases: legs of a progressive run, each a whole config of its own that starts from the weights that the
+    one before ended with; in the file a phase names only what it changes. phase: the name of such a leg.
     """
 
     name: str
@@ -132,13 +136,15 @@ def load(path: Path, overrides: list[str] = [], stage: str | None = None) -> Tra
     """Read a YAML file and `section.key=value` overrides, which hold for every phase.
 
     stage: "flow", "1" or "2", what the config must be made for (None: any).
-    Raises VqeError with every problem in one message: unreadable file, unknown keys, wrong types, settings that
-    contradict each other, networks that cannot be built.
+    Raises VqeError with every problem in one message: unreadable file, unknown keys, wrong types, settings
+    that contradict each other, networks that cannot be built.
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise VqeError(f"cannot read the training config {path}: {error.strerror}.", "Name an existing file.") from error
+        raise VqeError(
+            f"cannot read the training config {path}: {error.strerror}.", "Name an existing file."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise VqeError(f"{path} is not YAML: {error}.", "Mend the file; configs/ has examples.") from error
     if not isinstance(tree, dict):
@@ -195,17 +201,19 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         )
         if value not in allowed
     ]
-    for section, names in (
+    counts: list[tuple[Any, tuple[str, ...]]] = [
         (data, ("frames", "crop", "batch", "every")),
         (schedule, ("steps", "restarts")),
         (config.validation, ("frame_step", "clips")),
-    ):
+    ]
+    for section, names in counts:
         problems += [f"{name} must be at least 1" for name in names if getattr(section, name) < 1]
-    for section, names in (
+    shares: list[tuple[Any, tuple[str, ...]]] = [
         (data, ("unknown_qp",)),
         (schedule, ("warmup", "mse_share", "ema", "flow_frozen")),
         (config.flow, ("synthetic_share",)),
-    ):
+    ]
+    for section, names in shares:
         problems += [f"{n} must lie between 0 and 1" for n in names if not 0 <= getattr(section, n) <= 1]
     for name in ("rate", "clip_norm"):
         if not getattr(schedule, name) > 0:
@@ -235,15 +243,24 @@ def _network_problems(config: TrainConfig) -> list[str]:
     if network.flow and not hasattr(built, "spynet"):
         problems.append(f"network.flow is set, but {network.arch} has no flow network")
     if network.grow_from and not hasattr(built, "trunk"):
-        problems.append(f"network.grow_from is set, but {network.arch} is not in the layout that grows from one")
+        problems.append(
+            f"network.grow_from is set, but {network.arch} is not in the layout that grows from one"
+        )
+    problems += [
+        f"network.frozen: no parameter of {network.arch} begins with {prefix!r}"
+        for prefix in network.frozen
+        if not any(name.startswith(prefix) for name, _ in built.named_parameters())
+    ]
     if network.init and network.grow_from:
         problems.append("network.init and network.grow_from contradict each other")
     if network.joint and not data.input_stage:
         problems.append("network.joint needs data.input_stage, the stage I to train with")
     if data.input_stage and (built.is_video or network.arch == "spynet"):
         problems.append(f"data.input_stage is for stage II, {network.arch} is no network of stage II")
-    if data.every > 1 and not data.input_stage:
-        problems.append("data.every is for stage II, which needs data.input_stage")
+    if data.every > 1 and (not data.input_stage or network.joint):
+        problems.append("data.every is for stage II by itself, with data.input_stage")
+    if data.every > data.frames:
+        problems.append("data.every must not exceed data.frames")
     if network.arch == "spynet" and data.frames < 2 and config.flow.synthetic_share < 1:
         problems.append("real pairs need data.frames of at least 2 (or flow.synthetic_share: 1)")
     return problems

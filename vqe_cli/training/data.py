@@ -1,13 +1,8 @@
-"""Training data: pairs of compressed and clean clips, decoded once into memory, cut into random crops.
+"""Clips in memory and what is cut out of them: decoded planes, pairs of compressed and clean, batches of RGB
+crops."""
 
-A data folder holds `raw/NAME.*` (the truth) and `lq/RECIPE/NAME.*` (its compressed versions): video files or folders
-of PNG pictures. Every draw depends on (seed, step, rank) alone, so that a resumed run sees what an uninterrupted one sees.
-"""
-
-import queue
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +11,23 @@ from torch import Tensor
 
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc.pqf import mark
-from vqe_cli.training.config import DataConfig
 from vqe_cli.video.colour import to_rgb
 from vqe_cli.video.frame import Colour
 from vqe_cli.video.reader import Reader
 
+Planes = tuple[np.ndarray | Tensor, ...]
+
 
 @dataclass(frozen=True)
 class Clip:
-    """A decoded clip: planes of T frames, each (T, h, w) as decoded, QPs (T,) with NaN where unknown, peaks (T,)."""
+    """A decoded clip: planes of T frames, each (T, h, w) as decoded, QPs (T,) with NaN where unknown, peaks
+    (T,).
+
+    The planes are arrays in memory, or tensors on the device where the cache lies there.
+    """
 
     name: str
-    planes: tuple[np.ndarray, ...]
+    planes: Planes
     colour: Colour
     qp: np.ndarray
     pqf: np.ndarray
@@ -37,8 +37,17 @@ class Clip:
         return self.planes[0].shape[0]
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.planes[0].shape[1], self.planes[0].shape[2]
+
+    @property
     def nbytes(self) -> int:
         return sum(plane.nbytes for plane in self.planes)
+
+    def on(self, device: torch.device) -> "Clip":
+        """The same clip with its planes on a device."""
+        return replace(self, planes=tuple(torch.as_tensor(plane).to(device) for plane in self.planes))
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,27 @@ class Pair:
 
 @dataclass(frozen=True)
 class Batch:
-    """lq (N, T, 3, h, w) and gt (N, T, 3, s*h, s*w), RGB in [0, 1]; qp (N, T), NaN where hidden; pqf (N, T) bool."""
+    """lq (N, T, 3, h, w) and gt (N, T, 3, s*h, s*w), RGB in [0, 1]; qp (N, T), NaN where hidden; pqf (N, T)
+    bool.
+
+    seeds: a number for each clip, from which all that a task draws for it comes, so that it depends neither
+    on the other clips nor on what was drawn before.
+    """
 
     lq: Tensor
     gt: Tensor
     qp: Tensor
     pqf: Tensor
+    seeds: tuple[int, ...] = ()
+
+    def head(self, count: int) -> "Batch":
+        """Its first `count` clips."""
+        return Batch(self.lq[:count], self.gt[:count], self.qp[:count], self.pqf[:count], self.seeds[:count])
+
+    def at(self, frames: slice) -> "Batch":
+        """Some frames of every clip."""
+        lq, gt, qp, pqf = (tensor[:, frames] for tensor in (self.lq, self.gt, self.qp, self.pqf))
+        return Batch(lq, gt, qp, pqf, self.seeds)
 
 
 def decode_clip(path: Path, pqf_rule: str = "prominent", drop: frozenset[int] = frozenset()) -> Clip:
@@ -74,145 +98,67 @@ def decode_clip(path: Path, pqf_rule: str = "prominent", drop: frozenset[int] = 
     return Clip(path.stem, planes, colour, np.array(network_qp, np.float32), np.array(pqf, bool))
 
 
-def clips_below(folder: Path) -> dict[str, Path]:
-    """Clips of a folder by name: video files by their stem, picture folders by their name."""
-    if not folder.is_dir():
-        raise VqeError(f"{folder} is not a folder.", "A data folder holds raw/ and lq/RECIPE/.")
-    return {path.stem: path for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
-
-
-def load_pairs(data: Path, recipes: list[str], config: DataConfig) -> list[Pair]:
-    """Decode every pair of the named recipes; all that does not fit together is reported in one error."""
-    truths = clips_below(data / "raw")
-    problems: list[str] = []
-    pairs: list[Pair] = []
-    decoded: dict[str, Clip] = {}
-    used = 0.0
-    for recipe in recipes:
-        for name, path in clips_below(data / "lq" / recipe).items():
-            if name not in truths:
-                problems.append(f"{path} has no truth raw/{name}.*")
-                continue
-            if name not in decoded:
-                decoded[name] = decode_clip(truths[name])
-                used += decoded[name].nbytes / 2**30
-            lq = decode_clip(path, config.pqf_rule)
-            used += lq.nbytes / 2**30
-            problems += _mismatch(path, lq, decoded[name], config)
-            pairs.append(Pair(recipe, lq, decoded[name]))
-            if used > config.cache_gib:
-                raise VqeError(
-                    f"the clips below {data} take more than data.cache_gib = {config.cache_gib:g} GiB decoded.",
-                    "Raise data.cache_gib, or name fewer recipes or clips.",
-                )
-    if problems:
-        raise VqeError("; ".join(problems) + ".", "Mend or remove these clips.")
-    return pairs
-
-
-def _mismatch(path: Path, lq: Clip, gt: Clip, config: DataConfig) -> list[str]:
-    problems = []
-    if lq.frames != gt.frames:
-        problems.append(f"{path} has {lq.frames} frames, its truth {gt.frames}")
-    (lh, lw), (gh, gw) = lq.planes[0].shape[1:], gt.planes[0].shape[1:]
-    if (lh * config.scale, lw * config.scale) != (gh, gw):
-        problems.append(f"{path} is {lw}x{lh}, its truth {gw}x{gh} (data.scale is {config.scale})")
-    elif min(lh, lw) < config.crop:
-        problems.append(f"{path} is {lw}x{lh}, smaller than data.crop = {config.crop}")
-    if lq.frames < config.frames:
-        problems.append(f"{path} has {lq.frames} frames, data.frames asks for {config.frames}")
-    return problems
-
-
-class Sampler:
-    """Draws random batches of crops from decoded pairs; the draw of a step is a function of (seed, step, rank)."""
-
-    def __init__(self, pairs: list[Pair], config: DataConfig, seed: int, rank: int = 0) -> None:
-        self.config = config
-        self.seed = seed
-        self.rank = rank
-        self.by_recipe = {r: [p for p in pairs if p.recipe == r] for r in config.recipes}
-        weights = np.array([float(config.recipes[r]) for r in self.by_recipe])
-        self.probabilities = weights / weights.sum()
-
-    def draw(self, step: int) -> list[tuple[Pair, int, int, int, int, bool]]:
-        """What a step uses: (pair, first frame, top, left, turn 0..7, QP hidden) for each clip of the batch."""
-        rng = np.random.default_rng([self.seed, step, self.rank])
-        chosen = []
-        recipes = list(self.by_recipe.values())
-        for _ in range(self.config.batch):
-            group = recipes[rng.choice(len(recipes), p=self.probabilities)]
-            pair = group[rng.integers(len(group))]
-            height, width = pair.lq.planes[0].shape[1:]
-            first = int(rng.integers(pair.lq.frames - self.config.frames + 1))
-            # Even positions keep the chroma samples of 4:2:0 where they lie.
-            top = 2 * int(rng.integers((height - self.config.crop) // 2 + 1))
-            left = 2 * int(rng.integers((width - self.config.crop) // 2 + 1))
-            chosen.append((pair, first, top, left, int(rng.integers(8)), bool(rng.random() < self.config.unknown_qp)))
-        return chosen
-
-    def batch(self, step: int, device: torch.device | str = "cpu") -> Batch:
-        """The batch of a step, on the device."""
-        lqs, gts, qps, pqfs = [], [], [], []
-        for pair, first, top, left, turn, hidden in self.draw(step):
-            frames = slice(first, first + self.config.frames)
-            s = self.config.scale
-            lqs.append(_turned(_crop_rgb(pair.lq, frames, top, left, self.config.crop, device), turn))
-            gts.append(_turned(_crop_rgb(pair.gt, frames, s * top, s * left, s * self.config.crop, device), turn))
-            qp = torch.from_numpy(pair.lq.qp[frames])
-            qps.append(torch.full_like(qp, float("nan")) if hidden else qp)
-            pqfs.append(torch.from_numpy(pair.lq.pqf[frames]))
-        return Batch(torch.stack(lqs), torch.stack(gts), torch.stack(qps).to(device), torch.stack(pqfs).to(device))
-
-    def batches(self, first_step: int, device: torch.device | str = "cpu", ahead: int = 3) -> Iterator[Batch]:
-        """Endless batches from `first_step` on, prepared by a thread a few steps ahead."""
-        ready: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
-        stop = threading.Event()
-
-        def prepare() -> None:
-            step = first_step
-            while not stop.is_set():
-                try:
-                    item: Batch | BaseException = self.batch(step, device)
-                except BaseException as error:
-                    item = error
-                while not stop.is_set():
-                    try:
-                        ready.put(item, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-                step += 1
-
-        thread = threading.Thread(target=prepare, daemon=True)
-        thread.start()
-        try:
-            while True:
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stop.set()
+def duplicates(clip: Clip) -> frozenset[int]:
+    """Indices of the frames that equal their predecessor bit for bit (RMD, SPEC section 4)."""
+    return frozenset(
+        t
+        for t in range(1, clip.frames)
+        if all(np.array_equal(plane[t], plane[t - 1]) for plane in clip.planes)
+    )
 
 
 def clip_rgb(clip: Clip, frames: slice, device: torch.device | str = "cpu") -> Tensor:
     """Whole frames of a clip as RGB (T, 3, H, W)."""
-    return to_rgb([torch.from_numpy(p[frames]).to(device).float()[:, None] for p in clip.planes], clip.colour)
-
-
-def _crop_rgb(clip: Clip, frames: slice, top: int, left: int, size: int, device: torch.device | str) -> Tensor:
-    sx, sy = clip.colour.subsampling
-    planes = []
-    for i, plane in enumerate(clip.planes):
-        dx, dy = (sx, sy) if i else (1, 1)
-        cut = plane[frames, top // dy : (top + size) // dy, left // dx : (left + size) // dx]
-        planes.append(torch.from_numpy(np.ascontiguousarray(cut)).to(device).float()[:, None])
+    planes = [torch.as_tensor(plane[frames]).to(device).float()[:, None] for plane in clip.planes]
     return to_rgb(planes, clip.colour)
 
 
-def _turned(x: Tensor, turn: int) -> Tensor:
-    """One of the eight flips and rotations of (..., H, W)."""
+@dataclass(frozen=True)
+class Cut:
+    """Where a crop lies: frames `first` … `first + count - 1` of a clip, a square from (top, left), in luma
+    pixels."""
+
+    clip: Clip
+    first: int
+    count: int
+    top: int
+    left: int
+    size: int
+
+    def planes(self) -> list[Tensor]:
+        """The planes (count, h, w) of the crop, as decoded."""
+        sx, sy = self.clip.colour.subsampling
+        cut = []
+        for index, plane in enumerate(self.clip.planes):
+            dx, dy = (sx, sy) if index else (1, 1)
+            rows = slice(self.top // dy, (self.top + self.size) // dy)
+            columns = slice(self.left // dx, (self.left + self.size) // dx)
+            cut.append(torch.as_tensor(plane[self.first : self.first + self.count, rows, columns]))
+        return cut
+
+
+def crops_rgb(cuts: Sequence[Cut], device: torch.device | str = "cpu") -> list[Tensor]:
+    """RGB (T, 3, size, size) of each crop: sample codes travel to the device, the conversion happens
+    there, at once for all crops of the same colour."""
+    result: dict[int, Tensor] = {}
+    for colour in dict.fromkeys(cut.clip.colour for cut in cuts):
+        chosen = [index for index, cut in enumerate(cuts) if cut.clip.colour == colour]
+        stacks = [torch.stack(same) for same in zip(*(cuts[index].planes() for index in chosen), strict=True)]
+        planes = [_to_device(stack, device).float().flatten(0, 1)[:, None] for stack in stacks]
+        rgb = to_rgb(planes, colour).unflatten(0, (len(chosen), -1))
+        result.update(zip(chosen, rgb, strict=True))
+    return [result[index] for index in range(len(cuts))]
+
+
+def _to_device(codes: Tensor, device: torch.device | str) -> Tensor:
+    """Codes on the device; pinned first on the way to a GPU, so that copying overlaps with computing."""
+    if torch.device(device).type == "cuda" and codes.device.type == "cpu":
+        return codes.pin_memory().to(device, non_blocking=True)
+    return codes.to(device)
+
+
+def turned(x: Tensor, turn: int) -> Tensor:
+    """One of the eight flips and rotations (0 … 7) of (..., H, W)."""
     if turn & 4:
         x = x.flip(-1)
     return torch.rot90(x, turn & 3, (-2, -1))

@@ -9,7 +9,7 @@ import yaml
 
 
 def apply_overrides(tree: dict[str, Any], overrides: list[str], problems: list[str]) -> None:
-    """Put each `section.key=value` (value in YAML) into the tree; what cannot be is appended to `problems`."""
+    """Put each `section.key=value` (value in YAML) into the tree; what cannot be goes to `problems`."""
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign:
@@ -94,7 +94,9 @@ def convert(hint: Any, value: Any, name: str, problems: list[str]) -> Any:
     origin = get_origin(kind) or kind
     if origin is tuple:
         values = value if isinstance(value, list | tuple) else [value]
-        return tuple(convert(get_args(kind)[0], item, f"{name}[{i}]", problems) for i, item in enumerate(values))
+        return tuple(
+            convert(get_args(kind)[0], item, f"{name}[{i}]", problems) for i, item in enumerate(values)
+        )
     if origin is dict and isinstance(value, dict):
         of = get_args(kind)[1]
         return {str(k): v if of is Any else convert(of, v, f"{name}.{k}", problems) for k, v in value.items()}

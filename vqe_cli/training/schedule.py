@@ -1,4 +1,4 @@
-"""Learning rate and loss as pure functions of the progress (0 … 1) of a run, so that resuming cannot drift."""
+"""Learning rate and loss as pure functions of a run's progress (0 … 1), so that resuming cannot drift."""
 
 import math
 
@@ -18,8 +18,16 @@ def rate_at(progress: float, schedule: ScheduleConfig) -> float:
     return schedule.final_rate + (schedule.rate - schedule.final_rate) * 0.5 * (1 + math.cos(math.pi * phase))
 
 
+def group_rate(progress: float, schedule: ScheduleConfig, is_flow: bool) -> float:
+    """Learning rate of the flow network, which rests at first and is slower then, or of all the rest."""
+    if not is_flow:
+        return rate_at(progress, schedule)
+    return 0.0 if progress < schedule.flow_frozen else schedule.flow_rate * rate_at(progress, schedule)
+
+
 def loss_at(progress: float, prediction: Tensor, target: Tensor, schedule: ScheduleConfig) -> Tensor:
-    """Charbonnier, then the mean squared error for the last `mse_share` of the run (scaled to a like gradient)."""
+    """Charbonnier, then the mean squared error for the last `mse_share` of the run (scaled to a like
+    gradient)."""
     if progress < 1 - schedule.mse_share:
         return charbonnier(prediction, target)
     # 20: at errors of 0.025 (QP 37) the gradient of 20 e² equals that of |e|.

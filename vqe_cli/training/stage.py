@@ -1,60 +1,81 @@
 """What stage I and stage II learn: the clean pictures; measured as the PSNR gain over the compressed ones."""
 
-import json
-from pathlib import Path
-
 import torch
-from safetensors import safe_open
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-import models
-from vqe_cli.errors import VqeError
-from vqe_cli.training import checkpoint, validation
 from vqe_cli.training.config import TrainConfig
-from vqe_cli.training.data import Batch, Pair
+from vqe_cli.training.data import Batch, Pair, clip_rgb
 from vqe_cli.training.schedule import loss_at
+from vqe_cli.training.validation import Sheet, cut_sheet, psnr
+
+# A video network is measured on so many frames from the start of each clip.
+CLIP_FRAMES = 25
 
 
 class StageTask:
-    """Compressed clip (stage I), or stage I's output (stage II), to the truth."""
+    """Compressed clip (stage I, or both stages jointly), or stage I's output (stage II), to the truth."""
 
-    def __init__(self, config: TrainConfig, val: list[Pair], device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, stage_one: nn.Module | None) -> None:
+        """stage_one: the trained stage I whose outputs are the input; None for stage I itself and joint
+        training."""
         self.config = config
-        self.val = val
         self.device = device
-        self.stage_one: nn.Module | None = None
-        if config.data.input_stage:
-            stage_one = load_frozen(Path(config.data.input_stage))
-            self.stage_one = stage_one.to(device, memory_format=torch.channels_last)
+        self.stage_one = stage_one
+        # Stage I's outputs on the validation clips, which stay the same throughout the run.
+        self.enhanced: dict[tuple[str, str], Tensor] = {}
 
     def loss(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
-        """Charbonnier or squared error of all frames of the batch."""
-        clip, gt = batch.lq, batch.gt.flatten(0, 1)
+        """Charbonnier or squared error of all frames that are learned from."""
         if self.stage_one is not None:
             with torch.no_grad():
-                clip = run_network(self.stage_one, batch.lq, batch).view_as(batch.lq).float()
-        prediction = run_network(network, clip, batch)
-        return loss_at(share, prediction.float(), gt, self.config.schedule)
+                clip = run_network(self.stage_one, batch).unflatten(0, batch.lq.shape[:2])
+            every = self.config.data.every
+            batch = Batch(clip.float(), batch.gt, batch.qp, batch.pqf).at(slice(every // 2, None, every))
+        prediction = run_network(network, batch)
+        return loss_at(share, prediction.float(), batch.gt.flatten(0, 1), self.config.schedule)
 
-    def measure(self, network: nn.Module) -> dict[tuple[str, str], float]:
-        """PSNR gain in dB of each (recipe, clip)."""
-        return validation.gains(network, self.val, self.config.validation.frame_step, self.device, self.stage_one)
+    @torch.inference_mode()
+    def measure(self, network: nn.Module, pair: Pair) -> float:
+        """Mean PSNR gain in dB of a clip, enhanced against compressed."""
+        given, enhanced, gt = self._enhance(network, pair)
+        return float((psnr(enhanced, gt) - psnr(given, gt)).mean())
+
+    @torch.inference_mode()
+    def sheet(self, network: nn.Module, pair: Pair) -> Sheet | None:
+        """The frame that gains least, where the output errs most."""
+        given, enhanced, gt = self._enhance(network, pair)
+        worst = int((psnr(enhanced, gt) - psnr(given, gt)).argmin())
+        return cut_sheet(given[worst], enhanced[worst], gt[worst])
+
+    def _enhance(self, network: nn.Module, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
+        """(compressed, enhanced, truth), each (T, 3, sH, sW), of the frames that are measured."""
+        is_video = network.is_video or self.stage_one is not None
+        window = slice(0, CLIP_FRAMES) if is_video else slice(0, None, self.config.validation.frame_step)
+        lq, gt = clip_rgb(pair.lq, window, self.device), clip_rgb(pair.gt, window, self.device)
+        qp = torch.from_numpy(pair.lq.qp[window]).to(self.device)
+        pqf = torch.from_numpy(pair.lq.pqf[window]).to(self.device)
+        given, key = lq, (pair.recipe, pair.lq.name)
+        if self.stage_one is not None:
+            if key not in self.enhanced:
+                self.enhanced[key] = run_clip(self.stage_one, lq, pqf, qp).half()
+            given = self.enhanced[key].float()
+        enhanced = run_clip(network, given, pqf, qp).float()
+        if gt.shape != lq.shape:
+            lq = F.interpolate(lq, size=gt.shape[-2:], mode="bicubic", align_corners=False)
+        return lq, enhanced, gt
 
 
-def run_network(network: nn.Module, clip: Tensor, batch: Batch) -> Tensor:
-    """The pictures (N*T, 3, sH, sW) that a network makes of a clip (N, T, 3, H, W) with the batch's QPs and peaks."""
+def run_network(network: nn.Module, batch: Batch) -> Tensor:
+    """The pictures (N*T, 3, sH, sW) that a network makes of a batch's clips with their QPs and peaks."""
     if network.is_video:
-        return network(clip, batch.pqf, batch.qp).flatten(0, 1)
-    pictures = clip.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return network(batch.lq, batch.pqf, batch.qp).flatten(0, 1)
+    pictures = batch.lq.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     return network(pictures, batch.qp.flatten())
 
 
-def load_frozen(path: Path) -> nn.Module:
-    """A trained network from a file of `checkpoint.export`, for inference."""
-    with safe_open(path, "pt") as file:
-        header = json.loads((file.metadata() or {}).get("vqe", "{}"))
-    if "arch" not in header:
-        raise VqeError(f"{path} says no architecture.", "Name weights that train-stage exported.")
-    network = models.build(header["arch"], header["config"])
-    network.load_state_dict(checkpoint.read_weights(path))
-    return network.eval().requires_grad_(False)
+def run_clip(network: nn.Module, clip: Tensor, pqf: Tensor, qp: Tensor) -> Tensor:
+    """A network on one clip (T, 3, H, W); image networks frame by frame, which bounds the memory."""
+    if network.is_video:
+        return network(clip[None], pqf[None], qp[None])[0]
+    return torch.cat([network(frame[None], level[None]) for frame, level in zip(clip, qp, strict=True)])

@@ -1,55 +1,75 @@
-"""Measuring while training: the RGB-PSNR gain over the compressed input, clip by clip."""
+"""Measuring while training: a figure for every clip, and a picture of the worst one."""
 
-import math
-from collections.abc import Iterable
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqe_cli.training.data import Pair, clip_rgb
+from vqe_cli.errors import VqeError
+from vqe_cli.measure.crops import busiest_box, to_pixels
+from vqe_cli.measure.png import png_bytes
+from vqe_cli.training.data import Pair
+from vqe_cli.training.distributed import World
+
+Sheet = Tensor  # (3, H, 3 * W) on 0 … 255: compressed, enhanced and true crop side by side
+ENLARGED = 3
 
 
-def psnr(prediction: Tensor, target: Tensor) -> float:
-    """Mean over frames of the RGB-PSNR (dB, peak 1) of two (T, 3, H, W)."""
+class Measured(Protocol):
+    """What can be measured on a clip."""
+
+    def measure(self, network: nn.Module, pair: Pair) -> float:
+        """A figure in dB, more is better."""
+
+    def sheet(self, network: nn.Module, pair: Pair) -> Sheet | None:
+        """A picture of a clip, None where there is nothing to see."""
+
+
+def psnr(prediction: Tensor, target: Tensor) -> Tensor:
+    """RGB-PSNR (dB, peak 1) of each frame of two (T, 3, H, W), as (T,)."""
     errors = (prediction.clamp(0, 1) - target.clamp(0, 1)).double().square().mean(dim=(1, 2, 3))
-    return sum(-10 * math.log10(max(float(e), 1e-10)) for e in errors) / len(errors)
+    return -10 * torch.log10(errors.clamp(min=1e-10))
 
 
-@torch.inference_mode()
-def gains(
-    network: nn.Module,
-    pairs: Iterable[Pair],
-    frame_step: int,
-    device: torch.device,
-    stage_one: nn.Module | None = None,
+def measure_all(
+    task: Measured, network: nn.Module, pairs: Sequence[Pair], world: World, stop: threading.Event
 ) -> dict[tuple[str, str], float]:
-    """Gain in dB of each (recipe, clip): enhanced against compressed, every `frame_step`-th frame.
-
-    Image networks see only these frames; video networks the clip's first 25 frames.
-    """
-    result = {}
-    for pair in pairs:
-        window = slice(0, 25) if network.is_video or stage_one is not None else slice(0, None, frame_step)
-        lq, gt = clip_rgb(pair.lq, window, device), clip_rgb(pair.gt, window, device)
-        qp = torch.from_numpy(pair.lq.qp[window]).to(device)
-        pqf = torch.from_numpy(pair.lq.pqf[window]).to(device)
-        enhanced = lq if stage_one is None else _run(stage_one, lq, pqf, qp).float()
-        enhanced = _run(network, enhanced, pqf, qp)
-        if enhanced.shape != lq.shape:
-            lq = F.interpolate(lq, size=gt.shape[-2:], mode="bicubic", align_corners=False)
-        result[pair.recipe, pair.lq.name] = psnr(enhanced.float(), gt) - psnr(lq, gt)
-    return result
-
-
-def _run(network: nn.Module, clip: Tensor, pqf: Tensor, qp: Tensor) -> Tensor:
-    """A network on one clip (T, 3, H, W); image networks frame by frame, which bounds the memory."""
-    if network.is_video:
-        return network(clip[None], pqf[None], qp[None])[0]
-    return torch.cat([network(frame[None], level[None]) for frame, level in zip(clip, qp, strict=True)])
+    """The figure of each (recipe, clip), each process measuring its part; not all once `stop` is set."""
+    part = {}
+    for pair in pairs[world.rank :: world.size]:
+        if stop.is_set():
+            break
+        part[pair.recipe, pair.lq.name] = task.measure(network, pair)
+    return world.gathered(part)
 
 
 def mean_by_recipe(by_clip: dict[tuple[str, str], float]) -> dict[str, float]:
-    """Mean gain of each recipe over its clips, in dB."""
+    """Mean figure of each recipe over its clips, in dB."""
     recipes = sorted({recipe for recipe, _ in by_clip})
-    return {r: sum(g for (q, _), g in by_clip.items() if q == r) / sum(q == r for q, _ in by_clip) for r in recipes}
+    return {
+        r: sum(g for (q, _), g in by_clip.items() if q == r) / sum(q == r for q, _ in by_clip)
+        for r in recipes
+    }
+
+
+def cut_sheet(given: Tensor, enhanced: Tensor, gt: Tensor) -> Sheet:
+    """Compressed, enhanced and true crop of three (3, H, W), where the enhanced picture errs most."""
+    codes = [(255 * picture.float().clamp(0, 1)).round().cpu() for picture in (given, enhanced, gt)]
+    x, y, width, height = busiest_box(codes[1], codes[2])
+    crops = [picture[:, y : y + height, x : x + width] for picture in codes]
+    return torch.cat(crops, dim=2).repeat_interleave(ENLARGED, 1).repeat_interleave(ENLARGED, 2)
+
+
+def write_sheet(path: Path, sheet: Sheet | None) -> None:
+    """Write a picture of `cut_sheet` as PNG, if there is one."""
+    if sheet is None:
+        return
+    try:
+        path.write_bytes(png_bytes(to_pixels(sheet)))
+    except OSError as error:
+        raise VqeError(
+            f"cannot write {path} ({error.strerror}).", "Free some room and use --resume."
+        ) from error

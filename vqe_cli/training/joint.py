@@ -1,0 +1,33 @@
+"""Both stages as one network, for their last, common training (SPEC section 8)."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Joint(nn.Module):
+    """Stage II on the output of stage I, frame by frame; gradients reach both.
+
+    first_built: architecture and configuration of stage I, for its file.
+    """
+
+    is_video = True
+
+    def __init__(
+        self, stage_one: nn.Module, stage_two: nn.Module, first_built: tuple[str, dict[str, Any]]
+    ) -> None:
+        super().__init__()
+        self.first_built = first_built
+        self.stage_one = stage_one
+        self.stage_two = stage_two
+        self.scale = int(stage_one.scale) * int(stage_two.scale)  # type: ignore[arg-type]
+        self.multiple = stage_one.multiple
+
+    def forward(self, clip: Tensor, pqf: Tensor | None = None, qp: Tensor | None = None) -> Tensor:
+        """clip (N, T, 3, H, W), pqf and qp (N, T) or None, to (N, T, 3, sH, sW)."""
+        levels = None if qp is None else qp.flatten()
+        if self.stage_one.is_video:
+            enhanced = self.stage_one(clip, pqf, qp).flatten(0, 1)
+        else:
+            enhanced = self.stage_one(clip.flatten(0, 1), levels)
+        return self.stage_two(enhanced, levels).unflatten(0, clip.shape[:2])

@@ -1,0 +1,237 @@
+"""The clips of a data folder: found, paired, checked, and decoded once into a cache of bounded size.
+
+A data folder holds `raw/NAME.*` (the truth) and `lq/RECIPE/NAME.*` (its compressed versions): video files or
+folders of PNG pictures. What does not fit into the cache as a whole is fed in groups, the next one decoded
+while the present one is learned from; which group a step sees depends on the step alone.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vqe_cli.errors import VqeError
+from vqe_cli.training import data
+from vqe_cli.training.config import DataConfig
+from vqe_cli.training.data import Clip, Pair
+
+# What lies in a data folder without being a clip.
+NOT_CLIPS = {".json", ".md", ".txt", ".csv", ".yaml", ".log"}
+# How often each pair of a group is drawn before the next group's turn: enough to decode that one meanwhile.
+DRAWS_PER_PAIR = 64
+DECODERS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a pair, before decoding."""
+
+    recipe: str
+    name: str
+    lq: Path
+    gt: Path
+
+
+def clips_below(folder: Path) -> dict[str, Path]:
+    """Clips of a folder by name: video files by their stem, picture folders by their name."""
+    if not folder.is_dir():
+        raise VqeError(f"{folder} is not a folder.", "A data folder holds raw/ and lq/RECIPE/.")
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            found[path.name] = path
+        elif not path.name.startswith(".") and path.suffix.lower() not in NOT_CLIPS:
+            found[path.stem] = path
+    return found
+
+
+def find_sources(folder: Path, recipes: list[str]) -> list[Source]:
+    """The pairs of the named recipes below `folder`.
+
+    Raises VqeError, with all problems together: folders that are missing or empty, versions without a truth.
+    """
+    truths = clips_below(folder / "raw")
+    problems: list[str] = []
+    sources = []
+    for recipe in recipes:
+        try:
+            versions = clips_below(folder / "lq" / recipe)
+        except VqeError as error:
+            problems.append(error.message.rstrip("."))
+            continue
+        if not versions:
+            problems.append(f"{folder / 'lq' / recipe} holds no clips")
+        for name, path in versions.items():
+            if name in truths:
+                sources.append(Source(recipe, name, path, truths[name]))
+            else:
+                problems.append(f"{path} has no truth {folder / 'raw' / name}.*")
+    if problems:
+        raise VqeError(
+            "; ".join(problems) + ".", "Mend or remove these; a data folder holds raw/ and lq/RECIPE/."
+        )
+    return sources
+
+
+class Library:
+    """The pairs of a data folder, in memory (or on the device) as far as the cache goes.
+
+    Every pair is decoded and checked when the library is made. `removed` counts the duplicate frames taken
+    out.
+    """
+
+    def __init__(self, sources: list[Source], config: DataConfig, device: torch.device, batch: int) -> None:
+        """batch: clips that a step draws, of all processes together.
+
+        Raises VqeError with every clip that cannot be read and every pair that does not fit together.
+        """
+        self.config = config
+        self.place = device if config.cache == "device" else None
+        self.limit = config.cache_gib * 2**30
+        self.removed = 0
+        self.decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self.turns: dict[int, Future[list[Pair]]] = {}
+        whole, sizes = self._check(sources)
+        self.groups = [sources] if whole is not None else _grouped(sources, sizes, self.limit / 2)
+        if whole is not None:
+            self.turns[0] = Future()
+            self.turns[0].set_result(whole)
+        per_group = len(sources) / max(1, len(self.groups))
+        self.steps_per_group = max(1, math.ceil(DRAWS_PER_PAIR * per_group / batch))
+
+    def pairs_at(self, step: int) -> list[Pair]:
+        """What a step draws from; waits when it is not decoded yet, and begins with the next group."""
+        count = len(self.groups)
+        turn = step // self.steps_per_group
+        wanted = [turn % count, (turn + 1) % count]
+        self.turns = {group: future for group, future in self.turns.items() if group in wanted}
+        for group in wanted:
+            if group not in self.turns:
+                self.turns[group] = self.ahead.submit(self._load, self.groups[group])
+        return self.turns[wanted[0]].result()
+
+    def _check(self, sources: list[Source]) -> tuple[list[Pair] | None, dict[str, int]]:
+        """Decode everything once: all pairs if they fit into the cache (else None), and the bytes by clip
+        name."""
+        kept: list[Pair] = []
+        sizes: dict[str, int] = {}
+        problems: list[str] = []
+        for name, pairs, wrong, removed in self._decoded(sources):
+            problems += wrong
+            self.removed += removed
+            sizes[name] = _nbytes(pairs)
+            if sum(sizes.values()) <= self.limit:
+                kept += pairs
+            else:
+                kept.clear()
+        if problems:
+            raise VqeError("; ".join(problems) + ".", "Mend or remove these clips.")
+        return (kept if sum(sizes.values()) <= self.limit else None), sizes
+
+    def _load(self, sources: list[Source]) -> list[Pair]:
+        return [pair for _, pairs, _, _ in self._decoded(sources) for pair in pairs]
+
+    def _decoded(self, sources: list[Source]) -> Iterator[tuple[str, list[Pair], list[str], int]]:
+        """Name by name: the pairs, what is wrong with them, duplicates removed; a few are decoded side by
+        side."""
+        by_name: dict[str, list[Source]] = {}
+        for source in sources:
+            by_name.setdefault(source.name, []).append(source)
+        order = list(by_name)
+        for begin in range(0, len(order), DECODERS):
+            names = order[begin : begin + DECODERS]
+            results = self.decoders.map(lambda name: decode_pairs(by_name[name], self.config), names)
+            for name, (pairs, problems, removed) in zip(names, results, strict=True):
+                if self.place is not None:
+                    pairs = [_placed(pair, self.place) for pair in pairs]
+                yield name, pairs, problems, removed
+
+
+def decode_pairs(sources: list[Source], config: DataConfig) -> tuple[list[Pair], list[str], int]:
+    """The pairs of one truth, what is wrong with them, and how many duplicate frames were taken out."""
+    pairs: list[Pair] = []
+    problems: list[str] = []
+    removed = 0
+    try:
+        gt = data.decode_clip(sources[0].gt)
+    except VqeError as error:
+        return pairs, [str(error).rstrip(".")], removed
+    for source in sources:
+        try:
+            lq = data.decode_clip(source.lq, config.pqf_rule)
+        except VqeError as error:
+            problems.append(str(error).rstrip("."))
+            continue
+        wrong = mismatch(source.lq, lq, gt, config)
+        problems += wrong
+        drop = data.duplicates(lq) if config.duplicates == "remove" and not wrong else frozenset()
+        # A clip that hardly moves may have too few frames left: it stays as it is.
+        if drop and lq.frames - len(drop) >= config.frames:
+            removed += len(drop)
+            lq = data.decode_clip(source.lq, config.pqf_rule, drop)
+            pairs.append(agreed(source.recipe, lq, data.decode_clip(source.gt, config.pqf_rule, drop)))
+        else:
+            pairs.append(agreed(source.recipe, lq, gt))
+    return pairs, problems, removed
+
+
+def agreed(recipe: str, lq: Clip, gt: Clip) -> Pair:
+    """A pair whose untagged side is read by the tagged side's matrix."""
+    if lq.colour.matrix != gt.colour.matrix and "rgb" not in (lq.colour.matrix, gt.colour.matrix):
+        if lq.colour.guessed and not gt.colour.guessed:
+            lq = replace(lq, colour=replace(lq.colour, matrix=gt.colour.matrix))
+        elif gt.colour.guessed and not lq.colour.guessed:
+            gt = replace(gt, colour=replace(gt.colour, matrix=lq.colour.matrix))
+    return Pair(recipe, lq, gt)
+
+
+def mismatch(path: Path, lq: Clip, gt: Clip, config: DataConfig) -> list[str]:
+    """Why a compressed clip cannot be learned from with this truth and this config."""
+    problems = []
+    if lq.frames != gt.frames:
+        problems.append(f"{path} has {lq.frames} frames, its truth {gt.frames}")
+    (lh, lw), (gh, gw) = lq.size, gt.size
+    if (lh * config.scale, lw * config.scale) != (gh, gw):
+        problems.append(f"{path} is {lw}x{lh}, its truth {gw}x{gh} (data.scale is {config.scale})")
+    elif min(lh, lw) < config.crop:
+        problems.append(f"{path} is {lw}x{lh}, smaller than data.crop = {config.crop}")
+    if lq.frames < config.frames:
+        problems.append(f"{path} has {lq.frames} frames, data.frames asks for {config.frames}")
+    return problems
+
+
+def _placed(pair: Pair, device: torch.device) -> Pair:
+    return Pair(pair.recipe, pair.lq.on(device), pair.gt.on(device))
+
+
+def _nbytes(pairs: list[Pair]) -> int:
+    """Bytes of the planes; a truth that several pairs share counts once."""
+    return sum({id(clip): clip.nbytes for pair in pairs for clip in (pair.lq, pair.gt)}.values())
+
+
+def _grouped(sources: list[Source], sizes: dict[str, int], limit: float) -> list[list[Source]]:
+    """Clips of at most `limit` bytes together, mixed; all versions of a clip stay together."""
+    names = sorted(sizes)
+    largest = max(names, key=sizes.__getitem__)
+    if sizes[largest] > limit:
+        raise VqeError(
+            f"the clip {largest} alone takes {sizes[largest] / 2**30:.2f} GiB decoded, more than half of "
+            "data.cache_gib.",
+            f"Set data.cache_gib to at least {2 * sizes[largest] / 2**30:.2f}, or cut the clip.",
+        )
+    np.random.default_rng(0).shuffle(names)
+    groups: list[list[str]] = [[]]
+    room = limit
+    for name in names:
+        if sizes[name] > room:
+            groups.append([])
+            room = limit
+        groups[-1].append(name)
+        room -= sizes[name]
+    return [[source for source in sources if source.name in group] for group in groups]

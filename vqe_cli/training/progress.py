@@ -1,0 +1,135 @@
+"""What a run tells while it goes: figures every few steps, to a listener, a JSONL log and TensorBoard."""
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from vqe_cli.errors import VqeError
+
+TELL_STEPS, TELL_S = 20, 10.0
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes: step, share done (0 … 1), loss, learning rate, steps a second, and
+    gains by recipe (dB) right after a validation.
+
+    waiting: share of the time in which no batch was ready. minutes: of training so far. phase: the leg of a
+    progressive run, and leg, legs: its number and their count.
+    """
+
+    step: int
+    share: float
+    loss: float
+    rate: float
+    steps_per_s: float
+    gains: dict[str, float] | None = None
+    waiting: float = 0.0
+    minutes: float = 0.0
+    phase: str = ""
+    leg: int = 1
+    legs: int = 1
+
+
+Listener = Callable[[Progress], None]
+
+
+class Meter:
+    """Loss, speed and waiting time since the last telling; reads the loss from the device only then."""
+
+    def __init__(self) -> None:
+        self.last = 0.0, 0.0, 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        self.since = time.monotonic()
+        self.waited_s = 0.0
+        self.losses: list[Tensor] = []
+
+    def timed(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, noting how long each was waited for."""
+        iterator = iter(items)
+        while True:
+            asked = time.monotonic()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self.waited_s += time.monotonic() - asked
+            yield item
+
+    def due(self) -> bool:
+        """Whether there is enough to tell."""
+        return len(self.losses) >= TELL_STEPS or (
+            bool(self.losses) and time.monotonic() - self.since > TELL_S
+        )
+
+    def read(self) -> tuple[float, float, float]:
+        """Mean loss, steps a second and the share of time spent waiting, the last ones when there was no
+        step since; starts anew."""
+        if self.losses:
+            passed = max(1e-9, time.monotonic() - self.since)
+            loss = sum(float(loss) for loss in self.losses) / len(self.losses)
+            self.last = loss, len(self.losses) / passed, self.waited_s / passed
+        self.reset()
+        return self.last
+
+
+class Journal:
+    """`log.jsonl` of a run, one line a telling, `curve.jsonl`, one line a validation, and TensorBoard if
+    installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.board: Any = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(folder / "tensorboard"))
+
+    def note(self, progress: Progress) -> None:
+        """Write down what the run tells."""
+        line = {
+            "step": progress.step,
+            "minutes": round(progress.minutes, 3),
+            "loss": progress.loss,
+            "rate": progress.rate,
+            "steps_per_s": round(progress.steps_per_s, 3),
+            "waiting": round(progress.waiting, 4),
+        }
+        self.append("log.jsonl", line)
+        if self.board:
+            for name in ("loss", "rate", "steps_per_s"):
+                self.board.add_scalar(name, line[name], progress.step)
+
+    def measured(
+        self, step: int, minutes: float, means: dict[str, float], clips: dict[tuple[str, str], float]
+    ) -> None:
+        """Write down a validation: the mean by recipe and each (recipe, clip), in dB."""
+        line = {
+            "minutes": round(minutes, 2),
+            "step": step,
+            "gain_db": {recipe: round(gain, 4) for recipe, gain in means.items()},
+            "clips": {f"{recipe}/{name}": round(gain, 4) for (recipe, name), gain in clips.items()},
+        }
+        self.append("curve.jsonl", line)
+        if self.board:
+            for recipe, gain in means.items():
+                self.board.add_scalar(f"gain_db/{recipe}", gain, step)
+
+    def append(self, name: str, line: dict[str, Any]) -> None:
+        """One JSON document as a line of a file in the run's folder."""
+        try:
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise VqeError(
+                f"cannot write {self.folder / name} ({error.strerror}).", "Free some room and use --resume."
+            ) from error

@@ -1,0 +1,183 @@
+"""A run (of one phase) and how it is set up: network, optimizer, data, and what a checkpoint holds of it."""
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vqe_cli.errors import VqeError
+from vqe_cli.training import checkpoint, shards
+from vqe_cli.training.config import TrainConfig
+from vqe_cli.training.data import Pair
+from vqe_cli.training.distributed import World
+from vqe_cli.training.library import Library, find_sources
+from vqe_cli.training.progress import Journal, Listener
+from vqe_cli.training.sampler import Sampler
+from vqe_cli.training.start import build_network
+from vqe_cli.training.tasks import LossOf, Task, channels_last, task_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """What holds for all phases of a run: data, device and processes, who is told, and how files are written.
+
+    legs: how many phases there are. shard_mib: size of the parts of files, None for whole ones.
+    """
+
+    data: Path
+    device: torch.device
+    world: World
+    listen: Listener
+    legs: int = 1
+    shard_mib: int | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The clips of a run: what the training draws from, and what is measured."""
+
+    library: Library
+    val: list[Pair]
+
+
+@dataclass
+class Run:
+    """The state of a run.
+
+    number: which phase it is, from 1. compute: (batch, share) to the loss; averages the gradients of several
+    processes. journal: in the first process only. best: the highest validation figure so far.
+    """
+
+    config: TrainConfig
+    place: Place
+    folder: Path
+    number: int
+    network: nn.Module
+    ema: nn.Module
+    compute: nn.Module
+    optimizer: torch.optim.Optimizer
+    task: Task
+    feed: Feed
+    sampler: Sampler
+    journal: Journal | None
+    bf16: bool
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What `last.pt` holds."""
+        return {
+            "config": asdict(replace(self.config, phases=())),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint ended."""
+        self.network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.elapsed_s, self.best = state["step"], state["elapsed_s"], state.get("best")
+
+
+def setup(
+    config: TrainConfig,
+    place: Place,
+    folder: Path,
+    resume: bool,
+    number: int = 1,
+    weights: dict[str, Tensor] | None = None,
+    before: Run | None = None,
+) -> Run:
+    """Build a phase's network, optimizer and data, and take up its checkpoint when asked.
+
+    weights: what the phase before ended with; before: its run, whose decoded clips are used again where they
+    serve.
+    """
+    device, world = place.device, place.world
+    torch.manual_seed(config.seed)
+    make_folder(folder)
+    network = channels_last(build_network(config, weights), device)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network), lr=config.schedule.rate, weight_decay=0.0, fused=True
+    )
+    task = task_of(config, device)
+    feed = feed_of(config, place, before)
+    run = Run(
+        config=config,
+        place=place,
+        folder=folder,
+        number=number,
+        network=network,
+        ema=deepcopy(network).eval().requires_grad_(False),
+        compute=LossOf(network, task),
+        optimizer=optimizer,
+        task=task,
+        feed=feed,
+        sampler=Sampler(feed.library, config.data, config.seed, world.rank, world.size),
+        journal=Journal(folder) if world.first else None,
+        bf16=use_bf16(config, device),
+    )
+    # A phase that was not reached yet has nothing to resume from; without phases that is an error.
+    if resume and (place.legs == 1 or shards.exists(folder / checkpoint.LAST)):
+        run.take_up(checkpoint.load_state(folder / checkpoint.LAST, config))
+    if config.compile:
+        network.compile()
+    if world.size > 1:
+        asleep = config.data.frames == 1 and network.is_video  # alignment has nothing to do on single frames
+        run.compute = DistributedDataParallel(run.compute, find_unused_parameters=asleep)
+    return run
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of a run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VqeError(
+            f"cannot make the folder {folder} ({error.strerror}).", "Choose another --out."
+        ) from error
+
+
+def feed_of(config: TrainConfig, place: Place, before: Run | None) -> Feed:
+    """The clips of a phase; those of the phase before, when the config says the same of them."""
+    if before is not None and before.config.data == config.data:
+        library = before.feed.library
+    else:
+        sources = find_sources(place.data / "train", list(config.data.recipes))
+        library = Library(sources, config.data, place.device, config.data.batch * place.world.size)
+    if before is not None and before.config.validation == config.validation:
+        return Feed(library, before.feed.val)
+    # The first clips of the validation folder, in every recipe that is measured.
+    sources = find_sources(place.data / "val", list(config.validation.recipes))
+    names = sorted({source.name for source in sources})[: config.validation.clips]
+    whole = replace(config.data, frames=1, crop=1, duplicates="keep", cache="ram", cache_gib=float("inf"))
+    chosen = [source for source in sources if source.name in names]
+    return Feed(library, Library(chosen, whole, place.device, 1).pairs_at(0))
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """What is trained: all but the flow network, then the flow network, which has a rate of its own."""
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    flow = [p for name, p in trained if "spynet." in name]
+    rest = [p for name, p in trained if "spynet." not in name]
+    groups: list[dict[str, Any]] = [{"params": rest, "flow": False}]
+    return [*groups, {"params": flow, "flow": True}] if flow else groups
+
+
+def use_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: where the machine has instructions for it, or as the config decides."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

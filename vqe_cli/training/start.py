@@ -1,0 +1,130 @@
+"""The network at the start of a run: fresh, grown from a smaller one, or from weights that fit as a whole or
+in part."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import models
+from models.basicvsrpp import GrownLayout, grow_from_spatial
+from models.flow import SpyNet
+from models.layers import ModulatedBlock, ResidualBlock, ResidualBlocks
+from models.propagation import RecurrentCore
+from vqe_cli.errors import VqeError
+from vqe_cli.training import checkpoint
+from vqe_cli.training.config import TrainConfig
+from vqe_cli.training.flow import motion_filters
+from vqe_cli.training.joint import Joint
+from vqe_cli.weights.load import load_network, read_header
+from vqe_cli.weights.registry import StageSpec
+
+log = logging.getLogger("vqe.training")
+LISTED = 12  # names told of tensors that start fresh
+
+
+def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) -> nn.Module:
+    """The network that a run starts with, float32, on the CPU.
+
+    before: what the phase before ended with; it takes the place of what the config names.
+    Raises VqeError for weights that cannot be read or of which nothing fits.
+    """
+    named = config.network
+    network = models.build(named.arch, named.config)
+    if isinstance(network, SpyNet):
+        motion_filters(network)
+    if named.flow:
+        assert isinstance(network, RecurrentCore)
+        if checkpoint.load_fitting(network.spynet, checkpoint.read_weights(Path(named.flow))):
+            raise VqeError(
+                f"{named.flow} is no flow network of this shape.", "Train it with train-stage flow."
+            )
+    whole: nn.Module = network
+    if named.joint:
+        whole = with_stage_one(network, Path(str(config.data.input_stage)))
+    if before is not None:
+        continue_from(whole if any(key.startswith("stage_one.") for key in before) else network, before)
+    elif named.grow_from:
+        grow(network, checkpoint.read_weights(Path(named.grow_from)), named.grow_from)
+    elif named.init:
+        take_over(network, checkpoint.read_weights(Path(named.init)), named.init)
+    for name, parameter in network.named_parameters():
+        if name.startswith(named.frozen):
+            parameter.requires_grad_(False)
+    return whole
+
+
+def continue_from(network: nn.Module, before: dict[str, Tensor]) -> None:
+    """Start a phase with what the one before ended with: the same network, a smaller or a spatial one."""
+    spatial = not any(key.startswith("trunk.") for key in before)
+    if isinstance(network, GrownLayout) and spatial:
+        grow(network, before, "the phase before")
+    else:
+        quieten(network, take_over(network, before, "the phase before"))
+
+
+def with_stage_one(network: nn.Module, path: Path) -> Joint:
+    """Stage II behind the stage I of a file, both to be trained."""
+    stage_one = load_network(StageSpec(str(path.absolute()))).train().requires_grad_(True)
+    header = read_header(path)
+    return Joint(stage_one, network, (header.arch, header.config))
+
+
+def grow(network: nn.Module, spatial: dict[str, Tensor], name: str) -> None:
+    """Make a trained single-frame network the spatial path of `network`, which then computes what that one
+    does."""
+    assert isinstance(network, GrownLayout)
+    try:
+        grow_from_spatial(network, spatial)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise VqeError(
+            f"{name} is not the single-frame network that this one grows from ({reason}).",
+            "network.config.spatial must be the config that it was trained with.",
+        ) from error
+
+
+def take_over(network: nn.Module, tensors: dict[str, Tensor], name: str) -> list[str]:
+    """Copy what fits, tell what does not, and give the names of what starts fresh."""
+    fresh = checkpoint.load_fitting(network, tensors)
+    own = network.state_dict()
+    if len(fresh) == len(own):
+        raise VqeError(f"nothing in {name} fits the network.", "Name weights of the same architecture.")
+    unused = sorted(key for key in tensors if key not in own)
+    misfits = [
+        f"{key} {tuple(tensors[key].shape)}, not {tuple(own[key].shape)}" for key in fresh if key in tensors
+    ]
+    log.info("%d of %d tensors are from %s", len(own) - len(fresh), len(own), name)
+    for what, names in (
+        ("start fresh", [key for key in fresh if key not in tensors]),
+        ("are of another shape and start fresh", misfits),
+        ("are not in this network", unused),
+    ):
+        if names:
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            log.info("%d %s: %s%s", len(names), what, ", ".join(names[:LISTED]), more)
+    return fresh
+
+
+@torch.no_grad()
+def quieten(network: nn.Module, fresh: list[str]) -> None:
+    """Let blocks that a progressive step added change nothing at first, as far as their form allows.
+
+    Residual blocks end in zeros; the input convolution of an added group is the identity (its activation
+    still damps negative features, which the paper's groups in a row ask for).
+    """
+    names = set(fresh)
+
+    def is_fresh(prefix: str, module: nn.Module) -> bool:
+        return all(f"{prefix}.{name}" in names for name, _ in module.named_parameters())
+
+    for prefix, module in network.named_modules():
+        if isinstance(module, ResidualBlock | ModulatedBlock) and is_fresh(prefix, module):
+            module.conv2.weight.zero_()
+        elif isinstance(module, ResidualBlocks) and is_fresh(prefix, module):
+            conv = module.main[0]
+            if isinstance(conv, nn.Conv2d) and conv.in_channels == conv.out_channels:
+                nn.init.dirac_(conv.weight)
+                assert conv.bias is not None
+                nn.init.zeros_(conv.bias)

@@ -1,0 +1,58 @@
+"""What can be learned: the flow network's task and that of the two stages, under one roof for the loop."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vqe_cli.training.config import TrainConfig
+from vqe_cli.training.data import Batch, Pair
+from vqe_cli.training.flow import FlowTask
+from vqe_cli.training.stage import StageTask
+from vqe_cli.training.validation import Sheet
+from vqe_cli.weights.load import load_network
+from vqe_cli.weights.registry import StageSpec
+
+
+class Task(Protocol):
+    """What is learned: the loss of a batch, and what is measured on the validation clips."""
+
+    def loss(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
+        """The loss at `share` (0 … 1) of the run."""
+
+    def measure(self, network: nn.Module, pair: Pair) -> float:
+        """A figure in dB of a clip, more is better."""
+
+    def sheet(self, network: nn.Module, pair: Pair) -> Sheet | None:
+        """A picture of a clip, None where there is nothing to see."""
+
+
+def channels_last(network: nn.Module, device: torch.device) -> nn.Module:
+    """A network on a device, its convolutions in the layout that is fastest there."""
+    return network.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def task_of(config: TrainConfig, device: torch.device) -> Task:
+    """The task that a config asks for; stage II gets the frozen stage I that it works behind."""
+    if config.network.arch == "spynet":
+        return FlowTask(config, device)
+    stage_one = None
+    if config.data.input_stage and not config.network.joint:
+        path = str(Path(config.data.input_stage).absolute())
+        stage_one = channels_last(load_network(StageSpec(path)), device)
+    return StageTask(config, device, stage_one)
+
+
+class LossOf(nn.Module):
+    """A network's loss as a module, so that DistributedDataParallel sees one forward pass whatever a task
+    calls."""
+
+    def __init__(self, network: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+
+    def forward(self, batch: Batch, share: float) -> Tensor:
+        """The loss at `share` (0 … 1) of the run."""
+        return self.task.loss(self.network, batch, share)
