@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,17 +87,37 @@ def fetch_command(name: Name = None, debug: Debug = False) -> None:
         print(target)
 
 
+def import_command(
+    checkpoint: Annotated[Path, typer.Argument(help="A public checkpoint, .pth or .safetensors.")],
+    output: Annotated[Path, typer.Argument(help="The file to write, for `vqe enhance --weights`.")],
+    arch: Annotated[
+        str | None, typer.Option(help="pqf_basicvsrpp lets a BasicVSR++ use peak quality frames.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make a public checkpoint usable: BasicVSR++ or SPyNet of mmediting or mmagic, the official SwinIR."""
+    from vqe_cli.weights.public_checkpoints import import_checkpoint
+
+    found = import_checkpoint(checkpoint, output, arch, overwrite)
+    parameters = sum(tensor.numel() for tensor in found.weights.values())
+    say(f"{found.arch}, {parameters:,} parameters, {found.config}")
+    print(output)
+
+
 EXAMPLES = {
     "list": "list --json -",
     "verify": "verify",
     "path": "path fast",
     "fetch": "fetch best",
+    "import": "import basicvsr_plusplus_ntire.pth stage1.safetensors --arch pqf_basicvsrpp",
 }
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_command,
     "verify": verify_command,
     "path": path_command,
     "fetch": fetch_command,
+    "import": import_command,
 }
 for _name, _command in COMMANDS.items():
     weights_app.command(_name, epilog=f"Example: vqe weights {EXAMPLES[_name]}")(guarded(_command))
