@@ -33,6 +33,7 @@ class ContainerWriter:
         self._clock = Clock(info, part)
         self._output: OutputContainer | None = None
         self._durations: dict[int, int] = {}
+        self._muxed = False
         self.warnings: list[str] = []
         codec, warning = choose_codec(info, wanted, self._size)
         if warning:
@@ -64,7 +65,8 @@ class ContainerWriter:
     def finish(self) -> None:
         """Takes the encoder's rest, copies the other streams to their end, closes and renames the file."""
         assert self._output is not None
-        self._mux(self._stream.encode(None))
+        last = self._stream.encode(None)
+        self._mux(last if self._muxed else in_decoding_order(last))
         self._copies.up_to(self._clock.end_s, self._output, self._clock)
         self._copies.close()
         self._output.close()
@@ -91,6 +93,7 @@ class ContainerWriter:
                 due_s = float(packet.dts * packet.time_base)
                 self._copies.up_to(due_s + self._clock.shift_s, self._output, self._clock)
             self._output.mux(packet)
+            self._muxed = True
 
     def _video_stream(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
         """The stream of the enhanced video, its encoder opened, with the tags of the input's."""
@@ -111,6 +114,21 @@ class ContainerWriter:
         stream.metadata.update(self._copies.video_tags)
         stream.disposition = self._copies.video_disposition
         return stream
+
+
+def in_decoding_order(packets: list[Packet]) -> list[Packet]:
+    """All packets of a short video, their decoding times set: the times of showing, sorted and moved back
+    until no picture is decoded after it is shown.
+
+    x265 leaves them unset, and so random, in videos of fewer pictures than it may reorder.
+    """
+    shown = [packet.pts for packet in packets if packet.pts is not None]
+    assert len(shown) == len(packets), "encoders keep the times that they are given"
+    ordered = sorted(shown)
+    late = max((due - at for due, at in zip(ordered, shown, strict=True)), default=0)
+    for packet, due in zip(packets, ordered, strict=True):
+        packet.dts = due - late
+    return packets
 
 
 def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:

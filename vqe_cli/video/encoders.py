@@ -23,13 +23,16 @@ DEFAULT_OPTIONS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "10", "preset": "medium"},
     "libsvtav1": {"crf": "12", "preset": "6"},
     "libvpx-vp9": {"crf": "10", "b": "0", "cpu-used": "2", "row-mt": "1"},
-    "ffv1": {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"},
+    "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
     "prores_ks": {"profile": "hq"},
 }
 LOSSLESS = ("ffv1", "ffvhuff", "huffyuv", "utvideo", "rawvideo", "png")
 
 # x265's cutree writes past its arrays in very narrow pictures (33 to 48 pixels wide; libx265 of PyAV 18.1).
 X265_CUTREE_WIDTH = 128
+
+# FFV1 codes in parallel by slices, which tiny pictures cannot be cut into.
+FFV1_SLICED = 64
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ def _options(codec: str, info: VideoInfo, wanted: Encoding, size: tuple[int, int
         "qp=" in value or "crf=" in value for value in user.values()
     ):
         options.pop("crf", None)
+    if codec == "ffv1" and min(size) >= FFV1_SLICED:
+        options["slices"] = "4"
     if wanted.crf is not None:
         options["crf"] = f"{wanted.crf:g}"
     if 1 <= info.tags.get("chroma_location", 0) <= len(SITINGS):

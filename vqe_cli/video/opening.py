@@ -12,6 +12,9 @@ from vqe_cli.errors import VqeError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm"}
 
+# FFmpeg draws text files as terminals would show them; nobody means that.
+TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}
+
 
 def check_readable(path: Path) -> None:
     """Raises VqeError unless `path` is a file with something in it."""
@@ -40,12 +43,16 @@ def open_input(
     """
     check_readable(path)
     try:
-        return av.open(str(path.absolute()), "r", format=container_format, options=dict(options or {}))
+        container = av.open(str(path.absolute()), "r", format=container_format, options=dict(options or {}))
     except av.error.FFmpegError as error:
         raise VqeError(
             f"{path} is not a video that FFmpeg can read ({error.strerror}).",
             remedy="Check that it is a video file and complete; `ffprobe` on it says more.",
         ) from error
+    if container_format is None and container.format.name in TEXT_FORMATS:
+        container.close()
+        raise VqeError(f"{path} is text and no video.", remedy="Name a video file.")
+    return container
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:

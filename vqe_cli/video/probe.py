@@ -76,7 +76,7 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
         rate=stream.average_rate or stream.guessed_rate or None,
         time_base=stream.time_base or Fraction(1, 90000),
         sample_aspect=_sample_aspect(stream),
-        start_pts=stream.start_time,
+        start_pts=stream.start_time if stream.start_time is not None or first is None else first.pts,
         frame_count=stream.frames or None,
         duration_s=_duration_s(container, stream),
         field_order=_field_order(stream, first),
