@@ -15,11 +15,13 @@ def write_clip(
     sound: bool = False,
     interlaced: bool = False,
 ) -> Path:
-    """A moving gradient; size: width and height. sound: with a PCM track. frames 0: headers only."""
+    """A moving gradient in BT.709; size: width, height. sound: with a PCM track. frames 0: headers only."""
     with av.open(str(path), "w") as container:
         options = {"x265-params": f"log-level=none:qp=30{':interlace=tff' if interlaced else ''}"}
         stream = container.add_stream(codec, rate=10, options=options if codec == "libx265" else {})
         stream.width, stream.height = size
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
         stream.pix_fmt = "yuv420p" if size[0] % 2 == 0 == size[1] % 2 else "yuv444p"
         if interlaced:
             stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct

@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, source: str | Path, *options: str, output: str = "out.mkv") -> Done:
     """Enhance `source` into a fresh folder and see that nothing is left there."""
-    target = folder / "results"
-    target.mkdir(exist_ok=True)
+    target = Path(tempfile.mkdtemp(dir=folder))
     arguments = [folder / option if (folder / option).is_file() else option for option in options]
     done = vqe(
         "enhance",
@@ -96,7 +96,8 @@ def test_a_damaged_stream_gives_the_pictures_that_decode(
     assert done.code == 0, done.stderr
     assert f"{frames} frames in" in done.stderr
     if name == "missing_pictures":
-        assert sum(line.startswith("warning: ") for line in done.stderr.splitlines()) == 1
+        warnings = [line for line in done.stderr.splitlines() if "lack a reference" in line]
+        assert len(warnings) == 1 and warnings[0].startswith("warning: ")
 
 
 @pytest.mark.parametrize(
@@ -130,11 +131,15 @@ def test_a_device_that_is_not_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", ["no/such/folder/out.mkv", "../notes.txt/out.mkv", "out.nosuchcontainer", "out"]
+    ("output", "words"),
+    [
+        ("no/such/folder/out.mkv", "no/such/folder"),
+        ("../notes.txt/out.mkv", "notes.txt"),
+        ("out.nosuchcontainer", "out.nosuchcontainer"),
+    ],
 )
-def test_an_output_that_cannot_be_written(folder: Path, output: str) -> None:
-    done = run(folder, "good.mkv", output=output) if output != "out" else run(folder, "good.mkv", output=".")
-    assert one_sentence(done)
+def test_an_output_that_cannot_be_written(folder: Path, output: str, words: str) -> None:
+    assert words in one_sentence(run(folder, "good.mkv", output=output))
 
 
 def test_a_disk_that_is_full(folder: Path, tmp_path: Path) -> None:
