@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from clips import write_clip, write_sound
+from made_clips import write_clip, write_sound
 from command import START, Done, one_sentence, process_env, vqe
 from conftest import DATA
 from tiny_weights import write_registry, write_tiny

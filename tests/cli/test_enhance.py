@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import decoded, packets, write_clip
+from made_clips import decoded, packets, write_clip
 from command import START, one_sentence, process_env, vqe, vqe_process
 from conftest import ROOT
 from tiny_weights import write_registry, write_tiny

@@ -7,13 +7,19 @@ from typing import Annotated, Any
 import typer
 
 from vqe_cli.cli.console import guarded, results, say, write_json
-from vqe_cli.cli.options import Debug, JsonFile
+from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
 
 bench_app = typer.Typer(
     help="Measures how fast the parts are here.",
     epilog="Example: vqe bench headers",
     no_args_is_help=True,
 )
+
+
+Model = Annotated[
+    str | None, typer.Option(help="Pipeline of weights.toml.", autocompletion=complete_pipelines)
+]
+Weights = Annotated[list[Path] | None, typer.Option(help="Files in place of the pipeline's.")]
 
 
 def headers_command(
@@ -30,8 +36,8 @@ def headers_command(
 def gains_command(
     data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
     recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
-    model: Annotated[str | None, typer.Option(help="Pipeline of weights.toml.")] = None,
-    weights: Annotated[list[Path], typer.Option(help="Files in place of the pipeline's.")] = [],  # noqa: B006
+    model: Model = None,
+    weights: Weights = None,
     tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
     stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
     json_file: JsonFile = None,
@@ -40,13 +46,56 @@ def gains_command(
     """Enhance the clips of a validation folder and compare the written files with their truth."""
     from vqe_cli.bench.gains import bench_gains
 
-    options = {"model": model, "weights": tuple(weights), "tta": tta, "stages": stages}
+    options = {"model": model, "weights": tuple(weights or ()), "tta": tta, "stages": stages}
     report("Gains", bench_gains(data, recipes.split(","), options, say), json_file)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"headers": headers_command, "gains": gains_command}
+def pipeline_command(
+    input: Annotated[Path, typer.Argument(help="A video.")],
+    model: Model = None,
+    weights: Weights = None,
+    tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
+    device: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
+    precision: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Enhance a video once: frames per second, and each part's share of the time."""
+    from vqe_cli.bench.pipeline import bench_pipeline
+
+    chosen = {"model": model, "weights": tuple(weights or ()), "tta": tta}
+    report("Pipeline", bench_pipeline(input, {**chosen, "device": device, "precision": precision}), json_file)
+
+
+def reach_command(
+    input: Annotated[Path, typer.Argument(help="A video.")],
+    model: Model = None,
+    weights: Weights = None,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames to use.")] = 48,
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Measure what too little overlap costs, in chunks and in tiles."""
+    from vqe_cli.bench.reach import bench_reach
+
+    options = {"model": model, "weights": tuple(weights or ())}
+    report("Reach", bench_reach(input, options, frames), json_file)
+
+
+EXAMPLES = {
+    "headers": "headers --count 100000",
+    "gains": "gains --data corpus/val --recipes qp37",
+    "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
+    "reach": "reach samples/lq/bunny.mkv --model fast",
+}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "headers": headers_command,
+    "gains": gains_command,
+    "pipeline": pipeline_command,
+    "reach": reach_command,
+}
 for _name, _command in COMMANDS.items():
-    bench_app.command(_name, epilog=f"Example: vqe bench {_name} --json -")(guarded(_command))
+    bench_app.command(_name, epilog=f"Example: vqe bench {EXAMPLES[_name]}")(guarded(_command))
 
 
 def report(title: str, found: Mapping[str, Any], json_file: JsonFile) -> None:

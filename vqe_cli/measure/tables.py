@@ -232,7 +232,8 @@ def brief(outcome: Outcome, metric: str) -> str:
     if isinstance(outcome, Failure):
         return f"{title(outcome)}: failed"
     change = _gain(outcome, metric)
-    shown = f"{METRICS[metric].name} {number(outcome.output[metric].mean, metric)}"
+    before = outcome.given[metric].mean if outcome.given is not None else None
+    shown = f"{METRICS[metric].name} {_change(before, outcome.output[metric].mean, metric)}"
     if change is not None:
         shown += f" ({signed(change, metric)})"
     return f"{title(outcome)}: {len(outcome.frames)} frames, {shown}"
