@@ -12,9 +12,13 @@ from torch import Tensor, nn
 
 from models.flow import pixel_grid, position_dtype
 
-# Without gradients the gathered samples are made and used up in bands of this many numbers, so that they
-# stay in the cache of a CPU core and out of a GPU's memory.
-BAND_NUMBERS = 1 << 21
+# The gathered samples are made and used up in bands of this many numbers: on a CPU they stay in the cache
+# (measured with 64 channels: 0.6 of the time without bands, 0.85 in training), on a GPU they stay out of its
+# memory.
+BAND_NUMBERS = {"cpu": 1 << 21}
+GPU_BAND_NUMBERS = 1 << 26
+# Each band's gradient is as large as the picture, so that training takes few.
+TRAINING_BANDS = 4
 
 
 def tap_positions(
@@ -55,20 +59,15 @@ def replace_at_far_edges(samples: Tensor, pictures: Tensor, grid: Tensor) -> Ten
     memory = F.pad(pictures.transpose(2, 3).flatten(), (0, 2 * width))
     channel = torch.arange(channels, device=grid.device)
     value = samples.new_zeros(len(picture), channels)
-    for down, row, row_weight in ((False, low_row, 1 - part_row), (True, low_row + 1, part_row)):
-        for right, column, weight in (
-            (False, low_column, 1 - part_column),
-            (True, low_column + 1, part_column),
-        ):
-            # Of the four neighbours only the lower and the right ones are held against the far edges.
-            read = (
-                (row >= 0)
-                & (column >= 0)
-                & (row < height if down else True)
-                & (column < width if right else True)
-            )
-            place = (picture * channels + channel) * (height * width) + (row * width + column)[:, None]
-            value = value + memory[place.clamp(min=0)] * (row_weight * weight * read)[:, None]
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        row, column = low_row + down, low_column + right
+        # Of the four neighbours only the lower and the right ones are held against the far edges.
+        read = (row >= 0) & (column >= 0)
+        read &= row < height if down else read
+        read &= column < width if right else read
+        share = (part_row if down else 1 - part_row) * (part_column if right else 1 - part_column)
+        place = (picture * channels + channel) * (height * width) + (row * width + column)[:, None]
+        value = value + memory[place.clamp(min=0)] * (share * read)[:, None]
     return samples.index_put((picture, channel[None], tap, point), value)
 
 
@@ -117,7 +116,9 @@ def modulated_deform_conv2d(
         samples = samples.view(count, deform_groups, share, taps, -1) * mask[..., begin:end]
         return torch.matmul(kernel, samples.view(count, groups, -1, end - begin)).flatten(1, 2)
 
-    step = points if torch.is_grad_enabled() else max(1, BAND_NUMBERS // (count * channels * taps))
+    step = max(1, BAND_NUMBERS.get(x.device.type, GPU_BAND_NUMBERS) // (count * channels * taps))
+    if torch.is_grad_enabled():
+        step = max(step, -(-points // TRAINING_BANDS))
     bands = [convolve(begin, min(begin + step, points)) for begin in range(0, points, step)]
     out = bands[0] if len(bands) == 1 else torch.cat(bands, dim=-1)
     out = out.reshape(count, weight.shape[0], *places.shape[-2:])

@@ -14,6 +14,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LEVEL_WIDTHS = (8, 32, 64, 32, 16, 2)
 LAST_LAYER_GAIN = 0.05
+# Without gradients the pairs of a clip are taken in batches of this many pixels (64 channels of them are 64
+# MiB in float32), so that memory does not grow with the clip.
+BATCH_PIXELS = 1 << 18
 
 
 def position_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -125,8 +128,7 @@ class SpyNet(nn.Module):
         """Flows of a clip (N, T, 3, H, W) to the previous frame and to the next one, each (N, T-1, 2, H, W).
 
         `forward[:, i]` leads from frame i+1 to i, `backward[:, i]` from i to i+1: the names tell the
-        direction in which features travel, as in the reference. Both directions of all pairs are computed
-        as one batch.
+        direction in which features travel, as in the reference. All pairs are one batch while training.
         """
         count, frames, channels, height, width = clip.shape
         if frames == 1:
@@ -134,8 +136,10 @@ class SpyNet(nn.Module):
             return empty, empty
         earlier = clip[:, :-1].reshape(-1, channels, height, width)
         later = clip[:, 1:].reshape(-1, channels, height, width)
-        flows = self(torch.cat([later, earlier]), torch.cat([earlier, later]))
-        forward, backward = flows.view(2, count, frames - 1, 2, height, width)
+        ref, supp = torch.cat([later, earlier]), torch.cat([earlier, later])
+        step = len(ref) if torch.is_grad_enabled() else max(1, BATCH_PIXELS // (height * width))
+        flows = [self(*pair) for pair in zip(ref.split(step), supp.split(step), strict=True)]
+        forward, backward = torch.cat(flows).view(2, count, frames - 1, 2, height, width)
         return forward, backward
 
     def resize_up(self, x: Tensor) -> Tensor:

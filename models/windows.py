@@ -52,7 +52,7 @@ class WindowAttention(nn.Module):
     relative_position_index: Tensor
     shift_masks: Tensor
 
-    def __init__(self, channels: int, window: int, heads: int, shift: int, fused: bool) -> None:
+    def __init__(self, channels: int, window: int, heads: int, shift: int, fused: bool | None) -> None:
         super().__init__()
         self.heads = heads
         self.shifted = shift > 0
@@ -84,7 +84,8 @@ class WindowAttention(nn.Module):
         *outer, length, width = qkv.shape
         head = width // (3 * self.heads)
         query, key, value = qkv.reshape(-1, length, 3, self.heads, head).permute(2, 0, 3, 1, 4)
-        if self.fused:
+        fused = qkv.device.type != "cpu" if self.fused is None else self.fused
+        if fused:
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         else:
             scores = (query * head**-0.5) @ key.transpose(-2, -1) + bias
