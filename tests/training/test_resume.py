@@ -11,14 +11,14 @@ from small_clips import make_data
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import loop
-from vqe_cli.training.config import (
+from vqe_cli.training.interrupt import Interrupted
+from vqe_cli.training.schema import (
     DataConfig,
     NetworkConfig,
     ScheduleConfig,
     TrainConfig,
     ValidationConfig,
 )
-from vqe_cli.training.interrupt import Interrupted
 
 IMAGE = NetworkConfig("qecnn", {"channels": 8, "blocks": 1})
 VIDEO = NetworkConfig(

@@ -13,6 +13,8 @@ from vqe_cli.cli.enhance import enhance_command
 from vqe_cli.cli.eval import eval_command
 from vqe_cli.cli.inspect import EXAMPLE as INSPECT_EXAMPLE
 from vqe_cli.cli.inspect import inspect_command
+from vqe_cli.cli.train import EXAMPLE as TRAIN_EXAMPLE
+from vqe_cli.cli.train import train_command
 from vqe_cli.cli.weights import weights_app
 
 EVAL_EXAMPLE = "Example: vqe eval --gt truth.mkv --pred out.mkv --lq in.mkv"
@@ -31,6 +33,7 @@ app = typer.Typer(
 app.command("enhance", epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
 app.command("inspect", epilog=INSPECT_EXAMPLE)(guarded(inspect_command))
 app.command("eval", epilog=EVAL_EXAMPLE)(guarded(eval_command))
+app.command("train-stage", epilog=TRAIN_EXAMPLE)(guarded(train_command))
 app.add_typer(weights_app, name="weights")
 app.add_typer(bench_app, name="bench")
 

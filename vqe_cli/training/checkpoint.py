@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import shards
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.joint import Joint
+from vqe_cli.training.schema import TrainConfig
 
 LAST = "last.pt"
 # Where public checkpoints keep their tensors, and what mmagic's put before every name.

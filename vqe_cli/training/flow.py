@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from models.flow import ConvUnit, FlowLevel, SpyNet, flow_warp, resize_flow
 from models.layers import charbonnier
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.data import Batch, Pair, clip_rgb
+from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.validation import Sheet
 
 LEVEL_WEIGHT = 0.5  # of each coarser pyramid level, relative to the next finer one

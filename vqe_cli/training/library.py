@@ -17,8 +17,8 @@ import torch
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import data
-from vqe_cli.training.config import DataConfig
 from vqe_cli.training.data import Clip, Pair
+from vqe_cli.training.schema import DataConfig
 
 # What lies in a data folder without being a clip.
 NOT_CLIPS = {".json", ".md", ".txt", ".csv", ".yaml", ".log"}

@@ -4,6 +4,7 @@ validate."""
 import math
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, distributed, memory, shards, validation
 from vqe_cli.training.clock import Clock
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.data import Batch
 from vqe_cli.training.interrupt import Interrupted, watched
 from vqe_cli.training.progress import Listener, Meter, Progress
 from vqe_cli.training.run import Place, Run, setup
 from vqe_cli.training.schedule import group_rate, rate_at
+from vqe_cli.training.schema import TrainConfig
 
 
 def train(
@@ -68,11 +69,11 @@ def budget_of(leg: TrainConfig, config: TrainConfig, max_minutes: float | None) 
 def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
     """Run optimisation steps until the schedule or the time is over; overhead_s is what the setup took."""
     config, place = run.config, run.place
-    with watched() as stop:
+    with watched() as stop, closing(run.sampler.batches(run.step, place.device)) as batches:
         every_s = 60 * config.validation.every_minutes
         clock = Clock(place.world, stop, config.schedule.steps, budget_s, run.elapsed_s, overhead_s, every_s)
         meter = Meter()
-        for batch in meter.timed(run.sampler.batches(run.step, place.device)):
+        for batch in meter.timed(batches):
             due, run.elapsed_s = clock.due(run.step, meter.due()), clock.elapsed_s
             if due.tell:
                 tell(run, meter, due.share)

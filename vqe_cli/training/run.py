@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vqe_cli.errors import VqeError
+from vqe_cli.restore.device import has_bf16_instructions
 from vqe_cli.training import checkpoint, shards
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
 from vqe_cli.training.library import Library, find_sources
 from vqe_cli.training.progress import Journal, Listener
 from vqe_cli.training.sampler import Sampler
+from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.start import build_network
 from vqe_cli.training.tasks import LossOf, Task, channels_last, task_of
 
@@ -180,4 +181,4 @@ def use_bf16(config: TrainConfig, device: torch.device) -> bool:
         return config.precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cpu" and has_bf16_instructions()

@@ -2,15 +2,15 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from vqe_cli.training.config import DataConfig
 from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, turned
 from vqe_cli.training.library import Library
+from vqe_cli.training.schema import DataConfig
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class Sampler:
             tuple(d.seed for d in draws),
         )
 
-    def batches(self, first_step: int, device: torch.device | str = "cpu", ahead: int = 3) -> Iterator[Batch]:
+    def batches(
+        self, first_step: int, device: torch.device | str = "cpu", ahead: int = 3
+    ) -> Generator[Batch]:
         """Endless batches from `first_step` on, prepared by a thread a few steps ahead."""
         ready: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
         stop = threading.Event()
@@ -110,7 +112,8 @@ class Sampler:
                     return
                 step += 1
 
-        threading.Thread(target=prepare, daemon=True, name="batches").start()
+        thread = threading.Thread(target=prepare, daemon=True, name="batches")
+        thread.start()
         try:
             while True:
                 item = ready.get()
@@ -118,4 +121,6 @@ class Sampler:
                     raise item
                 yield item
         finally:
+            # A thread that still computes while the program ends would abort it.
             stop.set()
+            thread.join()

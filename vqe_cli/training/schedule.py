@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.layers import charbonnier
-from vqe_cli.training.config import ScheduleConfig
+from vqe_cli.training.schema import ScheduleConfig
 
 
 def rate_at(progress: float, schedule: ScheduleConfig) -> float:

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.data import Batch, Pair, clip_rgb
 from vqe_cli.training.schedule import loss_at
+from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.validation import Sheet, cut_sheet, psnr
 
 # A video network is measured on so many frames from the start of each clip.

@@ -14,9 +14,9 @@ from models.layers import ModulatedBlock, ResidualBlock, ResidualBlocks
 from models.propagation import RecurrentCore
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.flow import motion_filters
 from vqe_cli.training.joint import Joint
+from vqe_cli.training.schema import TrainConfig
 from vqe_cli.weights.load import load_network, read_header
 from vqe_cli.weights.registry import StageSpec
 

@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from vqe_cli.training.config import TrainConfig
 from vqe_cli.training.data import Batch, Pair
 from vqe_cli.training.flow import FlowTask
+from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.stage import StageTask
 from vqe_cli.training.validation import Sheet
 from vqe_cli.weights.load import load_network

@@ -1,0 +1,115 @@
+"""How a training looks: a progress bar on a terminal, plain lines elsewhere; all on stderr."""
+
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, Progress, TextColumn
+
+from vqe_cli.cli.console import messages, say
+from vqe_cli.training.progress import Progress as Told
+
+LINE_EVERY_S = 30.0
+
+
+class TrainDisplay:
+    """Shows what a run tells, and its notes on weights that fit in part. A context manager.
+
+    quiet: nothing is shown. clock: gives seconds.
+    """
+
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        console = messages()
+        self._quiet, self._clock = quiet, clock
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.1f} %  {task.fields[figures]}"),
+            console=console,
+            disable=quiet or not console.is_terminal or console.is_dumb_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("decoding the clips", total=None, figures="")
+        self._last_line = -LINE_EVERY_S
+        self._origin: tuple[float, float, int] | None = None
+        self._notes = _Notes(self._line)
+
+    def __enter__(self) -> Self:
+        logger = logging.getLogger("vqe.training")
+        logger.addHandler(self._notes)
+        logger.setLevel(logging.INFO)
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        logging.getLogger("vqe.training").removeHandler(self._notes)
+        self._bar.stop()
+
+    def listen(self, told: Told) -> None:
+        """Show the figures of a run."""
+        if self._quiet:
+            return
+        now = self._clock()
+        if self._origin is None or self._origin[2] != told.leg:
+            self._origin = now, told.share, told.leg
+        figures = figures_line(told, self._left_s(told, now))
+        name = phase_name(told)
+        self._bar.update(self._task, description=name, total=1.0, completed=told.share, figures=figures)
+        if told.gains is not None:
+            self._line(f"{name} step {told.step}: " + gains_line(told.gains))
+        elif self._bar.disable and now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
+            say(f"{name} step {told.step}, {100 * told.share:.1f} %, {figures}")
+
+    def _left_s(self, told: Told, now: float) -> float | None:
+        """Seconds to the end of the phase, by the pace since it was first heard of."""
+        assert self._origin is not None
+        began, share, _ = self._origin
+        if told.share <= share or told.share >= 1:
+            return None
+        return (now - began) * (1 - told.share) / (told.share - share)
+
+    def _line(self, text: str) -> None:
+        """A line above the bar."""
+        if self._quiet:
+            return
+        if self._bar.disable:
+            say(text)
+        else:
+            self._bar.console.print(text, markup=False)
+
+
+class _Notes(logging.Handler):
+    """Hands the training room's notes on."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
+
+
+def phase_name(told: Told) -> str:
+    """Which part of the run this is."""
+    return f"phase {told.leg}/{told.legs} {told.phase}".strip() if told.legs > 1 else "training"
+
+
+def figures_line(told: Told, left_s: float | None) -> str:
+    """Loss, learning rate, speed and time left."""
+    line = f"loss {told.loss:.5f}  rate {told.rate:.1e}  {told.steps_per_s:.2f} it/s"
+    if told.waiting > 0.05:
+        line += f"  waiting for data {100 * told.waiting:.0f} %"
+    if left_s is not None:
+        left = max(0, round(left_s))
+        line += f"  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+    return line
+
+
+def gains_line(gains: dict[str, float]) -> str:
+    """The figures of a validation, in dB."""
+    return ", ".join(f"{recipe} {gain:+.3f} dB" for recipe, gain in gains.items())

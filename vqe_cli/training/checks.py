@@ -1,0 +1,129 @@
+"""What is wrong with a config that can be read: contradictions, missing files, unbuildable networks."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from vqe_cli.hevc.pqf import RULES
+from vqe_cli.training.schema import TrainConfig
+from vqe_cli.training.shards import exists
+
+STAGES = ("flow", "1", "2")
+
+
+def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
+    """What is readable but cannot be meant; `stage` as in `load`."""
+    data, schedule = config.data, config.schedule
+    problems = [
+        f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}"
+        for name, value, allowed in (
+            ("precision", config.precision, ("auto", "fp32", "bf16")),
+            ("data.scale", data.scale, (1, 2, 4)),
+            ("data.pqf_rule", data.pqf_rule, RULES),
+            ("data.duplicates", data.duplicates, ("remove", "keep")),
+            ("data.cache", data.cache, ("ram", "device")),
+        )
+        if value not in allowed
+    ]
+    counts: list[tuple[Any, tuple[str, ...]]] = [
+        (data, ("data.frames", "data.crop", "data.batch", "data.every")),
+        (schedule, ("schedule.steps", "schedule.restarts")),
+        (config.validation, ("validation.frame_step", "validation.clips")),
+    ]
+    for section, names in counts:
+        problems += [f"{name} must be at least 1" for name in names if _value(section, name) < 1]
+    shares: list[tuple[Any, tuple[str, ...]]] = [
+        (data, ("data.unknown_qp",)),
+        (schedule, ("schedule.warmup", "schedule.mse_share", "schedule.ema", "schedule.flow_frozen")),
+        (config.flow, ("flow.synthetic_share",)),
+    ]
+    for section, names in shares:
+        problems += [f"{n} must lie between 0 and 1" for n in names if not 0 <= _value(section, n) <= 1]
+    for name in ("rate", "clip_norm"):
+        if not getattr(schedule, name) > 0:
+            problems.append(f"schedule.{name} must be above 0")
+    if not 0 <= schedule.final_rate <= schedule.rate:
+        problems.append("schedule.final_rate must lie between 0 and schedule.rate")
+    if data.crop % 2:
+        problems.append("data.crop must be even, because chroma of 4:2:0 has half the size")
+    if not data.recipes or any(weight <= 0 for weight in data.recipes.values()):
+        problems.append("data.recipes must name at least one folder, each with a weight above 0")
+    if len(config.flow.motion_px) != 2 or not 0 < config.flow.motion_px[0] <= config.flow.motion_px[-1]:
+        problems.append("flow.motion_px must be two amplitudes above 0, the smaller one first")
+    return problems + _network_problems(config) + _stage_problems(config, stage)
+
+
+def _value(section: Any, name: str) -> float:
+    """A value by its whole name, "section.key"."""
+    return float(getattr(section, name.partition(".")[2]))
+
+
+def missing_files(config: TrainConfig) -> list[str]:
+    """Weights that the config names and that are not there."""
+    network = config.network
+    named = {
+        "network.init": network.init,
+        "network.grow_from": network.grow_from,
+        "network.flow": network.flow,
+        "data.input_stage": config.data.input_stage,
+    }
+    return [
+        f"{key}: there is no file {path}" for key, path in named.items() if path and not exists(Path(path))
+    ]
+
+
+def _network_problems(config: TrainConfig) -> list[str]:
+    """What is wrong with the network by itself and with the data it is fed."""
+    network, data = config.network, config.data
+    try:
+        with torch.device("meta"):  # sizes without memory
+            built = models.build(network.arch, network.config)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        return [f"network: {error}"]
+    problems = []
+    if built.scale != data.scale:
+        problems.append(f"the network enlarges by {built.scale}, data.scale is {data.scale}")
+    if network.flow and not hasattr(built, "spynet"):
+        problems.append(f"network.flow is set, but {network.arch} has no flow network")
+    if network.grow_from and not hasattr(built, "trunk"):
+        problems.append(
+            f"network.grow_from is set, but {network.arch} is not in the layout that grows from one"
+        )
+    problems += [
+        f"network.frozen: no parameter of {network.arch} begins with {prefix!r}"
+        for prefix in network.frozen
+        if not any(name.startswith(prefix) for name, _ in built.named_parameters())
+    ]
+    if network.init and network.grow_from:
+        problems.append("network.init and network.grow_from contradict each other")
+    if network.joint and not data.input_stage:
+        problems.append("network.joint needs data.input_stage, the stage I to train with")
+    if data.input_stage and (built.is_video or network.arch == "spynet"):
+        problems.append(f"data.input_stage is for stage II, {network.arch} is no network of stage II")
+    if data.every > 1 and (not data.input_stage or network.joint):
+        problems.append("data.every is for stage II by itself, with data.input_stage")
+    if data.every > data.frames:
+        problems.append("data.every must not exceed data.frames")
+    if network.arch == "spynet" and data.frames < 2 and config.flow.synthetic_share < 1:
+        problems.append("real pairs need data.frames of at least 2 (or flow.synthetic_share: 1)")
+    return problems
+
+
+def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
+    """Whether the config is one for the stage named on the command line."""
+    flow, second = config.network.arch == "spynet", config.data.input_stage is not None
+    if stage is None:
+        return []
+    if stage not in STAGES:
+        return [f"there is no stage {stage!r}, only {', '.join(STAGES)}"]
+    if stage == "flow" and not flow:
+        return [f"stage flow trains spynet, the config has {config.network.arch}"]
+    if stage != "flow" and flow:
+        return [f"spynet is trained by stage flow, not {stage}"]
+    if stage == "2" and not second:
+        return ["stage 2 needs data.input_stage, the weights of stage I"]
+    if stage == "1" and second:
+        return ["data.input_stage is set, which is for stage 2"]
+    return []

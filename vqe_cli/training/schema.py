@@ -1,0 +1,121 @@
+"""What a training run is told, as frozen dataclasses: keys of configs/*.yaml, their meaning, defaults."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network is trained. arch and config go to `models.build`.
+
+    init: weights to start from (a file of ours or a public checkpoint); where names and shapes fit only
+    partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network that
+    becomes the spatial path (stage I). flow: weights of a pre-trained flow network. frozen: beginnings of the
+    names of parameters that stay as they are. joint: stage II trains together with the stage I of
+    `data.input_stage`.
+    """
+
+    arch: str = "qecnn"
+    config: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    grow_from: str | None = None
+    flow: str | None = None
+    frozen: tuple[str, ...] = ()
+    joint: bool = False
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is fed. recipes: name of a folder below lq/ -> how often it is drawn (relative).
+
+    frames: clip length; crop: side of the square crops, pixels of the compressed picture; batch: clips a step
+    and process. unknown_qp: share of clips whose QPs are hidden, so that unknown is a trained case. scale:
+    how much larger the truth is than the input. duplicates: "remove" takes frames that equal their
+    predecessor bit for bit out of the compressed clip and its truth (RMD), "keep" does not. cache_gib: most
+    memory that decoded clips may take, in each process; cache: "ram", or "device" (on the GPU). input_stage:
+    weights of a trained stage I whose outputs are the input (stage II only); every: of each clip's outputs
+    every n-th frame is learned from (stage II).
+    """
+
+    recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
+    frames: int = 1
+    crop: int = 96
+    batch: int = 16
+    unknown_qp: float = 0.1
+    scale: int = 1
+    pqf_rule: str = "prominent"
+    duplicates: str = "remove"
+    cache_gib: float = 8.0
+    cache: str = "ram"
+    input_stage: str | None = None
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long and how fast. rate: peak learning rate; warmup: share of the run; mse_share: last share of the
+    run whose loss is the mean squared error in place of Charbonnier; restarts: cosine periods; flow_rate: the
+    flow network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
+    """
+
+    steps: int = 20_000
+    rate: float = 5e-4
+    final_rate: float = 1e-6
+    warmup: float = 0.03
+    restarts: int = 1
+    mse_share: float = 0.25
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    flow_rate: float = 0.25
+    flow_frozen: float = 0.1
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Training of the flow network alone. synthetic_share: first share of the run, on synthetic motions of
+    single frames; the rest is on real pairs. motion_px: least and greatest amplitude of a synthetic
+    motion, pixels of the quarter-size picture. smoothness: weight of the flow's gradient in the
+    photometric loss."""
+
+    synthetic_share: float = 0.5
+    motion_px: tuple[float, ...] = (0.2, 5.0)
+    smoothness: float = 0.02
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Measured while training. recipes: folders below lq/; every_minutes: between two measurements;
+    frame_step: every n-th frame of a clip is measured (image networks) and clips: how many of the clips."""
+
+    recipes: tuple[str, ...] = ("qp37",)
+    every_minutes: float = 4.0
+    frame_step: int = 8
+    clips: int = 12
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run. precision: "auto" (bf16 where the machine is faster with it), "fp32" or "bf16". compile:
+    whether torch.compile fuses the network (pays on a GPU). footage: a sentence on the material, for the
+    card.
+
+    phases: legs of a progressive run, each a whole config of its own that starts from the weights that the
+    one before ended with; in the file a phase names only what it changes. phase: the name of such a leg.
+    """
+
+    name: str
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    flow: FlowConfig = FlowConfig()
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    footage: str = ""
+    phase: str = ""
+    phases: tuple["TrainConfig", ...] = ()
+
+    def legs(self) -> tuple["TrainConfig", ...]:
+        """The phases in order; a run without phases is its only leg."""
+        return self.phases or (self,)
