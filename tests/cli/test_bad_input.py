@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_clips import write_clip, write_sound
 from command import START, Done, one_sentence, process_env, vqe
 from conftest import DATA
+from made_clips import write_clip, write_sound
 from tiny_weights import write_registry, write_tiny
 
 DAMAGED = DATA / "hevc" / "damaged"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_clips import decoded, packets, write_clip
 from command import START, one_sentence, process_env, vqe, vqe_process
 from conftest import ROOT
+from made_clips import decoded, packets, write_clip
 from tiny_weights import write_registry, write_tiny
 
 from vqe_cli.weights.cache import sha256_of
