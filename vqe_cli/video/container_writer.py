@@ -12,13 +12,18 @@ from av.video.stream import VideoStream
 from vqe_cli.errors import VqeError
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.copies import Copies
-from vqe_cli.video.encoders import Encoding, choose_codec, configure
+from vqe_cli.video.encoders import Encoding, choose_codec, configure, new_encoder
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.hdr_container import template
 from vqe_cli.video.planes import picture_of
 from vqe_cli.video.targets import Target
 
 MOV_MUXERS = ("mp4", "mov")
+
+# Muxers whose header has room for HDR10 metadata; all keep the encoder's parameter sets there, too.
+DESCRIBING_MUXERS = ("matroska", "webm", "mp4", "mov")
+GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there alone
 
 
 class ContainerWriter:
@@ -43,7 +48,7 @@ class ContainerWriter:
             self._copies.check(target.path)
             options = _muxer_options(target, info)
             self._output = av.open(str(target.aside), "w", format=target.muxer, options=options)
-            self._stream = self._video_stream(self._output, codec, wanted)
+            self._stream = self._add_video(self._output, codec, wanted)
             self._copies.add_to(self._output, whole=not part)
             self._output.start_encoding()
         except BaseException:
@@ -56,16 +61,16 @@ class ContainerWriter:
         assert (picture.width, picture.height) == self._size
         picture.pts = self._clock.tick(frame)
         picture.time_base = self._info.time_base
-        picture.colorspace = self._stream.codec_context.colorspace
-        picture.color_range = self._stream.codec_context.color_range
+        picture.colorspace = self._encoder.colorspace
+        picture.color_range = self._encoder.color_range
         if frame.duration is not None:
             picture.duration = self._durations[picture.pts] = frame.duration
-        self._mux(self._stream.encode(picture))
+        self._mux(self._encoder.encode(picture))
 
     def finish(self) -> None:
         """Takes the encoder's rest, copies the other streams to their end, closes and renames the file."""
         assert self._output is not None
-        last = self._stream.encode(None)
+        last = self._encoder.encode(None)
         self._mux(last if self._muxed else in_decoding_order(last))
         self._copies.up_to(self._clock.end_s, self._output, self._clock)
         self._copies.close()
@@ -87,6 +92,7 @@ class ContainerWriter:
         """Writes encoded packets, each after the other streams' packets that are due before it."""
         assert self._output is not None
         for packet in packets:
+            packet.stream = self._stream
             if packet.pts is not None and packet.pts in self._durations:
                 packet.duration = self._durations.pop(packet.pts)
             if packet.dts is not None:
@@ -95,17 +101,17 @@ class ContainerWriter:
             self._output.mux(packet)
             self._muxed = True
 
-    def _video_stream(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
-        """The stream of the enhanced video, its encoder opened, with the tags of the input's."""
+    def _add_video(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
+        """The stream of the enhanced video with the tags of the input's; its encoder is opened as
+        `_encoder`.
+        """
         try:
-            stream = output.add_stream(codec)
+            stream = self._described(output, codec, wanted) or self._plain(output, codec, wanted)
         except ValueError as error:
             raise VqeError(
                 f"{self._target.path}: {self._target.muxer} files cannot hold video of {codec}.",
                 remedy="Write an .mkv file, or choose another --codec.",
             ) from error
-        assert isinstance(stream, VideoStream)
-        configure(stream.codec_context, codec, self._info, wanted, self._size)
         stream.time_base = self._info.time_base
         if self._target.muxer in MOV_MUXERS and codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # what Apple's players ask for
@@ -113,6 +119,38 @@ class ContainerWriter:
             stream.set_display_matrix(self._info.display_matrix)
         stream.metadata.update(self._copies.video_tags)
         stream.disposition = self._copies.video_disposition
+        return stream
+
+    def _plain(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
+        """A stream with an encoder of its own."""
+        stream = output.add_stream(codec)
+        assert isinstance(stream, VideoStream)
+        self._encoder = stream.codec_context
+        configure(self._encoder, codec, self._info, wanted, self._size)
+        return stream
+
+    def _described(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream | None:
+        """A stream with HDR10 metadata in the container's header, None where that is not wanted or
+        possible.
+        """
+        if self._target.muxer not in DESCRIBING_MUXERS:
+            return None
+        source = template(codec, self._info.side_data)
+        if source is None:
+            return None
+        with source:
+            stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        self._encoder = new_encoder(codec)
+        self._encoder.flags |= GLOBAL_HEADER
+        configure(self._encoder, codec, self._info, wanted, self._size)
+        told = stream.codec_context
+        told.width, told.height = self._size
+        told.pix_fmt, told.extradata = self._encoder.pix_fmt, self._encoder.extradata
+        told.framerate, told.field_order = self._encoder.framerate, self._encoder.field_order
+        told.color_primaries, told.color_trc = self._encoder.color_primaries, self._encoder.color_trc
+        told.colorspace, told.color_range = self._encoder.colorspace, self._encoder.color_range
+        if self._info.sample_aspect is not None:
+            told.sample_aspect_ratio = self._info.sample_aspect
         return stream
 
 

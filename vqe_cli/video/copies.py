@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import AttachmentStream, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.clock import Clock
@@ -18,6 +18,9 @@ from vqe_cli.video.opening import open_input
 
 # Tags of a stream or file that its new writer sets itself, or that tell of the coding that is replaced.
 STALE_TAGS = ("encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id")
+# Inputs that hold nothing but pictures.
+WITHOUT_COPIES = ("images", "rawvideo", "yuv4mpegpipe")
+
 STALE_PREFIXES = ("_statistics", "bps", "number_of_")
 
 
@@ -38,17 +41,24 @@ class Copies:
     """
 
     def __init__(self, info: VideoInfo, muxer: str) -> None:
-        self._source: InputContainer = open_input(info.path)
         self._muxer = muxer
-        video = self._source.streams[info.stream_index]
-        self.video_tags, self.video_disposition = fresh_tags(video.metadata), video.disposition
-        self._streams = [stream for stream in self._source.streams if self._is_copied(stream, info)]
+        self._source: InputContainer | None = None
+        self._streams: list[Stream] = []
+        self.video_tags: dict[str, str] = {}
+        self.video_disposition = Disposition.default
+        if info.container not in WITHOUT_COPIES:
+            self._source = open_input(info.path)
+            self._streams = [stream for stream in self._source.streams if self._is_copied(stream, info)]
+            video = self._source.streams[info.stream_index]
+            self.video_tags, self.video_disposition = fresh_tags(video.metadata), video.disposition
         self._targets: dict[int, Stream] = {}
         self._packets: Iterator[Packet] = iter(())
         self._waiting: Packet | None = None
 
     def close(self) -> None:
-        self._source.close()
+        """Closes the source."""
+        if self._source is not None:
+            self._source.close()
 
     def check(self, path: Path) -> None:
         """Raises VqeError that names the first stream which the container of `path` cannot hold."""
@@ -70,6 +80,8 @@ class Copies:
         """Adds the streams with their metadata and dispositions, the file's metadata and (of a whole file)
         chapters.
         """
+        if self._source is None:
+            return
         self._targets = {stream.index: _added(output, stream) for stream in self._streams}
         output.metadata.update(fresh_tags(self._source.metadata))
         if whole:
@@ -108,7 +120,7 @@ class Copies:
         if stream.index == info.stream_index:
             return False
         is_chapter_track = stream.type == "data" and getattr(stream, "name", "") == "bin_data"
-        return not (is_chapter_track and self._source.chapters())
+        return not (is_chapter_track and stream.container.chapters())
 
 
 def _added(output: OutputContainer, stream: Stream) -> Stream:

@@ -55,14 +55,14 @@ def choose_codec(info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> tu
     write, options that it does not know.
     """
     if wanted.codec is not None:
-        configure(_new(wanted.codec), wanted.codec, info, wanted, size)
+        configure(new_encoder(wanted.codec), wanted.codec, info, wanted, size)
         return wanted.codec, ""
     try:
-        configure(_new(DEFAULT_CODEC), DEFAULT_CODEC, info, wanted, size)
+        configure(new_encoder(DEFAULT_CODEC), DEFAULT_CODEC, info, wanted, size)
     except VqeError as error:
         if wanted.crf is not None or wanted.options:
             raise
-        configure(_new(LOSSLESS_CODEC), LOSSLESS_CODEC, info, wanted, size)
+        configure(new_encoder(LOSSLESS_CODEC), LOSSLESS_CODEC, info, wanted, size)
         return LOSSLESS_CODEC, f"{error.message} They are written losslessly with {LOSSLESS_CODEC} instead."
     return DEFAULT_CODEC, ""
 
@@ -130,7 +130,8 @@ def configure(
         )
 
 
-def _new(codec: str) -> VideoCodecContext:
+def new_encoder(codec: str) -> VideoCodecContext:
+    """An encoder that is not opened yet; raises VqeError where there is none of that name."""
     check_codec(codec)
     return cast(VideoCodecContext, av.CodecContext.create(codec, "w"))
 

@@ -1,6 +1,6 @@
 """The hand-overs of the video room: what a file says of itself (`VideoInfo`) and one picture (`Frame`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -99,3 +99,18 @@ class Frame:
         for plane in self.planes:
             if plane.ndim != 2 or plane.dtype not in (np.uint8, np.uint16):
                 raise ValueError(f"a plane is 2-D uint8 or uint16, not {plane.ndim}-D {plane.dtype}")
+
+    def after(self, before: "Frame | None") -> "Frame":
+        """This frame, marked as a duplicate where its planes equal those of the frame before it bit for
+        bit.
+        """
+        if before is None or not all(map(_equal, self.planes, before.planes)):
+            return self
+        return replace(
+            self, duplicate_of=before.index if before.duplicate_of is None else before.duplicate_of
+        )
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equality of planes; a few rows settle most cases."""
+    return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)

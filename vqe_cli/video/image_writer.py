@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from av.video.codeccontext import VideoCodecContext
 
+from vqe_cli.errors import VqeError
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.targets import Target
@@ -33,7 +34,12 @@ class ImageWriter:
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Writes one image."""
         self._written += 1
-        path = self._folder / (self._target.pattern % self._written)
+        path = self._folder / self._target.image(self._written)
+        if path.exists():
+            raise VqeError(
+                f"{self._target.path / path.name} names one image, but there are more frames.",
+                remedy="Put a number into the name: %05d.png",
+            )
         path.write_bytes(png(self._levels(planes)))
 
     def finish(self) -> None:

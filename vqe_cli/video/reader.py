@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Self
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -102,7 +101,7 @@ class Reader:
                 return
             self._check_unchanged(picture, index)
             if index >= self._start:
-                before = _marked_duplicate(self._frame(picture, index), before)
+                before = self._frame(picture, index).after(before)
                 yield before
         if index < 0:
             raise VqeError(
@@ -221,17 +220,3 @@ class Reader:
             return replace(frame, kind=line.kind, qp=line.qp, network_qp=line.qp)
         qp, network_qp = frame_qp(picture)
         return replace(frame, qp=qp, network_qp=network_qp)
-
-
-def _marked_duplicate(frame: Frame, before: Frame | None) -> Frame:
-    """The frame, told to be a duplicate of its predecessor's original where all planes are equal bit for
-    bit.
-    """
-    if before is None or not all(map(_equal, frame.planes, before.planes)):
-        return frame
-    return replace(frame, duplicate_of=before.index if before.duplicate_of is None else before.duplicate_of)
-
-
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Equality of planes; a few rows settle most cases."""
-    return np.array_equal(one[::16], other[::16]) and np.array_equal(one, other)

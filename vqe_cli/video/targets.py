@@ -9,6 +9,7 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
+from vqe_cli.video.opening import IMAGE_SUFFIXES
 
 MUXERS = {
     ".mkv": "matroska",
@@ -43,6 +44,16 @@ class Target:
     muxer: str = ""
     pattern: str = ""
 
+    def image(self, number: int) -> str:
+        """The name of an image."""
+        return NUMBERED.sub(lambda found: found.group() % number, self.pattern, count=1)
+
+    def is_taken(self) -> bool:
+        """Whether writing would replace something."""
+        if self.kind != "images" or not self.path.is_dir():
+            return self.path.exists()
+        return any(self.path.glob(NUMBERED.sub("*", self.pattern)))
+
     @property
     def aside(self) -> Path:
         """Where it is written until it is complete: beside the target, so that renaming is one step."""
@@ -52,7 +63,7 @@ class Target:
 def target_of(output: Path) -> Target:
     """What `output` asks for by its name; raises VqeError for suffixes that are not known."""
     suffix = output.suffix.lower()
-    if NUMBERED.search(output.name):
+    if NUMBERED.search(output.name) or suffix in IMAGE_SUFFIXES:
         if suffix != ".png":
             raise VqeError(f"{output}: images are written as PNG only.", remedy="End the name in .png.")
         return Target("images", output.parent, pattern=output.name)
@@ -75,8 +86,7 @@ def check_target(target: Target, source: Path, overwrite: bool) -> None:
     path, folder = target.path, target.path.absolute().parent
     if path.exists() and source.exists() and path.samefile(source):
         raise VqeError(f"{path} is the input itself.", remedy="Choose another name for the output.")
-    taken = any(path.glob("*.png")) if target.kind == "images" and path.is_dir() else path.exists()
-    if taken and not overwrite:
+    if target.is_taken() and not overwrite:
         raise VqeError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
     if path.is_dir() and target.kind != "images":
         raise VqeError(f"{path} is a folder.", remedy="Choose another name for the output.")

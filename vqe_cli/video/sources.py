@@ -1,0 +1,87 @@
+"""One way to open whatever a user names: video files, raw planes, images."""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.images import ImageReader, image_files
+from vqe_cli.video.opening import check_readable
+from vqe_cli.video.reader import Reader
+
+# The way raw files are named: BasketballPass_416x240_50.yuv, clip_416x240_25fps_10bit_420.yuv
+RAW_SUFFIXES = {".yuv", ".raw", ".rgb"}
+SIZE_IN_NAME = re.compile(r"(?<!\d)(\d{2,5})x(\d{2,5})(?:_(\d{1,3})(?:fps|Hz|hz)?)?(?!\d)")
+
+
+class FrameSource(Protocol):
+    """What `Reader` and `ImageReader` have in common."""
+
+    info: VideoInfo
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences, complete at the end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+def open_reader(
+    path: str | Path,
+    hm_log: str | Path | None = None,
+    start: int = 0,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    pix_fmt: str | None = None,
+    rate: Fraction | None = None,
+) -> FrameSource:
+    """The reader for a video file, a folder of images, a pattern (`%05d.png`), an image, or raw planes
+    (`.yuv`).
+
+    size (width, height) and pix_fmt (default yuv420p) describe raw planes whose name does not tell the size;
+    rate is for raw planes and images. The rest is as for `Reader`. Raises VqeError as `Reader` does.
+    """
+    path = Path(path)
+    if path.suffix.lower() in RAW_SUFFIXES and path.is_file():
+        return _raw(path, hm_log, start, frames, size, pix_fmt or "yuv420p", rate)
+    if image_files(path):
+        return ImageReader(path, start, frames, rate)
+    return Reader(path, hm_log, start, frames)
+
+
+def _raw(
+    path: Path,
+    hm_log: str | Path | None,
+    start: int,
+    frames: int | None,
+    size: tuple[int, int] | None,
+    pix_fmt: str,
+    rate: Fraction | None,
+) -> Reader:
+    """A reader of raw planes, by the size that is given or that stands in the name."""
+    check_readable(path)
+    named = SIZE_IN_NAME.search(path.stem)
+    if size is None and named is not None:
+        size = int(named[1]), int(named[2])
+        rate = rate or (Fraction(named[3]) if named[3] else None)
+    if size is None:
+        raise VqeError(
+            f"{path} holds raw planes and does not say how large they are.",
+            remedy="Put the size into the name, as in clip_416x240_50.yuv, or convert it to .y4m first.",
+        )
+    options = {
+        "video_size": f"{size[0]}x{size[1]}",
+        "pixel_format": pix_fmt,
+        "framerate": str(rate or Fraction(25)),
+    }
+    return Reader(path, hm_log, start, frames, container_format="rawvideo", options=options)
