@@ -1,0 +1,45 @@
+"""What the README says of the command is what the command knows."""
+
+import re
+import shlex
+from dataclasses import fields
+
+import pytest
+from command import vqe
+from conftest import ROOT
+
+from vqe_cli.restore.settings import Settings, option_name
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    vqe (.*)$", README, re.MULTILINE)
+TARGETS = re.findall(r"`?make ([a-z-]+)", README)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_can_be_typed_as_written(line: str) -> None:
+    """Parsed to its end: an option that does not exist is noticed even before --help."""
+    words = shlex.split(line, comments=True)
+    words = words[: words.index("|")] if "|" in words else words
+    done = vqe(*words, "--help")
+    assert done.code == 0, done.stderr
+
+
+def test_an_option_that_does_not_exist_would_be_noticed() -> None:
+    assert vqe("enhance", "in.mkv", "out.mkv", "--no-such", "--help").code == 2
+
+
+def test_every_setting_is_in_the_table_of_options() -> None:
+    table = README[README.index("### Options") : README.index("A flag wins over")]
+    options = {option_name(entry.name) for entry in fields(Settings)} - {"--input", "--output"}
+    assert {option for option in options if option not in table} == set()
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert {"demo", "test", "setup"} <= set(TARGETS)
+    assert {target for target in TARGETS if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+
+
+def test_files_that_are_linked_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
