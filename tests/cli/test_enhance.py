@@ -205,7 +205,10 @@ def test_debug_shows_the_traceback(tmp_path: Path, registry: dict[str, str]) -> 
     assert "Traceback" in done.stderr and "error: " in done.stderr
 
 
-def test_interrupting_leaves_nothing_and_exits_130(tmp_path: Path, registry: dict[str, str]) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupting_leaves_nothing(
+    sent: signal.Signals, code: int, tmp_path: Path, registry: dict[str, str]
+) -> None:
     source = write_clip(tmp_path / "in.mkv", frames=400, size=(320, 240), codec="ffv1")
     (tmp_path / "out").mkdir()
     arguments = ["enhance", str(source), str(tmp_path / "out" / "out.mkv"), "--tta", "8"]
@@ -218,9 +221,9 @@ def test_interrupting_leaves_nothing_and_exits_130(tmp_path: Path, registry: dic
     assert process.stderr is not None
     assert "tiny on" in process.stderr.readline()
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in errors
     assert not list((tmp_path / "out").iterdir())
 

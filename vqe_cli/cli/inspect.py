@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqe_cli.cli.console import check_target, results, say, write_json
+from vqe_cli.cli.console import check_target, messages, results, say, write_json
 from vqe_cli.cli.options import Debug, JsonFile
 
 if TYPE_CHECKING:
@@ -29,10 +29,13 @@ def inspect_command(
     debug: Debug = False,
 ) -> None:
     """Show streams, and kind, QP, peaks and duplicates of every frame in display order."""
+    from rich.markup import escape
+
     from vqe_cli.video.survey import survey
 
     check_target(json_file)
-    found = survey(input, hm_log, pqf_rule, duplicates)
+    with messages().status(f"reading {escape(str(input))}"):
+        found = survey(input, hm_log, pqf_rule, duplicates)
     for warning in found.warnings:
         say(f"warning: {warning}")
     if json_file:
