@@ -10,6 +10,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import VqeError
+from vqe_cli.video import matroska_aspect
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.copies import Copies
 from vqe_cli.video.encoders import Encoding, choose_codec, configure, new_encoder
@@ -43,10 +44,13 @@ class ContainerWriter:
         codec, warning = choose_codec(info, wanted, self._size)
         if warning:
             self.warnings.append(f"{info.path}: {warning}")
+        self._aspect_by_hand = _aspect_by_hand(target, info, codec)
         self._copies = Copies(info, target.muxer)
         try:
             self._copies.check(target.path)
             options = _muxer_options(target, info)
+            if self._aspect_by_hand:
+                options |= matroska_aspect.MUXER_OPTIONS
             self._output = av.open(str(target.aside), "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output, codec, wanted)
             self._copies.add_to(self._output, whole=not part)
@@ -75,6 +79,8 @@ class ContainerWriter:
         self._copies.up_to(self._clock.end_s, self._output, self._clock)
         self._copies.close()
         self._output.close()
+        if self._aspect_by_hand and self._info.sample_aspect is not None:
+            matroska_aspect.fill_in(self._target.aside, self._size, self._info.sample_aspect)
         os.replace(self._target.aside, self._target.path)
 
     def discard(self) -> None:
@@ -135,7 +141,8 @@ class ContainerWriter:
         """
         if self._target.muxer not in DESCRIBING_MUXERS:
             return None
-        source = template(codec, self._info.side_data)
+        side_data = matroska_aspect.SIDE_DATA if self._aspect_by_hand else self._info.side_data
+        source = template(codec, side_data)
         if source is None:
             return None
         with source:
@@ -167,6 +174,12 @@ def in_decoding_order(packets: list[Packet]) -> list[Packet]:
     for packet, due in zip(packets, ordered, strict=True):
         packet.dts = due - late
     return packets
+
+
+def _aspect_by_hand(target: Target, info: VideoInfo, codec: str) -> bool:
+    """Whether neither the codec's stream nor FFmpeg's muxer would keep the pixel aspect ratio."""
+    told = info.sample_aspect not in (None, 1) and "CONTENT_LIGHT_LEVEL" not in info.side_data
+    return told and target.muxer in ("matroska", "webm") and codec in ("ffv1", "libsvtav1", "libvpx-vp9")
 
 
 def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:

@@ -18,6 +18,9 @@ from vqe_cli.video.opening import open_input
 
 # Tags of a stream or file that its new writer sets itself, or that tell of the coding that is replaced.
 STALE_TAGS = ("encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id")
+# How cover pictures are called in Matroska files (RFC 9559, section 21.1), by FFmpeg's name of the codec.
+COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+
 # Inputs that hold nothing but pictures.
 WITHOUT_COPIES = ("images", "rawvideo", "yuv4mpegpipe")
 
@@ -65,7 +68,7 @@ class Copies:
         for stream in self._streams:
             try:
                 with av.open(io.BytesIO(), "w", format=self._muxer) as trial:
-                    _added(trial, stream)
+                    self._add(trial, stream)
                     trial.start_encoding()
             except (ValueError, av.error.FFmpegError) as error:
                 name = stream.codec_context.name if stream.codec_context is not None else stream.type
@@ -82,11 +85,12 @@ class Copies:
         """
         if self._source is None:
             return
-        self._targets = {stream.index: _added(output, stream) for stream in self._streams}
+        self._targets = {stream.index: self._add(output, stream) for stream in self._streams}
         output.metadata.update(fresh_tags(self._source.metadata))
         if whole:
             output.set_chapters(self._source.chapters())
-        with_packets = [stream for stream in self._streams if not isinstance(stream, AttachmentStream)]
+        attached = {index for index, target in self._targets.items() if isinstance(target, AttachmentStream)}
+        with_packets = [stream for stream in self._streams if stream.index not in attached]
         self._packets = self._source.demux(*with_packets) if with_packets else iter(())
 
     def up_to(self, time_s: float, output: OutputContainer, clock: Clock) -> None:
@@ -113,6 +117,27 @@ class Copies:
                 self._waiting = packet
         return self._waiting
 
+    def _add(self, output: OutputContainer, stream: Stream) -> Stream:
+        """A new stream of `output` with the coding parameters and tags of `stream`."""
+        is_cover = stream.type == "video" and Disposition.attached_pic in stream.disposition
+        if isinstance(stream, AttachmentStream):
+            added: Stream = output.add_attachment(
+                stream.name or "attachment", stream.mimetype or "", stream.data
+            )
+        elif is_cover and self._muxer == "matroska":
+            name, mime_type = COVERS.get(stream.codec_context.name, ("cover", "application/octet-stream"))
+            picture = _first_packet(stream)
+            name, mime_type = (
+                stream.metadata.get("filename", name),
+                stream.metadata.get("mimetype", mime_type),
+            )
+            return output.add_attachment(name, mime_type, picture)
+        else:
+            added = output.add_stream_from_template(stream, opaque=True)
+        added.metadata.update(fresh_tags(stream.metadata))
+        added.disposition = stream.disposition
+        return added
+
     def _is_copied(self, stream: Stream, info: VideoInfo) -> bool:
         """Chapters of MP4 and MOV files show up as a text track, too: they are written anew from the
         chapters.
@@ -123,15 +148,11 @@ class Copies:
         return not (is_chapter_track and stream.container.chapters())
 
 
-def _added(output: OutputContainer, stream: Stream) -> Stream:
-    """A new stream of `output` with the coding parameters and tags of `stream`."""
-    if isinstance(stream, AttachmentStream):
-        added: Stream = output.add_attachment(stream.name or "attachment", stream.mimetype or "", stream.data)
-    else:
-        added = output.add_stream_from_template(stream, opaque=True)
-    added.metadata.update(fresh_tags(stream.metadata))
-    added.disposition = stream.disposition
-    return added
+def _first_packet(stream: Stream) -> bytes:
+    """The only packet of a cover picture, read by itself: Matroska keeps covers as attachments."""
+    with av.open(stream.container.name) as container:
+        twin = container.streams[stream.index]
+        return next((bytes(packet) for packet in container.demux(twin) if packet.size), b"")
 
 
 def _move_back(packet: Packet, shift_s: float) -> None:
