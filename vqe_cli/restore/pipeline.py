@@ -18,7 +18,7 @@ from vqe_cli.restore.report import Listener, Notice, Plan, Progress, Report, Sec
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, enhanced_frames
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.reader import Reader
+from vqe_cli.video.sources import open_reader
 from vqe_cli.video.writer import Writer
 
 READ_AHEAD = 16
@@ -45,7 +45,7 @@ def enhance(
 
     with ExitStack() as stack:
         reader = stack.enter_context(
-            Reader(settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames)
+            open_reader(settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames)
         )
         info = reader.info
         writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
@@ -54,7 +54,9 @@ def enhance(
         plan = plan_of(settings, info, loaded, engine)
         listen(plan)
         if info.colour.guessed:
-            warn(f"{info.path} does not tell its colour matrix; {info.colour.matrix} is assumed by its height")
+            warn(
+                f"{info.path} does not tell its colour matrix; {info.colour.matrix} is assumed by its height"
+            )
         frames = stack.enter_context(prefetched(reader, READ_AHEAD, decode))
         write = stack.enter_context(background(written_by(writer), WRITE_AHEAD, encode))
         for frame, planes in enhanced_frames(frames, settings, engine, tally):
