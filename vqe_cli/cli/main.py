@@ -7,6 +7,8 @@ import typer
 
 from vqe_cli import __version__
 from vqe_cli.cli.bench import bench_app
+from vqe_cli.cli.compress import EXAMPLE as COMPRESS_EXAMPLE
+from vqe_cli.cli.compress import compress_command
 from vqe_cli.cli.console import exit_on_termination, guarded
 from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
 from vqe_cli.cli.enhance import enhance_command
@@ -34,6 +36,7 @@ app.command("enhance", epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
 app.command("inspect", epilog=INSPECT_EXAMPLE)(guarded(inspect_command))
 app.command("eval", epilog=EVAL_EXAMPLE)(guarded(eval_command))
 app.command("train-stage", epilog=TRAIN_EXAMPLE)(guarded(train_command))
+app.command("compress", epilog=COMPRESS_EXAMPLE)(guarded(compress_command))
 app.add_typer(weights_app, name="weights")
 app.add_typer(bench_app, name="bench")
 

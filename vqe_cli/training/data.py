@@ -13,7 +13,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.hevc.pqf import mark
 from vqe_cli.video.colour import to_rgb
 from vqe_cli.video.frame import Colour
-from vqe_cli.video.reader import Reader
+from vqe_cli.video.sources import open_reader
 
 Planes = tuple[np.ndarray | Tensor, ...]
 
@@ -86,7 +86,7 @@ class Batch:
 
 def decode_clip(path: Path, pqf_rule: str = "prominent", drop: frozenset[int] = frozenset()) -> Clip:
     """Decode a whole short clip; frames whose index is in `drop` are left out (duplicate removal)."""
-    with Reader(path) as reader:
+    with open_reader(path) as reader:
         frames = [frame for frame in reader if frame.index not in drop]
         colour = reader.info.colour
     if not frames:

@@ -1,0 +1,87 @@
+"""`vqe compress RAW...`: compressed versions of clean clips, by the recipes of the field."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqe_cli.cli.console import say
+from vqe_cli.cli.options import Debug, Quiet
+from vqe_cli.errors import VqeError
+
+if TYPE_CHECKING:
+    from vqe_cli.training.reference_encoder import ReferenceEncoder
+
+EXAMPLE = "Example: vqe compress data/train/raw --recipe qp37 --out data/train/lq/qp37"
+RECIPES = ["qp37", "crf28", "ntire-200k", "rate-60k", "x264-crf32", "hm-ldp-qp37"]
+
+
+def check_scale(value: int) -> int:
+    """The divisor, if it is one that networks undo."""
+    if value not in (1, 2, 4):
+        raise typer.BadParameter(f"{value} is none of 1, 2, 4")
+    return value
+
+
+def compress_command(
+    raw: Annotated[
+        list[Path],
+        typer.Argument(metavar="RAW...", help="Clean videos, picture folders, or folders of such clips."),
+    ],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="qpNN|crfNN|ntire-200k|rate-60k|x264-crfNN|hm-ldp-qpNN",
+            help="How to compress.",
+            autocompletion=lambda incomplete: [name for name in RECIPES if name.startswith(incomplete)],
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the versions: data/train/lq/RECIPE.")],
+    scale: Annotated[
+        int, typer.Option(metavar="1|2|4", callback=check_scale, help="Scale down by this first.")
+    ] = 1,
+    hm: Annotated[
+        Path | None, typer.Option(metavar="TAppEncoder", show_default=False, help="HM's encoder.")
+    ] = None,
+    hm_config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Its encoder_lowdelay_P_main.cfg."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing versions.")] = False,
+    quiet: Quiet = None,
+    debug: Debug = False,
+) -> None:
+    """Make compressed versions of clean clips, for training and measuring.
+
+    Frame counts, times and colour tags stay; NAME.json beside each version says how it was made.
+    """
+    from vqe_cli.training.compress import compress, find_clips
+    from vqe_cli.training.recipes import recipe_of
+
+    how = recipe_of(recipe)
+    encoder = _reference_encoder(hm, hm_config)
+    clips = find_clips(raw)
+    failed = 0
+    for clip in clips:
+        try:
+            made = compress(clip, how, out, scale, encoder, overwrite)
+        except VqeError as error:
+            if len(clips) == 1:
+                raise
+            failed += 1
+            say(f"error: {error}")
+            continue
+        print(made.path)
+        if not quiet:
+            say(f"{made.frames} frames, {made.bytes / 1024:.1f} KiB, luma {made.psnr_y_db:.2f} dB")
+    if failed:
+        raise VqeError(f"{failed} of {len(clips)} clips could not be compressed.", "The lines above say why.")
+
+
+def _reference_encoder(program: Path | None, config: Path | None) -> "ReferenceEncoder | None":
+    """HM as the user named it."""
+    from vqe_cli.training.reference_encoder import ReferenceEncoder
+
+    if (program is None) != (config is None):
+        raise typer.BadParameter("--hm and --hm-config go together", param_hint="--hm")
+    return ReferenceEncoder(program, config) if program and config else None

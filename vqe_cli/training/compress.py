@@ -1,0 +1,245 @@
+"""Compressed versions of clean clips for training and measuring: same frames, same tags, a known recipe."""
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from vqe_cli.errors import VqeError
+from vqe_cli.training import reference_encoder
+from vqe_cli.training.library import clips_below
+from vqe_cli.training.recipes import Recipe
+from vqe_cli.training.reference_encoder import ReferenceEncoder
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.images import image_files
+from vqe_cli.video.planes import picture_of, planes_of
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.writer import Writer
+
+FORMAT = "yuv420p"  # what all recipes code, as in the corpus
+BT709, LIMITED = 1, 1  # FFmpeg's numbers
+
+
+@dataclass(frozen=True)
+class Made:
+    """A compressed version. frames: as counted on both sides; psnr_y_db: of its luma against what was
+    encoded, from the mean squared error over the whole clip."""
+
+    path: Path
+    frames: int
+    bytes: int
+    psnr_y_db: float
+
+
+class Source:
+    """A clean clip as what a recipe encodes: 8-bit 4:2:0, scaled down where that is asked for.
+
+    Scaling is FFmpeg's bicubic on the YUV planes. RGB pictures become BT.709, limited range, and are tagged
+    so. Raises VqeError as `open_reader` does, and where the scaled size would not be even.
+    """
+
+    def __init__(self, path: Path, scale: int) -> None:
+        self.path = path
+        self.scale = scale
+        given = open_reader(path).info
+        width, height = given.width // scale, given.height // scale
+        if given.width % (2 * scale) or given.height % (2 * scale):
+            raise VqeError(
+                f"{path} is {given.width}x{given.height}, which gives no even size when divided by {scale}.",
+                f"Crop it to multiples of {2 * scale} first.",
+            )
+        tags = dict(given.tags)
+        if given.colour.matrix == "rgb":
+            tags |= {"matrix": BT709, "primaries": BT709, "transfer": BT709, "range": LIMITED}
+        self.given = given
+        self.info: VideoInfo = replace(
+            given,
+            width=width,
+            height=height,
+            pix_fmt=FORMAT,
+            tags=tags,
+            colour=replace(
+                given.colour,
+                bit_depth=8,
+                subsampling=(2, 2),
+                full_range=given.colour.full_range and given.colour.matrix != "rgb",
+            ),
+        )
+
+    def pictures(self) -> Iterator[tuple[Frame, tuple[np.ndarray, ...]]]:
+        """Each frame with the planes that are encoded of it."""
+        convert = self._converter() if self.scale > 1 or self.given.pix_fmt != FORMAT else None
+        with open_reader(self.path) as reader:
+            for frame in reader:
+                yield frame, convert(frame) if convert else frame.planes
+
+    def _converter(self) -> "Converter":
+        return Converter(self.given, self.info)
+
+
+class Converter:
+    """FFmpeg's scale filter from a frame's planes to those of `wanted`."""
+
+    def __init__(self, given: VideoInfo, wanted: VideoInfo) -> None:
+        from vqe_cli.video.formats import sample_format
+
+        self.planar = sample_format(given.pix_fmt).planar
+        self.full_range = given.colour.full_range
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=given.width,
+            height=given.height,
+            format=av.VideoFormat(self.planar),
+            time_base=Fraction(1, 1),
+        )
+        arguments = f"w={wanted.width}:h={wanted.height}:flags=bicubic"
+        if given.colour.matrix == "rgb":
+            arguments += ":out_color_matrix=bt709:out_range=limited"
+        chain = [source, graph.add("scale", arguments), graph.add("format", FORMAT), graph.add("buffersink")]
+        for one, next_one in pairwise(chain):
+            one.link_to(next_one)
+        graph.configure()
+        self.graph = graph
+        self.count = 0
+
+    def __call__(self, frame: Frame) -> tuple[np.ndarray, ...]:
+        picture = picture_of(frame.planes, self.planar)
+        picture.pts, picture.time_base = self.count, Fraction(1, 1)
+        picture.color_range = 2 if self.full_range else 1
+        self.count += 1
+        self.graph.push(picture)
+        pulled = self.graph.pull()
+        assert isinstance(pulled, av.VideoFrame)
+        return planes_of(pulled)
+
+
+def find_clips(paths: list[Path]) -> list[Path]:
+    """The clips that a user names: files, picture folders, and all clips in a folder of them."""
+    clips: list[Path] = []
+    for path in paths:
+        if path.is_dir() and not _holds_images(path):
+            clips += clips_below(path).values()
+        else:
+            clips.append(path)
+    return clips
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return bool(image_files(folder))
+    except VqeError:
+        return False
+
+
+def compress(
+    path: Path,
+    recipe: Recipe,
+    out: Path,
+    scale: int = 1,
+    hm: ReferenceEncoder | None = None,
+    overwrite: bool = False,
+) -> Made:
+    """Make the compressed version `out/NAME.mkv` of a clean clip, and `out/NAME.json`, which says how it was
+    made.
+
+    hm: HM's encoder, for its recipes. Raises VqeError for unreadable clips, existing versions, failing
+    encoders, and versions that do not have the frames that went in.
+    """
+    source = Source(path, scale)
+    target = out / f"{path.stem if path.is_file() else path.name}.mkv"
+    if target.exists() and not overwrite:
+        raise VqeError(f"{target} exists.", "Use --overwrite to replace it.")
+    out.mkdir(parents=True, exist_ok=True)
+    if recipe.codec == "hm":
+        if hm is None:
+            raise VqeError(
+                f"{recipe.name} needs HM's encoder.", "Name it by --hm TAppEncoder and --hm-config FILE.cfg."
+            )
+        reference_encoder.encode(hm, source.info, (planes for _, planes in source.pictures()), recipe, target)
+    else:
+        _encode(source, recipe, target)
+    made = _checked(source, target)
+    record = {**described(recipe, hm), "scale": scale, "source": path.name, "source_sha256": _sha256(path)}
+    record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
+    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def described(recipe: Recipe, hm: ReferenceEncoder | None) -> dict[str, Any]:
+    """A recipe and the versions of what carried it out."""
+    record: dict[str, Any] = {"recipe": recipe.name, "codec": recipe.codec}
+    if recipe.codec == "hm":
+        assert hm is not None
+        return record | {"encoder": str(hm.program.name), "options": hm.arguments(recipe)}
+    return record | {
+        "options": recipe.options("STATS", 2),
+        "passes": 2 if recipe.kbit_s else 1,
+        "ffmpeg": av.ffmpeg_version_info,
+    }
+
+
+def _encode(source: Source, recipe: Recipe, target: Path) -> None:
+    """Encode by x265 or x264; for a rate in two passes, with the statistics in a folder of their own."""
+    if recipe.kbit_s is None:
+        _write(source, recipe.codec, recipe.options(), target)
+        return
+    with tempfile.TemporaryDirectory(prefix="vqe-") as folder:
+        stats = str(Path(folder) / "stats")
+        for which in (1, 2):
+            written = target if which == 2 else Path(folder) / "first.mkv"
+            _write(source, recipe.codec, recipe.options(stats, which), written)
+
+
+def _write(source: Source, codec: str, options: dict[str, str], target: Path) -> None:
+    with Writer(target, source.info, codec=codec, options=options, overwrite=True) as writer:
+        for frame, planes in source.pictures():
+            writer.write(planes, frame)
+
+
+def _checked(source: Source, target: Path) -> Made:
+    """Decode what was written beside what went in: frame counts and luma PSNR.
+
+    Raises VqeError, and removes the file, when the counts differ.
+    """
+    squares, samples, before, after = 0.0, 0, 0, 0
+    with open_reader(target) as reader:
+        written = iter(reader)
+        for _, planes in source.pictures():
+            before += 1
+            frame = next(written, None)
+            if frame is None:
+                continue
+            after += 1
+            difference = planes[0].astype(np.int32) - frame.planes[0]
+            squares += float(np.square(difference).sum())
+            samples += difference.size
+        after += sum(1 for _ in written)
+    if before != after:
+        target.unlink()
+        raise VqeError(
+            f"{target} came out with {after} frames, its source {source.path} has {before}.",
+            "Check the source: times that repeat make encoders drop frames.",
+        )
+    psnr = 10 * math.log10(255**2 * samples / squares) if squares else math.inf
+    return Made(target, after, target.stat().st_size, psnr)
+
+
+def _json_number(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def _sha256(path: Path) -> str | None:
+    """Of a file; None for a folder."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

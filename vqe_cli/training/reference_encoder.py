@@ -1,0 +1,118 @@
+"""HM, the reference encoder of HEVC, as a program that the user names."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.bitstream import BitStreamFilterContext
+
+from vqe_cli.errors import VqeError
+from vqe_cli.training.recipes import Recipe
+from vqe_cli.video.frame import VideoInfo
+
+
+@dataclass(frozen=True)
+class ReferenceEncoder:
+    """program: HM's TAppEncoder. config: its encoder_lowdelay_P_main.cfg."""
+
+    program: Path
+    config: Path
+
+    def arguments(self, recipe: Recipe) -> list[str]:
+        """The options of the corpus; sizes, names and counts come on top."""
+        return [
+            "-c",
+            self.config.name,
+            "-q",
+            str(recipe.qp),
+            "--InputBitDepth=8",
+            "--ConformanceWindowMode=1",
+        ]
+
+
+def encode(
+    hm: ReferenceEncoder,
+    info: VideoInfo,
+    pictures: Iterable[tuple[np.ndarray, ...]],
+    recipe: Recipe,
+    target: Path,
+) -> None:
+    """Encode 8-bit 4:2:0 planes by HM and put the stream into the Matroska file `target`, its log beside it.
+
+    Raises VqeError when HM cannot be run or fails.
+    """
+    for file in (hm.program, hm.config):
+        if not file.is_file():
+            raise VqeError(f"there is no file {file}.", "Name HM's TAppEncoder and its configuration.")
+    with tempfile.TemporaryDirectory(prefix="vqe-") as folder:
+        raw, stream = Path(folder) / "in.yuv", Path(folder) / "out.bin"
+        count = 0
+        with raw.open("wb") as samples:
+            for planes in pictures:
+                count += 1
+                for plane in planes:
+                    samples.write(np.ascontiguousarray(plane).tobytes())
+        _run(hm, info, recipe, raw, stream, count, target.with_suffix(".log"))
+        aside = target.with_name(f".{target.name}.part")
+        try:
+            _into_matroska(stream, info, aside)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _run(
+    hm: ReferenceEncoder, info: VideoInfo, recipe: Recipe, raw: Path, stream: Path, count: int, log: Path
+) -> None:
+    """Run HM; what it says is its log, which tells the QP of every picture."""
+    size = ["-wdt", str(info.width), "-hgt", str(info.height)]
+    rate = ["-fr", str(max(1, round(info.rate or 25))), "-f", str(count)]
+    arguments = hm.arguments(recipe)
+    arguments[1] = str(hm.config)
+    command = [str(hm.program), *arguments, "-i", str(raw), *size, *rate, "-b", str(stream)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise VqeError(f"cannot run {hm.program} ({error.strerror}).", "Name HM's TAppEncoder.") from error
+    if done.returncode or not stream.is_file():
+        said = (done.stderr or done.stdout).strip().splitlines()
+        reason = f" ({said[-1].strip()})" if said else ""
+        raise VqeError(
+            f"{hm.program} failed on {info.path}{reason}.",
+            "Check --hm-config: it must be for this version of HM.",
+        )
+    log.write_text(done.stdout, encoding="utf-8")
+
+
+def _into_matroska(stream: Path, info: VideoInfo, target: Path) -> None:
+    """The elementary stream with times and the source's colour tags. Low delay: coding order is display
+    order."""
+    tags = {
+        "colour_primaries": info.tags.get("primaries", 2),
+        "transfer_characteristics": info.tags.get("transfer", 2),
+        "matrix_coefficients": info.tags.get("matrix", 2),
+        "video_full_range_flag": int(info.colour.full_range),
+    }
+    told = ":".join(f"{key}={value}" for key, value in tags.items())
+    rate = info.rate or Fraction(25)
+    with av.open(str(stream), format="hevc") as coded, av.open(str(target), "w", format="matroska") as output:
+        video = coded.streams.video[0]
+        written = output.add_stream_from_template(video)
+        written.time_base = 1 / rate
+        tagger = BitStreamFilterContext(f"hevc_metadata={told}", video)
+        count = 0
+        for packet in coded.demux(video):
+            if not packet.size:
+                continue
+            for tagged in tagger.filter(packet):
+                tagged.stream = written
+                tagged.time_base = 1 / rate
+                tagged.pts = tagged.dts = count
+                tagged.duration = 1
+                count += 1
+                output.mux(tagged)
