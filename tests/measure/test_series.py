@@ -12,7 +12,7 @@ def series(*values: float | None, rising: bool = True) -> Series:
 
 
 def test_means_are_over_frames_and_then_over_videos() -> None:
-    """NTIRE's way: a short video weighs as much as a long one. (30+32+34)/3 = 32, (40+42)/2 = 41, then 36.5."""
+    """A short video weighs as much as a long one: (30+32+34)/3 = 32, (40+42)/2 = 41, (32+41)/2 = 36.5."""
     assert mean_of([series(30, 32, 34).mean, series(40, 42).mean]) == 36.5
 
 
@@ -28,7 +28,9 @@ def test_identical_frames_count_100_db_unless_all_are() -> None:
 
 def test_what_does_not_apply_has_no_value() -> None:
     nothing = series(None, None)
-    assert (nothing.mean, nothing.low(1), nothing.worst, nothing.deviation, nothing.peak_valley) == (None,) * 5
+    assert (nothing.mean, nothing.low(1), nothing.worst, nothing.deviation, nothing.peak_valley) == (
+        None,
+    ) * 5
     assert gain(series(1.0), nothing) is None
     assert mean_of([1.0, None]) is None
 

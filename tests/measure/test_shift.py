@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from clips import clip
 from conftest import shared_path
+from small_clips import clip
 
 from vqe_cli.measure.shift import THUMB_SIDE, Shift, ShiftDetector, thumbnail
 from vqe_cli.video.reader import Reader
@@ -68,10 +68,11 @@ def test_depths_share_one_scale() -> None:
 
 @pytest.mark.parametrize("recipe", ["qp42", "rate-60k"])
 def test_hard_compression_is_no_shift(recipe: str) -> None:
-    """A low rate repeats pictures, which a detector may take for a shift; one frame lost is found all the same."""
-    with Reader(shared_path("corpus/val/raw/208_bus.mkv")) as gt, Reader(
-        shared_path(f"corpus/val/lq/{recipe}/208_bus.mkv")
-    ) as pred:
+    """A low rate repeats pictures, which may look like a shift; a lost frame is found all the same."""
+    with (
+        Reader(shared_path("corpus/val/raw/208_bus.mkv")) as gt,
+        Reader(shared_path(f"corpus/val/lq/{recipe}/208_bus.mkv")) as pred,
+    ):
         sides = [[frame.planes[0] for frame in reader] for reader in (gt, pred)]
     assert detect(*sides) is None
     found = detect(sides[0], sides[1][1:])

@@ -82,17 +82,32 @@ def reach_command(
     report("Reach", bench_reach(input, options, frames), json_file)
 
 
+def eval_command(
+    gt: Annotated[Path, typer.Option(help="The truth: a video or a folder.")],
+    pred: Annotated[Path, typer.Option(help="What is judged, paired as by `vqe eval`.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Times each way is run; the best counts.")] = 3,
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Measure quality: our speed against ffmpeg-quality-metrics, or FFmpeg's filters where that is absent."""
+    from vqe_cli.bench.eval import bench_eval
+
+    report("Measuring quality", bench_eval(gt, pred, repeats), json_file)
+
+
 EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
+    "eval": "eval --gt samples/truth --pred samples/lq",
 }
 COMMANDS: dict[str, Callable[..., None]] = {
     "headers": headers_command,
     "gains": gains_command,
     "pipeline": pipeline_command,
     "reach": reach_command,
+    "eval": eval_command,
 }
 for _name, _command in COMMANDS.items():
     bench_app.command(_name, epilog=f"Example: vqe bench {EXAMPLES[_name]}")(guarded(_command))

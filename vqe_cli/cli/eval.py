@@ -115,7 +115,7 @@ def eval_command(
         raise typer.BadParameter(f"{format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
     from vqe_cli.measure import batch, outputs
     from vqe_cli.measure.metrics import Setup, check_available, parse
-    from vqe_cli.measure.result import Options, PairResult
+    from vqe_cli.measure.result import Failure, Options, PairResult
 
     wanted = outputs.check(
         [(plot, outputs.DRAWINGS), (compare, outputs.DRAWINGS), (report, outputs.PAGES)], overwrite
@@ -126,6 +126,8 @@ def eval_command(
     crops = outputs.crops_each(len(tasks)) if compare in wanted or report in wanted else 0
     options = Options(every, offset, crop, max_frames, _raw_layout(size, pix_fmt, fps), lpips_weights, crops)
     outcomes: list[Outcome] = [*_measured(tasks, names, options, quiet), *failures]
+    if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
+        raise outcomes[0].error
     _warn(outcomes, quiet)
     made = outputs.Results(outcomes, names, shlex.join(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
     _show(made, format)

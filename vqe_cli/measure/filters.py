@@ -11,6 +11,9 @@ from vqe_cli.errors import VqeError
 from vqe_cli.measure.pictures import PairView
 from vqe_cli.video.planes import picture_of
 
+# Pictures with a smaller side have no value: the filters give nonsense there (ssim, vif), and xpsnr, whose
+# blocks shrink with the picture's area, divides by zero below 2025 samples (FFmpeg 8.1).
+SMALLEST_SIDE = {"xpsnr": 45, "ssim": 8, "vif": 17}
 # Bit depths that FFmpeg has a gray format for; the depths between are shifted up into the next one.
 GRAY_FORMATS = {8: "gray", 9: "gray9le", 10: "gray10le", 12: "gray12le", 14: "gray14le", 16: "gray16le"}
 
@@ -37,6 +40,9 @@ class FilterMetric:
 
     def push(self, pair: PairView) -> None:
         """Take the next pair of frames; the values of earlier ones may already be known."""
+        if min(pair.size) < SMALLEST_SIDE[self._name]:
+            self._values.append(None)
+            return
         gt, pred, depth = luma_codes(pair)
         if self._graph is None:
             self._build(gt.shape[1], gt.shape[0], GRAY_FORMATS[depth])
@@ -48,12 +54,12 @@ class FilterMetric:
         self._drain()
 
     def close(self) -> list[float | None]:
-        """One value for each pair pushed."""
+        """One value for each pair pushed; None where the picture is too small."""
         if self._graph is not None:
             for source in self._sources:
                 source.push(None)
             self._drain()
-        assert len(self._values) == self._pushed
+            assert len(self._values) == self._pushed
         return self._values
 
     def discard(self) -> None:

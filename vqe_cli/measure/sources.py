@@ -5,6 +5,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ import av
 from vqe_cli.errors import VqeError
 from vqe_cli.video.colour import to_arrays, to_tensors, upscale_planes
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.reader import Reader
+from vqe_cli.video.sources import RAW_SUFFIXES, SIZE_IN_NAME, FrameSource, open_reader
 
 # Decoded frames that wait for their partners, a side: enough to smooth the uneven cost of pictures, and
 # bounded.
@@ -39,7 +40,7 @@ class Side:
     enlarged (bicubic) before they are compared, for the input of an upscaler.
     """
 
-    def __init__(self, label: str, path: Path, reader: Reader) -> None:
+    def __init__(self, label: str, path: Path, reader: FrameSource) -> None:
         self.label = label
         self.path = path
         self.scale = 1
@@ -106,19 +107,18 @@ class Side:
 
 def open_side(label: str, path: Path, raw: RawLayout | None) -> Side:
     """A side ready to be entered. Raises VqeError for what cannot be read, and for .yuv without a layout."""
-    if path.suffix.lower() != ".yuv":
-        return Side(label, path, Reader(path))
+    if path.suffix.lower() not in RAW_SUFFIXES:
+        return Side(label, path, open_reader(path))
     if raw is None:
-        raise VqeError(
-            f"{path} is raw video, which does not say its size.", "Give --size WxH (and --pix-fmt, --fps)."
-        )
+        if path.is_file() and not SIZE_IN_NAME.search(path.stem):
+            raise VqeError(
+                f"{path} is raw video, which does not say its size.",
+                "Give --size WxH (and --pix-fmt, --fps).",
+            )
+        return Side(label, path, open_reader(path))
     check_whole_frames(path, raw)
-    options = {
-        "video_size": f"{raw.width}x{raw.height}",
-        "pixel_format": raw.pix_fmt,
-        "framerate": f"{raw.rate:g}",
-    }
-    return Side(label, path, Reader(path, container_format="rawvideo", options=options))
+    rate = Fraction(raw.rate).limit_denominator(1001)
+    return Side(label, path, open_reader(path, size=(raw.width, raw.height), pix_fmt=raw.pix_fmt, rate=rate))
 
 
 def check_whole_frames(path: Path, raw: RawLayout) -> None:

@@ -4,8 +4,9 @@ A Gaussian window of 11 taps, sigma 1.5, no padding; pictures are (C, H, W) floa
 255, and the value is the mean over channels. float32 agrees with the float64 references to 2e-6 because the
 moments are taken around 128, where E[x²] - E[x]² loses little.
 
-The window is applied as 22 shifted additions over strips of rows that stay in the cache: on one core that is
-1.5 times as fast as torch's own grouped convolution at 480x272 and five times at 1920x1080.
+The window is applied down the rows, and after a turn down the columns, over strips of rows that stay in the
+cache. One core takes 2.2 ms for SSIM over RGB at 416x240 (torch's plain grouped convolution: 7; shifted
+additions: 3.8).
 """
 
 import math
@@ -116,12 +117,29 @@ def _strip(gt: Tensor, pred: Tensor) -> Tensor:
 
 
 def _blur(maps: Tensor) -> Tensor:
-    """The Gaussian window over maps (M, C, h, W), without padding: (M, C, h - 10, W - 10)."""
-    height, width = maps.shape[-2] - WINDOW + 1, maps.shape[-1] - WINDOW + 1
-    down = maps[..., :height, :] * TAPS[0]
+    """The Gaussian window over maps (4, C, h, W), without padding: (4, C, W - 10, h - 10), transposed."""
+    flat = maps.reshape(-1, *maps.shape[-2:])
+    weigh = _weighted_rows if torch.backends.mkldnn.is_available() else _added_rows
+    across = weigh(weigh(flat).transpose(1, 2).contiguous())
+    return across.reshape(*maps.shape[:2], *across.shape[-2:])
+
+
+def _weighted_rows(maps: Tensor) -> Tensor:
+    """The window down the rows of maps (M, h, W): (M, h - 10, W).
+
+    Each column is a channel of its own of a picture one pixel high, which is how channels_last lies in
+    memory, so that oneDNN runs through it once with as many columns at a time as its vectors hold.
+    """
+    count, height, width = maps.shape
+    columns = maps.view(count, 1, height, width).permute(0, 3, 1, 2)
+    kernel = maps.new_tensor(TAPS).expand(width, 1, 1, WINDOW)
+    return F.conv2d(columns, kernel, groups=width).permute(0, 2, 3, 1).reshape(count, -1, width)
+
+
+def _added_rows(maps: Tensor) -> Tensor:
+    """As `_weighted_rows`, by shifted additions: for builds of torch whose grouped convolution is slow."""
+    height = maps.shape[1] - WINDOW + 1
+    out = maps[:, :height] * TAPS[0]
     for i in range(1, WINDOW):
-        down.add_(maps[..., i : i + height, :], alpha=TAPS[i])
-    out = down[..., :width] * TAPS[0]
-    for i in range(1, WINDOW):
-        out.add_(down[..., i : i + width], alpha=TAPS[i])
+        out.add_(maps[:, i : i + height], alpha=TAPS[i])
     return out

@@ -20,7 +20,7 @@ Planes = tuple[np.ndarray, ...]
 
 
 def moving_picture(index: int, width: int = 64, height: int = 48, noise: float = 0.0) -> Planes:
-    """Frame `index` of a texture that drifts 3 pixels a frame, as Y, U, V of 4:2:0, with noise of a seed of its own."""
+    """Frame `index` of a texture that drifts 3 pixels a frame, as Y, U, V of 4:2:0, with noise of its own."""
     texture = np.random.default_rng(1).integers(30, 220, (height, width * 4)).astype(float)
     for _ in range(3):
         texture = (texture + np.roll(texture, 1, 0) + np.roll(texture, 1, 1)) / 3

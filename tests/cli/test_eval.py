@@ -1,0 +1,191 @@
+"""The real `vqe eval`, on clips made for it."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import av
+import pytest
+from command import one_sentence, vqe, vqe_process
+from small_clips import clip, write
+
+COUNT = 8
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """gt/, out/ and lq/ with the clips `a` and `b`; the input is noisier than the output."""
+    for folder, noise in (("gt", 0), ("out", 2), ("lq", 6)):
+        (tmp_path / folder).mkdir()
+        for name, count in (("a", COUNT), ("b", COUNT + 2)):
+            write(tmp_path / folder / f"{name}.mkv", clip(count, noise))
+    return tmp_path
+
+
+def sides(folder: Path, lq: bool = True) -> list[str | Path]:
+    chosen: list[str | Path] = ["--gt", folder / "gt", "--pred", folder / "out"]
+    return [*chosen, "--lq", folder / "lq"] if lq else chosen
+
+
+def test_json_is_one_document_with_all_that_was_measured(folders: Path) -> None:
+    done = vqe_process("eval", *sides(folders), "--metrics", "psnr,ms-ssim,psnr-y", "--format", "json")
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    a, b = found["videos"]
+    assert (a["name"], b["name"]) == ("a", "b")
+    assert a["frames"] == list(range(COUNT))
+    psnr = a["metrics"]["psnr"]
+    assert len(psnr["per_frame"]) == len(psnr["input"]["per_frame"]) == COUNT
+    assert psnr["mean"] == pytest.approx(sum(psnr["per_frame"]) / COUNT)
+    assert psnr["gain"] == pytest.approx(psnr["mean"] - psnr["input"]["mean"])
+    assert psnr["gain"] > 3
+    assert psnr["worst"] == min(psnr["per_frame"]) == psnr["per_frame"][psnr["worst_frame"]]
+    assert a["metrics"]["ms-ssim"]["mean"] is None
+    mean = found["mean"][0]["metrics"]["psnr"]["mean"]
+    assert mean == pytest.approx((psnr["mean"] + b["metrics"]["psnr"]["mean"]) / 2)
+
+
+def test_the_table_is_for_people_and_progress_is_on_stderr(folders: Path) -> None:
+    done = vqe("eval", *sides(folders), "--metrics", "psnr,ms-ssim")
+    assert done.code == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    (row,) = [line for line in lines if line[:2] == ["a", str(COUNT)]]
+    assert float(row[2]) > 30
+    assert row[3].startswith("+")
+    assert row[4:6] == ["n/a", "n/a"]
+    assert any(line[:3] == ["mean", "of", "2"] for line in lines)
+    assert "[2/2] b: 10 frames, psnr" in done.stderr
+    assert "[2/2]" not in done.stdout
+    assert vqe("eval", *sides(folders), "--metrics", "psnr", "--quiet").stderr == ""
+
+
+def test_csv_has_a_line_for_each_video_and_metric(folders: Path) -> None:
+    done = vqe("eval", *sides(folders, lq=False), "--metrics", "psnr,psnr-y", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["video"], row["metric"]) for row in rows] == [
+        (video, metric) for video in ("a", "b", "mean") for metric in ("psnr", "psnr-y")
+    ]
+    assert float(rows[4]["mean"]) == pytest.approx((float(rows[0]["mean"]) + float(rows[2]["mean"])) / 2)
+    assert rows[0]["gain"] == ""
+
+
+def test_markdown_is_a_table(folders: Path) -> None:
+    done = vqe("eval", *sides(folders), "--metrics", "psnr", "--format", "md")
+    table = done.stdout.split("\n\n")[1].splitlines()
+    assert [line.count("|") for line in table] == [5] * 5
+    assert table[1] == "| --- | ---: | ---: | ---: |"
+
+
+def test_plot_crops_and_report(folders: Path) -> None:
+    targets = {name: folders / name for name in ("plot.png", "plot.svg", "crops.png", "report.html")}
+    done = vqe(
+        "eval", *sides(folders), "--metrics", "psnr", "--quiet",
+        "--plot", targets["plot.png"], "--compare", targets["crops.png"], "--report", targets["report.html"],
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    for name in ("plot.png", "crops.png"):
+        with av.open(str(targets[name])) as picture:
+            assert next(picture.decode(video=0)).to_ndarray(format="rgb24").std() > 5
+    page = ElementTree.fromstring(targets["report.html"].read_text().replace("<!DOCTYPE html>", ""))
+    assert len(list(page.iter("table"))) == 2
+    assert vqe("eval", *sides(folders), "--plot", targets["plot.svg"]).code == 0
+    ElementTree.fromstring(targets["plot.svg"].read_text())
+    assert not list(folders.glob(".*"))
+
+
+def test_existing_files_are_refused_before_the_work(folders: Path) -> None:
+    target = folders / "plot.png"
+    target.write_text("mine")
+    refused = vqe("eval", *sides(folders), "--plot", target)
+    assert "exists" in one_sentence(refused)
+    assert "frames" not in refused.stderr
+    assert target.read_text() == "mine"
+    assert vqe("eval", *sides(folders), "--metrics", "psnr", "--plot", target, "--overwrite").code == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_batch_goes_on_past_bad_pairs_and_exits_1(folders: Path) -> None:
+    (folders / "out" / "b.mkv").write_text("no video")
+    write(folders / "gt" / "c.mkv", clip(2))
+    write(folders / "out" / "d.mkv", clip(2))
+    write(folders / "gt" / "e.mkv", clip(COUNT))
+    write(folders / "out" / "e.mkv", clip(COUNT - 1))
+    done = vqe("eval", *sides(folders, lq=False), "--metrics", "psnr")
+    assert done.code == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert [line.split(":")[1].strip() for line in errors] == ["b", "e", "c", "d"]
+    assert "has 8 and" in errors[1] and "has 7." in errors[1]
+    assert "--pred" in errors[2] and "--gt" in errors[3]
+    shown = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert ["a", str(COUNT)] in shown
+    assert all([name, "failed"] in shown for name in "bcde")
+    assert "mean of 1" in done.stdout
+    found = json.loads(vqe("eval", *sides(folders, lq=False), "--format", "json", "-q").stdout)
+    assert [video["name"] for video in found["videos"] if "error" in video] == ["b", "e", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--metrics", "psnr,ssmi"], "Did you mean 'ssim'?"),
+        (["--metrics", ","], "names no metric"),
+        (["--metrics", "lpips"], "--lpips-weights"),
+        (["--plot", "plot.gif"], ".png or .svg"),
+        (["--report", "nowhere/report.html"], "does not exist"),
+        (["--every", "3", "--offset", "3"], "picks no frame"),
+        (["--lq", "gt", "--lq", "gt"], "1 --pred and 2 --lq"),
+    ],
+)
+def test_bad_requests_are_one_sentence(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(folders)
+    assert says in one_sentence(vqe("eval", *sides(folders, lq=False), *arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--format", "xml"], ["--size", "64"], ["--every", "0"], ["--crop", "-1"]]
+)
+def test_wrong_usage_is_2(folders: Path, arguments: list[str]) -> None:
+    assert vqe("eval", *sides(folders, lq=False), *arguments).code == 2
+
+
+def test_raw_video_by_its_size(folders: Path) -> None:
+    raw = folders / "raw.yuv"
+    raw.write_bytes(b"".join(plane.tobytes() for planes in clip(COUNT, noise=2) for plane in planes))
+    arguments = ["--gt", folders / "gt" / "a.mkv", "--pred", raw, "--metrics", "psnr-y", "--format", "csv"]
+    assert "--size" in one_sentence(vqe("eval", *arguments))
+    by_size = vqe("eval", *arguments, "--size", "64x48", "--pix-fmt", "yuv420p", "--fps", "30")
+    coded = vqe("eval", *arguments[:2], "--pred", folders / "out" / "a.mkv", *arguments[4:])
+    values = [next(csv.DictReader(io.StringIO(done.stdout)))["mean"] for done in (by_size, coded)]
+    assert values[0] == values[1]
+
+
+def test_bd_rate_over_several_qps(tmp_path: Path) -> None:
+    """The output is the input with a third of its noise: it gains, so fewer bits do for the same quality."""
+    arguments: list[str | Path] = ["--gt", tmp_path / "gt"]
+    (tmp_path / "gt").mkdir()
+    truth = clip(4)
+    write(tmp_path / "gt" / "a.mkv", truth)
+    for qp in (20, 26, 32, 38):
+        lq, out = tmp_path / "lq" / f"qp{qp}", tmp_path / "out" / f"qp{qp}"
+        lq.mkdir(parents=True), out.mkdir(parents=True)
+        options = {"qp": str(qp), "preset": "ultrafast"}
+        coded = write(lq / "a.mkv", truth, codec="libx264", options=options)
+        with av.open(str(coded)) as container:
+            frames = [picture.to_ndarray() for picture in container.decode(video=0)]
+        better = []
+        for planes, picture in zip(truth, frames, strict=True):
+            luma = (2 * planes[0].astype(int) + picture[:48]) // 3
+            better.append((luma.astype("uint8"), *planes[1:]))
+        write(out / "a.mkv", better)
+        arguments += ["--pred", out, "--lq", lq]
+    done = vqe("eval", *arguments, "--metrics", "psnr-y", "--format", "json", "-q")
+    found = json.loads(done.stdout)
+    assert [video["label"] for video in found["videos"]] == ["qp20", "qp26", "qp32", "qp38"]
+    (deltas,) = found["bjontegaard"]
+    assert deltas["bd_rate_percent"] < -30, deltas
+    assert 5 < deltas["bd_quality"] < 14
+    assert "BD-rate" in vqe("eval", *arguments, "--metrics", "psnr-y").stdout
