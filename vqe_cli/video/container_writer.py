@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -86,13 +87,10 @@ class ContainerWriter:
     def discard(self) -> None:
         """Removes the incomplete file."""
         self._copies.close()
-        try:
-            if self._output is not None:
+        if self._output is not None:
+            with suppress(OSError, av.error.FFmpegError):  # why it is not complete is known already
                 self._output.close()
-        except (OSError, av.error.FFmpegError):
-            pass  # the file is removed anyway, and why it could not be completed is known already
-        finally:
-            self._target.aside.unlink(missing_ok=True)
+        self._target.aside.unlink(missing_ok=True)
 
     def _mux(self, packets: list[Packet]) -> None:
         """Writes encoded packets, each after the other streams' packets that are due before it."""

@@ -64,6 +64,7 @@ class VideoInfo:
     streams: tuple[str, ...] = ()
     stream_index: int = 0
     side_data: dict[str, bytes] = field(default_factory=dict)
+    first_qp: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import VqeError
+from vqe_cli.hevc.packets import PacketParser
+from vqe_cli.hevc.picture import Picture
+from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video.formats import colour_of
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, video_stream
@@ -49,7 +52,7 @@ def probe(path: str | Path) -> VideoInfo:
 def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     """`probe` for a container that is open already; it is read from, so open it again before decoding."""
     stream = video_stream(container, path)
-    first = _first_picture(container, stream)
+    first, first_qp = _first_picture(container, stream)
     width, height = (first.width, first.height) if first else (stream.width, stream.height)
     pix_fmt = first.format.name if first else stream.codec_context.pix_fmt
     if not width or not height or not pix_fmt:
@@ -86,25 +89,35 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
         streams=tuple(_described(each) for each in container.streams),
         stream_index=stream.index,
         side_data=_stream_side_data(first),
+        first_qp=first_qp,
     )
 
 
-def _first_picture(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
-    """The first picture that decodes, or None."""
-    stream.codec_context.flags |= UNALIGNED
+def _first_picture(
+    container: InputContainer, stream: VideoStream
+) -> tuple[av.VideoFrame | None, float | None]:
+    """The first picture that decodes, or None, and the QP of the first one on HEVC's scale, or None."""
+    context = stream.codec_context
+    context.flags |= UNALIGNED
+    context.options = {**context.options, **EXPORT_OPTION}
+    parser = PacketParser(context.extradata) if context.name == "hevc" else None
+    coded: list[Picture] = []
     try:
         for count, packet in enumerate(container.demux(stream)):
+            if parser is not None and not coded:
+                coded = [each for each in parser.parse(bytes(packet)) if each.decode_index >= 0]
             try:
-                pictures = stream.codec_context.decode(packet)
+                pictures = context.decode(packet)
             except av.error.FFmpegError:
                 pictures = []
             if pictures:
-                return pictures[0]
+                qp = coded[0].qp if coded else frame_qp(pictures[0])[1]
+                return pictures[0], qp
             if count >= PROBE_PACKETS:
-                return None
+                break
     except av.error.FFmpegError:
-        return None
-    return None
+        pass  # what the headers say must do
+    return None, None
 
 
 def _tags(stream: VideoStream, first: av.VideoFrame | None) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -48,7 +49,8 @@ class Y4mWriter:
 
     def discard(self) -> None:
         """Removes the incomplete file."""
-        self._file.close()
+        with suppress(OSError):  # closing writes what is left, which a full disk does not take
+            self._file.close()
         self._target.aside.unlink(missing_ok=True)
 
 
