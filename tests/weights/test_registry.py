@@ -11,7 +11,7 @@ from tiny_weights import write_registry, write_tiny
 
 from vqe_cli.errors import VqeError
 from vqe_cli.weights.load import load_network, load_stages, read_header
-from vqe_cli.weights.registry import Registry, StageSpec, find, from_files, load_pipelines
+from vqe_cli.weights.registry import Pipeline, Registry, StageSpec, find, from_files, load_pipelines
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,15 @@ def test_an_entry_is_read_as_written(registry: Registry) -> None:
         "second.safetensors",
     ]
     assert find(None, 1, registry) == tiny
+
+
+@pytest.mark.parametrize(
+    ("qp", "share"), [(18.0, 0.5), (24.0, 0.5), (26.0, 0.75), (28.0, 1.0), (44.0, 1.0), (None, 1.0)]
+)
+def test_strength_rises_with_the_qp(qp: float | None, share: float) -> None:
+    pipeline = Pipeline("ramp", 1, (), strength=((24.0, 0.5), (28.0, 1.0)))
+    assert pipeline.strength_at(qp) == pytest.approx(share)
+    assert Pipeline("plain", 1, ()).strength_at(qp) == 1.0
 
 
 def test_an_unknown_name_gets_the_nearest_one(registry: Registry) -> None:

@@ -87,10 +87,11 @@ def scale_of(network: nn.Module) -> int:
 class Engine:
     """Enhances chunks of one input.
 
-    stages: ready to run. colour: of the input's planes. scale: of the output. seconds: what each stage took
-    so far.
+    pipeline: where the networks come from. stages: ready to run. colour: of the input's planes. scale: of
+    the output. seconds: what each stage took so far.
     """
 
+    pipeline: Pipeline
     stages: tuple[Stage, ...]
     sizes: Sizes
     colour: Colour
@@ -114,7 +115,8 @@ class Engine:
         out = run_stages(self.stages, clip, marks, qp, keep, self.seconds)
         with torch.inference_mode():
             for picture, decoded, shown in zip(out, planes[keep], chunk.shown, strict=True):
-                enhanced = self._written(picture[None], decoded)
+                share = self.pipeline.strength_at(shown[0].network_qp)
+                enhanced = self._written(picture[None], decoded, share)
                 yield from ((frame, enhanced) for frame in shown)
 
     def _upload(self, frames: Sequence[Frame]) -> list[list[Tensor]]:
@@ -126,10 +128,10 @@ class Engine:
         }
         return list(self.uploaded.values())
 
-    def _written(self, picture: Tensor, decoded: list[Tensor]) -> Planes:
-        """Decoded planes (enlarged for scale > 1) plus what the network's picture (1, 3, H, W) changes."""
+    def _written(self, picture: Tensor, decoded: list[Tensor], share: float) -> Planes:
+        """Decoded planes (enlarged for scale > 1) plus `share` of what the picture (1, 3, H, W) changes."""
         base = decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
-        residual = picture - to_rgb(base, self.colour)
+        residual = share * (picture - to_rgb(base, self.colour))
         if self.colour.matrix == "gray":
             # The three channels went in alike and come out a little different: their mean is the change of
             # gray.
@@ -149,4 +151,4 @@ def start_engine(loaded: Loaded, settings: Settings, colour: Colour, size: tuple
         Stage(weights.stage, network, loaded.compute, tiling, settings.tta)
         for network, weights, tiling in zip(loaded.networks, loaded.weights, sizes.tilings, strict=True)
     )
-    return Engine(stages, sizes, colour, settings.scale, loaded.compute, [0.0] * len(stages))
+    return Engine(loaded.pipeline, stages, sizes, colour, settings.scale, loaded.compute, [0.0] * len(stages))

@@ -17,6 +17,7 @@ from vqe_cli.weights.cache import cache_folder, sha256_of
 SHIPPED = Path(__file__).parent / "shipped"
 # Settings that a pipeline may choose where the user does not.
 DEFAULTS = ("chunk", "overlap", "tile_overlap")
+ENTRIES = ("name", "scale", "description", "trained_on", "defaults", "strength", "stages", "measured")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Pipeline:
 
     scale: output size over input size. stages: stage I, then stage II if there is one.
     defaults: values for the settings in `DEFAULTS` that the user left open.
+    strength: (QP, share) in rising order: how much of the networks' change is kept, linear in between.
     """
 
     name: str
@@ -94,7 +96,19 @@ class Pipeline:
     description: str = ""
     trained_on: str = ""
     defaults: Mapping[str, int] = field(default_factory=dict)
+    strength: tuple[tuple[float, float], ...] = ()
     measured: tuple[Measured, ...] = ()
+
+    def strength_at(self, qp: float | None) -> float:
+        """The share (0 … 1) of the change that a picture of this QP keeps; 1 where the QP is unknown."""
+        if qp is None or not self.strength:
+            return 1.0
+        before = [point for point in self.strength if point[0] <= qp]
+        after = [point for point in self.strength if point[0] > qp]
+        if not before or not after:
+            return (before or after[:1])[-1][1]
+        (low, least), (high, most) = before[-1], after[0]
+        return least + (most - least) * (qp - low) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -175,16 +189,25 @@ def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
 
 def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
     """One `[[pipeline]]` entry; KeyError, TypeError or ValueError where it is faulty."""
-    _refuse_unknown(entry, ("name", "scale", "description", "trained_on", "defaults", "stages", "measured"))
+    _refuse_unknown(entry, ENTRIES)
     defaults = entry.get("defaults", {})
     _refuse_unknown(defaults, DEFAULTS)
     stages = tuple(StageSpec(folder=folder, **stage) for stage in entry["stages"])
     if not 1 <= len(stages) <= 2:
         raise ValueError(f"{entry['name']!r} has {len(stages)} stages, not 1 or 2")
     measured = tuple(Measured(**row) for row in entry.get("measured", []))
+    strength = tuple((float(qp), float(share)) for qp, share in entry.get("strength", []))
+    if list(strength) != sorted(strength) or not all(0 <= share <= 1 for _, share in strength):
+        raise ValueError(f"strength of {entry['name']!r} is a list of [QP, share 0 to 1] with rising QPs")
     texts = {key: entry[key] for key in ("description", "trained_on") if key in entry}
     return Pipeline(
-        entry["name"], entry.get("scale", 1), stages, defaults=defaults, measured=measured, **texts
+        entry["name"],
+        entry.get("scale", 1),
+        stages,
+        defaults=defaults,
+        strength=strength,
+        measured=measured,
+        **texts,
     )
 
 
