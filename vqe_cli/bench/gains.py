@@ -8,7 +8,7 @@ from typing import Any
 
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
-from vqe_cli.measure.result import PairResult
+from vqe_cli.measure.result import Options, PairResult
 from vqe_cli.restore.engine import load
 from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.settings import Settings
@@ -24,25 +24,24 @@ def bench_gains(
 ) -> dict[str, Any]:
     """Enhance every clip of `data/lq/RECIPE` as the settings in `options` say and compare with `data/raw`.
 
-    The result has the list `recipes` (a row for each: mean gains over clips, the clip that gains least, the change of
-    the standard deviation of per-frame PSNR, frames per second) and the list `clips`. Gains are in dB (`psnr` is RGB)
-    and in units of MS-SSIM. Raises VqeError for a folder or a clip that is missing.
+    The result has the list `recipes` (a row for each: mean gains over clips, the clip that gains least, the
+    change of the standard deviation of per-frame PSNR, frames per second) and the list `clips`. Gains are in
+    dB (`psnr` is RGB) and in units of MS-SSIM. Raises VqeError for a folder or a clip that is missing.
     """
     rows, clips = [], []
     with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "enhanced.mkv"
         loaded = None
         for recipe in recipes:
             results, seconds, frames = [], 0.0, 0
             for lq in clips_of(data / "lq" / recipe):
-                written = Path(folder) / f"{lq.stem}.mkv"
                 settings = Settings(input=lq, output=written, codec="ffv1", overwrite=True, **options)
                 loaded = loaded or load(settings)
                 report = enhance(settings, loaded=loaded)
-                result = compare_pair(truth_of(data, lq), written, lq, METRICS)
-                written.unlink()
-                results.append(result)
+                only = Options(max_frames=settings.frames)
+                results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
                 seconds, frames = seconds + report.wall_s, frames + report.frames
-                clips.append({"recipe": recipe, "clip": lq.stem, **gains_of(result)})
+                clips.append({"recipe": recipe, "clip": lq.stem, **gains_of(results[-1])})
                 progress(f"{recipe} {lq.stem}: {clips[-1]['psnr']:+.3f} dB")
             rows.append(row(recipe, results, frames / seconds))
     return {"model": options.get("model"), "recipes": rows, "clips": clips}
@@ -65,31 +64,37 @@ def truth_of(data: Path, lq: Path) -> Path:
 
 
 def gains_of(result: PairResult) -> dict[str, float | None]:
-    """Output minus input, by metric; `fluctuation` is that of the standard deviation of per-frame PSNR, in dB."""
+    """Output minus input, by metric, None where it does not apply.
+
+    `fluctuation` is the change of the standard deviation of per-frame PSNR, in dB.
+    """
     assert result.given is not None
-    found: dict[str, float | None] = {}
-    for name in METRICS:
-        output, given = result.output[name].mean, result.given[name].mean
-        found[name] = None if output is None or given is None else output - given
-    after, before = result.output["psnr"].deviation, result.given["psnr"].deviation
-    found["fluctuation"] = None if after is None or before is None else after - before
-    return found
+    found = {name: change(result.output[name].mean, result.given[name].mean) for name in METRICS}
+    deviations = (result.output["psnr"].deviation, result.given["psnr"].deviation)
+    return {**found, "fluctuation": change(*deviations)}
+
+
+def change(after: float | None, before: float | None) -> float | None:
+    """The difference, to four decimals; None where either is missing."""
+    return None if after is None or before is None else round(after - before, 4)
 
 
 def row(recipe: str, results: Sequence[PairResult], fps: float) -> dict[str, Any]:
     """One line of the table: a recipe's means and its worst clip."""
-    by_clip = [(gains_of(result), result.name) for result in results]
-    worst, name = min(((found["psnr"] or 0.0, name) for found, name in by_clip))
-    means = {
-        metric: mean(value for found, _ in by_clip if (value := found[metric]) is not None)
+    by_clip = [gains_of(result) for result in results]
+    columns = {
+        metric: [value for found in by_clip if (value := found[metric]) is not None]
         for metric in (*METRICS, "fluctuation")
     }
-    least = min(value for found, _ in by_clip if (value := found["ms-ssim"]) is not None)
+    means = {metric: round(mean(values), 4) if values else None for metric, values in columns.items()}
+    worst = min(columns["psnr"])
+    clip = results[[found["psnr"] for found in by_clip].index(worst)].name
+    least = min(columns["ms-ssim"], default=None)
     return {
         "recipe": recipe,
         **means,
         "worst_psnr": worst,
-        "worst_clip": name,
+        "worst_clip": clip,
         "worst_ms_ssim": least,
-        "fps": fps,
+        "fps": round(fps, 2),
     }

@@ -40,6 +40,7 @@ def gains_command(
     weights: Weights = None,
     tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
     stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")] = None,
     json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
@@ -47,7 +48,8 @@ def gains_command(
     from vqe_cli.bench.gains import bench_gains
 
     options = {"model": model, "weights": tuple(weights or ()), "tta": tta, "stages": stages}
-    report("Gains", bench_gains(data, recipes.split(","), options, say), json_file)
+    found = bench_gains(data, recipes.split(","), {**options, "frames": frames}, say)
+    report("Gains", found, json_file)
 
 
 def pipeline_command(
