@@ -59,6 +59,13 @@ class HeaderParser:
             return []
         return [f"the QP of {self._unknown} of {self._pictures} pictures is unknown: {self._first_unknown}"]
 
+    @property
+    def chroma_location(self) -> int | None:
+        """chroma_sample_loc_type_top_field of the first SPS that tells it (H.265, E.3.1), or None."""
+        return next(
+            (sps.chroma_location for sps in self._sps.values() if sps.chroma_location is not None), None
+        )
+
     def feed(self, nal: bytes) -> Picture | None:
         """Takes the next NAL unit (at least its first bytes); the picture before it, when complete."""
         header = nal_header(nal)

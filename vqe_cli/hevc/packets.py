@@ -32,6 +32,11 @@ class PacketParser:
             return self._parser.warnings
         return [f"{self._damaged} packets are damaged: a NAL unit in them is longer than its packet"]
 
+    @property
+    def chroma_location(self) -> int | None:
+        """Where chroma samples lie, as `HeaderParser.chroma_location` says it."""
+        return self._parser.chroma_location
+
     def new_extradata(self, codec_extradata: bytes | None) -> None:
         """Takes the parameter sets of the container, at the start or where it changes them."""
         if not codec_extradata:

@@ -21,6 +21,7 @@ class Sps:
     qp_offset: QpBdOffsetY, how far luma QPs may go below 0. chroma: ChromaArrayType is not 0.
     reorder, latency, buffering: sps_max_num_reorder_pics, sps_max_latency_increase_plus1 and
     sps_max_dec_pic_buffering_minus1 of the highest sub-layer.
+    chroma_location: chroma_sample_loc_type_top_field, None where the VUI does not tell.
     """
 
     sps_id: int
@@ -38,6 +39,7 @@ class Sps:
     long_term_lsbs: tuple[int, ...]
     long_term_used: tuple[bool, ...]
     temporal_mvp: bool
+    chroma_location: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,7 @@ def read_sps(rbsp: bytes) -> Sps:
             used.append(bits.flag())
     temporal_mvp = bits.flag()
     bits.skip(1)  # strong_intra_smoothing
-    if bits.flag():
-        skip_vui(bits, sub_layers)
+    chroma_location = skip_vui(bits, sub_layers) if bits.flag() else None
     _sps_extensions(bits)
     return Sps(
         sps_id=sps_id,
@@ -113,6 +114,7 @@ def read_sps(rbsp: bytes) -> Sps:
         long_term_lsbs=tuple(lsbs),
         long_term_used=tuple(used),
         temporal_mvp=temporal_mvp,
+        chroma_location=chroma_location,
     )
 
 

@@ -5,8 +5,9 @@ from vqe_cli.hevc.bits import BitReader
 ANY = 2**32 - 2  # the largest ue(v) of the standard, for fields that are not judged
 
 
-def skip_vui(bits: BitReader, max_sub_layers: int) -> None:
-    """Passes over vui_parameters() (E.2.1)."""
+def skip_vui(bits: BitReader, max_sub_layers: int) -> int | None:
+    """Passes over vui_parameters() (E.2.1); gives chroma_sample_loc_type_top_field or None."""
+    chroma_location = None
     if bits.flag() and bits.u(8) == 255:  # aspect_ratio_idc: a ratio of its own follows
         bits.skip(32)
     if bits.flag():  # overscan
@@ -16,7 +17,7 @@ def skip_vui(bits: BitReader, max_sub_layers: int) -> None:
         if bits.flag():
             bits.skip(24)
     if bits.flag():  # chroma siting
-        bits.ue(5, "chroma_sample_loc_type_top_field")
+        chroma_location = bits.ue(5, "chroma_sample_loc_type_top_field")
         bits.ue(5, "chroma_sample_loc_type_bottom_field")
     bits.skip(3)
     if bits.flag():  # default display window
@@ -31,6 +32,7 @@ def skip_vui(bits: BitReader, max_sub_layers: int) -> None:
             bits.ue(16, name)
         for name in ("log2_max_mv_length_horizontal", "log2_max_mv_length_vertical"):
             bits.ue(16, name)
+    return chroma_location
 
 
 def _skip_timing(bits: BitReader, max_sub_layers: int) -> None:

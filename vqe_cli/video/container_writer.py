@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video import matroska_aspect
+from vqe_cli.video import losses, matroska_aspect
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.copies import Copies
 from vqe_cli.video.encoders import Encoding, choose_codec, configure, new_encoder
@@ -23,8 +23,6 @@ from vqe_cli.video.targets import Target
 
 MOV_MUXERS = ("mp4", "mov")
 
-# Muxers whose header has room for HDR10 metadata; all keep the encoder's parameter sets there, too.
-DESCRIBING_MUXERS = ("matroska", "webm", "mp4", "mov")
 GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there alone
 
 
@@ -45,6 +43,7 @@ class ContainerWriter:
         codec, warning = choose_codec(info, wanted, self._size)
         if warning:
             self.warnings.append(f"{info.path}: {warning}")
+        self.warnings += losses.of_stream(info, target.muxer, codec)
         self._aspect_by_hand = _aspect_by_hand(target, info, codec)
         self._copies = Copies(info, target.muxer)
         try:
@@ -68,6 +67,7 @@ class ContainerWriter:
         picture.time_base = self._info.time_base
         picture.colorspace = self._encoder.colorspace
         picture.color_range = self._encoder.color_range
+        self.warnings += [each for each in losses.of_frame(self._info, frame) if each not in self.warnings]
         if frame.duration is not None:
             picture.duration = self._durations[picture.pts] = frame.duration
         self._mux(self._encoder.encode(picture))
@@ -137,12 +137,13 @@ class ContainerWriter:
         """A stream with HDR10 metadata in the container's header, None where that is not wanted or
         possible.
         """
-        if self._target.muxer not in DESCRIBING_MUXERS:
+        if self._target.muxer not in losses.DESCRIBING_MUXERS:
             return None
         side_data = matroska_aspect.SIDE_DATA if self._aspect_by_hand else self._info.side_data
         source = template(codec, side_data)
         if source is None:
             return None
+        # The container's header keeps the encoder's parameter sets in all of these muxers.
         with source:
             stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
         self._encoder = new_encoder(codec)

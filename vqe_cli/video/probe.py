@@ -1,5 +1,6 @@
 """What a file says of itself: containers and streams, without decoding more than the first picture."""
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def probe(path: str | Path) -> VideoInfo:
 def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     """`probe` for a container that is open already; it is read from, so open it again before decoding."""
     stream = video_stream(container, path)
-    first, first_qp = _first_picture(container, stream)
+    beginning = _beginning(container, stream)
+    first = beginning.picture
     width, height = (first.width, first.height) if first else (stream.width, stream.height)
     pix_fmt = first.format.name if first else stream.codec_context.pix_fmt
     if not width or not height or not pix_fmt:
@@ -61,6 +63,8 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
             remedy="Its headers are damaged or missing; get an intact copy.",
         )
     tags = _tags(stream, first)
+    if beginning.chroma_location:
+        tags["chroma_location"] = beginning.chroma_location
     try:
         colour = colour_of(tags, height, pix_fmt, stream.codec_context.name)
     except ValueError as error:
@@ -89,14 +93,23 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
         streams=tuple(_described(each) for each in container.streams),
         stream_index=stream.index,
         side_data=_stream_side_data(first),
-        first_qp=first_qp,
+        first_qp=beginning.qp,
     )
 
 
-def _first_picture(
-    container: InputContainer, stream: VideoStream
-) -> tuple[av.VideoFrame | None, float | None]:
-    """The first picture that decodes, or None, and the QP of the first one on HEVC's scale, or None."""
+@dataclass
+class _Beginning:
+    """The first picture that decodes; the QP of the first coded one on HEVC's scale; FFmpeg's chroma location
+    (0: unsaid), which PyAV does not tell and is known here for HEVC alone.
+    """
+
+    picture: av.VideoFrame | None = None
+    qp: float | None = None
+    chroma_location: int = 0
+
+
+def _beginning(container: InputContainer, stream: VideoStream) -> _Beginning:
+    """Decodes until there is a picture, or until it is clear that there is none."""
     context = stream.codec_context
     context.flags |= UNALIGNED
     context.options = {**context.options, **EXPORT_OPTION}
@@ -112,12 +125,13 @@ def _first_picture(
                 pictures = []
             if pictures:
                 qp = coded[0].qp if coded else frame_qp(pictures[0])[1]
-                return pictures[0], qp
+                location = parser.chroma_location if parser is not None else None
+                return _Beginning(pictures[0], qp, 0 if location is None else location + 1)
             if count >= PROBE_PACKETS:
                 break
     except av.error.FFmpegError:
         pass  # what the headers say must do
-    return None, None
+    return _Beginning()
 
 
 def _tags(stream: VideoStream, first: av.VideoFrame | None) -> dict[str, int]:
