@@ -21,6 +21,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         for name, value, allowed in (
             ("precision", config.precision, ("auto", "fp32", "bf16")),
             ("data.scale", data.scale, (1, 2, 4)),
+            ("schedule.loss", schedule.loss, ("charbonnier", "psnr")),
             ("data.pqf_rule", data.pqf_rule, RULES),
             ("data.duplicates", data.duplicates, ("remove", "keep")),
             ("data.cache", data.cache, ("ram", "device")),

@@ -9,7 +9,7 @@ from torch import Tensor
 from models.layers import charbonnier
 from vqe_cli.training.schema import ScheduleConfig
 
-# Squared error (50 dB) below which the "psnr" loss loses interest, so that flat crops do not outweigh the others.
+# Squared error (50 dB) below which the "psnr" loss loses interest: flat crops must not outweigh the others.
 LEAST_ERROR = 1e-5
 
 
@@ -30,7 +30,7 @@ def group_rate(progress: float, schedule: ScheduleConfig, is_flow: bool) -> floa
 
 
 def loss_at(progress: float, prediction: Tensor, target: Tensor, schedule: ScheduleConfig) -> Tensor:
-    """The schedule's loss of pictures (N, 3, H, W), then the squared error for the last `mse_share` of the run.
+    """The schedule's loss of pictures (N, 3, H, W), then the squared error for the last `mse_share`.
 
     The factors bring the gradients of all three to the same size at errors of 0.025 (QP 37).
     """

@@ -53,14 +53,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast. loss: "charbonnier", or "psnr" (the mean of the pictures' PSNR, which weighs a lightly
-    compressed picture as much as a heavily compressed one); mse_share: last share of the run whose loss is the
-    mean squared error instead; rate: peak learning rate; warmup: share of the run; restarts: cosine periods;
-    flow_rate: the flow network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
+    """How long and how fast.
+
+    loss: "charbonnier", or "psnr" (the mean of the pictures' PSNR, which weighs a lightly compressed picture
+    as much as a heavily compressed one); mse_share: last share of the run whose loss is the squared error
+    instead; rate: peak learning rate; warmup: share of the run; restarts: cosine periods; flow_rate: the flow
+    network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
     """
 
     loss: str = "charbonnier"
-
     steps: int = 20_000
     rate: float = 5e-4
     final_rate: float = 1e-6
