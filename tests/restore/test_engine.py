@@ -20,18 +20,23 @@ from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.video.reader import Reader
 
+Planes = tuple[np.ndarray, ...]
 CLIP = "hevc/streams/hm_ldp_cuts.bin"
 
 
 def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
-    """A small PQF-BasicVSR++ whose features travel far: every weight random, or the last layer zero."""
-    config = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
+    """A small PQF-BasicVSR++ whose features travel: random where it would start at zero, unless `zero`."""
+    spatial = {"channels": 8, "blocks": 2, "unshuffle": 2}
+    config = {"spatial": spatial, "prop_channels": 8, "num_blocks": 1, "deform_groups": 2}
     torch.manual_seed(seed)
     network = models.build("pqf_basicvsrpp", config)
     state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
-    for key in state:
-        if key.startswith("conv_last"):
-            state[key] = torch.zeros_like(state[key]) if zero else 0.2 * torch.randn_like(state[key])
+    if not zero:
+        state["fusion.weight"].normal_(0, 0.1)
+        state["trunk.tail.weight"].normal_(0, 0.001)
+        for key in state:
+            if key.startswith("deform_align") and key.count(".") == 2:
+                state[key] *= 0.6  # training teaches a network to forget, chance does not
     header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
     save_file(state, path, metadata={"vqe": json.dumps(header)})
     return path
@@ -60,9 +65,7 @@ def engine_for(settings: Settings, frames: list[Frame], colour: Colour) -> Engin
     return start_engine(load(settings), settings, colour, frames[0].planes[0].shape)
 
 
-def enhance(
-    settings: Settings, frames: list[Frame], colour: Colour
-) -> list[tuple[Frame, tuple[np.ndarray, ...]]]:
+def enhance(settings: Settings, frames: list[Frame], colour: Colour) -> list[tuple[Frame, Planes]]:
     return list(enhanced_frames(frames, settings, engine_for(settings, frames, colour), Tally()))
 
 
@@ -204,3 +207,18 @@ def test_a_network_that_breaks_is_told(tmp_path, clip) -> None:
 def test_stage_two_of_a_pipeline_without_one(tmp_path) -> None:
     with pytest.raises(VqeError, match="no stage II"):
         load(settings_for(write_zero(tmp_path / "zero.safetensors"), stages="both"))
+
+
+def test_strength_by_qp(tmp_path, clip) -> None:
+    """Below the first QP of the ramp nothing is changed, above the last all, in between a share."""
+    frames, colour = clip[0][:3], clip[1]
+    frames = [replace(frame, network_qp=qp) for frame, qp in zip(frames, (20.0, 25.0, None), strict=True)]
+    write_tiny(tmp_path / "a.safetensors")
+    settings = settings_for(tmp_path / "a.safetensors", chunk=1)
+    engine = engine_for(settings, frames, colour)
+    full = [planes for _, planes in enhanced_frames(frames, settings, engine, Tally())]
+    engine.pipeline = replace(engine.pipeline, strength=((20.0, 0.0), (30.0, 1.0)))
+    out = [planes for _, planes in enhanced_frames(frames, settings, engine, Tally())]
+    assert equal(out[0], frames[0].planes) and equal(out[2], full[2])
+    change, half = (planes[0].astype(float) - frames[1].planes[0] for planes in (full[1], out[1]))
+    assert np.abs(half - change / 2)[(full[1][0] > 0) & (full[1][0] < 255)].max() <= 1

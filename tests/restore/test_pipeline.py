@@ -145,4 +145,6 @@ def test_networks_serve_a_second_file(tmp_path, tiny, monkeypatch) -> None:
     enhance(settings, loaded=loaded)
     enhance(settings_for(tmp_path / "b.mkv", tiny, frames=4), loaded=loaded)
     one, other = planes_of(tmp_path / "a.mkv"), planes_of(tmp_path / "b.mkv")
-    assert all(np.array_equal(a, b) for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True))
+    assert all(
+        np.array_equal(a, b) for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True)
+    )

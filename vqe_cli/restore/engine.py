@@ -107,17 +107,22 @@ class Engine:
         first.
         """
         planes = self._upload(chunk.frames)
-        clip = torch.cat([to_rgb(of_frame, self.colour) for of_frame in planes])
-        marks = torch.tensor([frame.pqf for frame in chunk.frames])
-        qps = [nan if frame.network_qp is None else float(frame.network_qp) for frame in chunk.frames]
-        keep = slice(chunk.start, chunk.stop)
-        qp = torch.tensor(qps, dtype=torch.float32, device=clip.device)
-        out = run_stages(self.stages, clip, marks, qp, keep, self.seconds)
+        pictures = self.pictures(chunk, planes)
         with torch.inference_mode():
-            for picture, decoded, shown in zip(out, planes[keep], chunk.shown, strict=True):
+            for picture, decoded, shown in zip(
+                pictures, planes[chunk.start : chunk.stop], chunk.shown, strict=True
+            ):
                 share = self.pipeline.strength_at(shown[0].network_qp)
                 enhanced = self._written(picture[None], decoded, share)
                 yield from ((frame, enhanced) for frame in shown)
+
+    def pictures(self, chunk: Chunk, planes: Sequence[Sequence[Tensor]]) -> Tensor:
+        """What the networks make of the kept frames, RGB (K, 3, s*H, s*W); planes: of all, on the device."""
+        clip = torch.cat([to_rgb(of_frame, self.colour) for of_frame in planes])
+        marks = torch.tensor([frame.pqf for frame in chunk.frames])
+        qps = [nan if frame.network_qp is None else float(frame.network_qp) for frame in chunk.frames]
+        qp = torch.tensor(qps, dtype=torch.float32, device=clip.device)
+        return run_stages(self.stages, clip, marks, qp, slice(chunk.start, chunk.stop), self.seconds)
 
     def _upload(self, frames: Sequence[Frame]) -> list[list[Tensor]]:
         """Planes of the frames on the device; context that the chunk before had is there already."""

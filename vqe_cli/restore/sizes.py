@@ -15,7 +15,7 @@ from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.tiles import Tiling
 
 CHUNK = {"video": 16, "image": 8}
-LEAST_CHUNK = 4
+LEAST_CHUNK = {"video": 4, "image": 1}  # what context makes worth its while
 OVERLAP = {"video": 10, "image": 0}
 TILE_OVERLAP = {"video": 64, "image": 32}
 RGB_BYTES = 12  # of a pixel in float32
@@ -53,10 +53,10 @@ def choose_sizes(
     chunk = settings.chunk or defaults.get("chunk", CHUNK[kind])
     while (
         not settings.chunk
-        and chunk > LEAST_CHUNK
+        and chunk > LEAST_CHUNK[kind]
         and _pictures(pixels, chunk, overlap, settings) > compute.budget / 2
     ):
-        chunk = max(LEAST_CHUNK, chunk // 2)
+        chunk = max(LEAST_CHUNK[kind], chunk // 2)
     chunks = ChunkSizes(chunk, overlap, settings.pqf_period if kind == "video" else 0)
     spare = max(compute.budget - _pictures(pixels, chunk, overlap, settings), compute.budget // 4)
     tilings = []
