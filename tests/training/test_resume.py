@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from configurations import FLOW, IMAGE, VIDEO
 from small_clips import make_data
 
 from vqe_cli.errors import VqeError
@@ -19,18 +20,6 @@ from vqe_cli.training.schema import (
     TrainConfig,
     ValidationConfig,
 )
-
-IMAGE = NetworkConfig("qecnn", {"channels": 8, "blocks": 1})
-VIDEO = NetworkConfig(
-    "pqf_basicvsrpp",
-    {
-        "spatial": {"channels": 8, "blocks": 2, "unshuffle": 2},
-        "prop_channels": 8,
-        "num_blocks": 1,
-        "deform_groups": 2,
-    },
-)
-FLOW = NetworkConfig("spynet", {"levels": 2})
 
 
 def config_of(network: NetworkConfig, precision: str = "fp32") -> TrainConfig:

@@ -97,12 +97,31 @@ def eval_command(
     report("Measuring quality", bench_eval(gt, pred, repeats), json_file)
 
 
+def train_command(
+    config: Annotated[Path, typer.Option(metavar="FILE", help="Config of vqe train-stage.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with train/ and val/.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the config.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to train.")] = 30,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]|mps", help="Where to compute.")] = "auto",
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Train for a while: clips a second, time without computing, share of the machine's matrix rate."""
+    from vqe_cli.bench.train import bench_train
+    from vqe_cli.training.config import load
+
+    report("Training", bench_train(load(config, changes or []), data, seconds, device), json_file)
+
+
 EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
     "eval": "eval --gt samples/truth --pred samples/lq",
+    "train": "train --config configs/fast.yaml --data corpus",
 }
 COMMANDS: dict[str, Callable[..., None]] = {
     "headers": headers_command,
@@ -110,6 +129,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "pipeline": pipeline_command,
     "reach": reach_command,
     "eval": eval_command,
+    "train": train_command,
 }
 for _name, _command in COMMANDS.items():
     bench_app.command(_name, epilog=f"Example: vqe bench {EXAMPLES[_name]}")(guarded(_command))

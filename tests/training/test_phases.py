@@ -1,0 +1,223 @@
+"""Progressive training: a phase starts with what the one before ended with, and growing changes nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_clips import make_data
+from torch import nn
+
+import models
+from vqe_cli.errors import VqeError
+from vqe_cli.training import checkpoint, loop
+from vqe_cli.training.distributed import World
+from vqe_cli.training.run import Place, Run, setup
+from vqe_cli.training.schedule import group_rate, loss_at, rate_at
+from vqe_cli.training.schema import (
+    DataConfig,
+    NetworkConfig,
+    ScheduleConfig,
+    TrainConfig,
+    ValidationConfig,
+)
+from vqe_cli.training.start import build_network, continue_from
+from vqe_cli.weights.load import load_network
+from vqe_cli.weights.registry import StageSpec
+
+SPATIAL = {"channels": 8, "blocks": 2, "unshuffle": 2}
+GROWN: dict[str, Any] = {
+    "spatial": SPATIAL,
+    "spatial_split": 1,
+    "prop_channels": 8,
+    "num_blocks": 1,
+    "deform_groups": 2,
+}
+PUBLIC: dict[str, Any] = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"), clips=1, frames=4)
+
+
+def randomised(arch: str, config: dict[str, Any]) -> nn.Module:
+    """A network without a zero in it, so that every part shows in the output."""
+    torch.manual_seed(1)
+    network = models.build(arch, config)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    return network.eval()
+
+
+def clip_of(size: int = 32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(2)
+    return torch.rand(1, 3, 3, size, size), torch.tensor([[True, False, False]]), torch.full((1, 3), 37.0)
+
+
+@torch.no_grad()
+def test_propagation_is_added_without_changing_anything() -> None:
+    spatial = randomised("qecnn", SPATIAL)
+    grown = build_network(TrainConfig("x", NetworkConfig("pqf_basicvsrpp", GROWN)), spatial.state_dict())
+    clip, pqf, qp = clip_of()
+    torch.testing.assert_close(grown(clip, pqf, qp)[0], spatial(clip[0], qp[0]), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_a_block_is_added_without_changing_anything() -> None:
+    before = randomised("pqf_basicvsrpp", GROWN)
+    deeper = models.build("pqf_basicvsrpp", {**GROWN, "spatial": {**SPATIAL, "blocks": 4}})
+    continue_from(deeper, before.state_dict())
+    clip, pqf, qp = clip_of()
+    assert torch.equal(deeper(clip, pqf, qp), before(clip, pqf, qp))
+
+
+@torch.no_grad()
+def test_a_group_is_added_as_the_paper_does() -> None:
+    """The weights before are taken; the new group, whose blocks rest, hands on all that is positive."""
+    before = randomised("pqf_basicvsrpp", {**PUBLIC, "reconstruction_blocks": [1]})
+    deeper = models.build("pqf_basicvsrpp", {**PUBLIC, "reconstruction_blocks": [1, 2]})
+    continue_from(deeper, before.state_dict())
+    for key, value in before.state_dict().items():
+        assert torch.equal(deeper.state_dict()[key], value)
+    features = torch.rand(1, 8, 8, 8)
+    torch.testing.assert_close(deeper.reconstruction[1](features), features)
+
+
+def three_phases() -> TrainConfig:
+    base = TrainConfig(
+        "grown",
+        NetworkConfig("qecnn", SPATIAL),
+        DataConfig({"qp37": 1.0}, crop=32, batch=2),
+        ScheduleConfig(steps=3, rate=1e-3, ema=0.5),
+        validation=ValidationConfig(clips=1),
+        precision="fp32",
+        phase="spatial",
+    )
+    video = replace(base.data, frames=3)
+    temporal = replace(base, phase="temporal", network=NetworkConfig("pqf_basicvsrpp", GROWN), data=video)
+    mse = replace(temporal, phase="mse", schedule=ScheduleConfig(steps=3, rate=1e-4, mse_share=1))
+    return replace(base, phase="", phases=(base, temporal, mse))
+
+
+def test_phases_are_one_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, dict[str, torch.Tensor], Any]] = []
+    fit = loop.fit
+
+    def noted(run: Run, *rest: Any, **more: Any) -> None:
+        weights = {key: value.clone() for key, value in run.network.state_dict().items()}
+        started.append((run.config.phase, weights, run.feed.library))
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        fit(run, *rest, **more)
+
+    monkeypatch.setattr(loop, "fit", noted)
+    config = three_phases()
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, data, tmp_path)
+    ema = [checkpoint.read_weights(tmp_path / folder / "last.pt") for folder in ("1-spatial", "2-temporal")]
+    for key, value in ema[0].items():
+        assert torch.equal(started[1][1][f"trunk.{key}"], value)
+    for key, value in ema[1].items():
+        assert torch.equal(started[2][1][key], value)
+    # The clips of the second phase serve the third.
+    assert started[1][2] is started[2][2]
+
+    path = loop.train(config, data, tmp_path, resume=True)
+    assert [phase for phase, _, _ in started] == ["spatial", "temporal", "mse", "mse"]
+    for key, value in ema[1].items():
+        assert torch.equal(started[3][1][key], value)
+    assert path == tmp_path / "grown.safetensors"
+    assert load_network(StageSpec(str(path))).is_video
+
+
+def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
+    first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
+    stage_one = randomised("pqf_basicvsrpp", GROWN)
+    weights = tmp_path / "first.safetensors"
+    checkpoint.export(weights, stage_one, first, checkpoint.card_of(first, 0, 0, 0, {}))
+    alone = TrainConfig(
+        "second",
+        NetworkConfig("qecnn", {"channels": 8, "blocks": 1}),
+        DataConfig({"qp37": 1.0}, frames=3, crop=32, batch=1, input_stage=str(weights), every=2),
+        ScheduleConfig(steps=2, rate=1e-3),
+        validation=ValidationConfig(clips=1),
+        precision="fp32",
+        phase="alone",
+    )
+    joint = replace(
+        alone,
+        phase="joint",
+        network=replace(alone.network, joint=True),
+        data=replace(alone.data, every=1),
+        schedule=ScheduleConfig(steps=2, rate=1e-3, mse_share=1, flow_frozen=0),
+    )
+    path = loop.train(replace(alone, phase="", phases=(alone, joint)), data, tmp_path / "run")
+    one = load_network(StageSpec(str(tmp_path / "run" / "second-stage1.safetensors")))
+    two = load_network(StageSpec(str(path)))
+    was_one = load_network(StageSpec(str(weights)))
+    was_two = checkpoint.read_weights(tmp_path / "run/1-alone/last.pt")
+    assert any(not torch.equal(p, q) for p, q in zip(one.parameters(), was_one.parameters(), strict=True))
+    assert any(not torch.equal(value, was_two[key]) for key, value in two.state_dict().items())
+    assert not (tmp_path / "run/1-alone/second-stage1.safetensors").exists()
+
+
+def alone(data: Path, folder: Path, config: TrainConfig) -> Run:
+    return setup(config, Place(data, torch.device("cpu"), World(), lambda _: None), folder, resume=False)
+
+
+def test_one_step_clips_averages_and_rests_what_is_frozen(data: Path, tmp_path: Path) -> None:
+    temporal = three_phases().phases[1]
+    network = replace(temporal.network, frozen=("trunk.head.",))
+    schedule = replace(temporal.schedule, clip_norm=1e-4, flow_frozen=0.5, ema=0.0, warmup=0.0)
+    run = alone(data, tmp_path, replace(temporal, network=network, schedule=schedule))
+    # Away from zero, so that the flow gets gradients.
+    nn.init.normal_(run.network.fusion.weight, std=0.1)  # type: ignore[union-attr,arg-type]
+    nn.init.normal_(run.network.trunk.tail.weight, std=0.1)  # type: ignore[union-attr,arg-type]
+    before = {key: value.clone() for key, value in run.network.state_dict().items()}
+
+    def moved(prefix: str) -> bool:
+        own = run.network.state_dict()
+        return any(not torch.equal(own[key], before[key]) for key in own if key.startswith(prefix))
+
+    batch = run.sampler.batch(0)
+    loop.optimise(run, batch, share=0.2)
+    norms = [p.grad.norm() for p in run.network.parameters() if p.grad is not None]
+    assert torch.stack(norms).norm() <= 1.001e-4
+    assert moved("trunk.tail.")
+    assert moved("fusion.")
+    assert not moved("spynet.")
+    assert not moved("trunk.head.")
+    for averaged, trained in zip(run.ema.parameters(), run.network.parameters(), strict=True):
+        assert torch.equal(averaged, trained)
+    loop.optimise(run, batch, share=0.6)
+    assert moved("spynet.")
+    assert not moved("trunk.head.")
+
+
+def test_rate() -> None:
+    schedule = ScheduleConfig(
+        rate=1.0, final_rate=0.1, warmup=0.1, restarts=2, flow_rate=0.25, flow_frozen=0.3
+    )
+    assert rate_at(0.05, schedule) == pytest.approx(0.51)
+    assert rate_at(0.1, schedule) == pytest.approx(1.0)
+    assert rate_at(0.325, schedule) == pytest.approx(0.55)  # half way down the first period
+    assert rate_at(0.5499, schedule) == pytest.approx(0.1, abs=1e-4)
+    assert rate_at(0.55, schedule) == pytest.approx(1.0)  # restarted
+    assert rate_at(1.0, schedule) == pytest.approx(0.1)
+    assert group_rate(0.29, schedule, is_flow=True) == 0
+    assert group_rate(0.325, schedule, is_flow=True) == pytest.approx(0.25 * 0.55)
+
+
+def test_loss_turns_to_squared_error() -> None:
+    one, other = torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)
+    schedule = ScheduleConfig(mse_share=0.25)
+    assert float(loss_at(0.74, one, other, schedule)) == pytest.approx(0.1)
+    assert float(loss_at(0.76, one, other, schedule)) == pytest.approx(20 * 0.01)
+
+
+def test_growing_from_the_wrong_network_is_told() -> None:
+    wide = models.build("qecnn", {**SPATIAL, "channels": 12})
+    with pytest.raises(VqeError, match="the phase before is not the single-frame network"):
+        build_network(TrainConfig("x", NetworkConfig("pqf_basicvsrpp", GROWN)), wide.state_dict())

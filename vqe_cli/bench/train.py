@@ -1,0 +1,103 @@
+"""How fast a config trains here: clips a second, time without computing, share of the matrix rate."""
+
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vqe_cli.restore.device import choose
+from vqe_cli.training import loop
+from vqe_cli.training.distributed import World
+from vqe_cli.training.progress import Meter
+from vqe_cli.training.run import Place, Run, setup
+from vqe_cli.training.schema import TrainConfig
+
+WARM_STEPS = 3
+SHARE = 0.5  # of the schedule at which is measured: the flow network learns, too
+MATRIX_SIZES = {"cuda": 8192, "mps": 4096, "cpu": 2048}
+MATRIX_S = 1.0
+
+
+def bench_train(
+    config: TrainConfig, data: Path, seconds: float = 30.0, device: str = "auto"
+) -> dict[str, Any]:
+    """Train for `seconds` on a data folder, in its last phase, and throw the result away.
+
+    `waiting_percent` is the share of the time in which no batch was ready; `matrix_gflop_s` is measured here,
+    of one large product in the type that the training computes in, and `reached_percent` what the network's
+    own floating-point operations make of it. Raises VqeError as `train` does.
+    """
+    compute = choose(device)
+    leg = config.legs()[-1]
+    with tempfile.TemporaryDirectory(prefix="vqe-") as folder:
+        leg = replace(leg, validation=replace(leg.validation, clips=1))
+        run = setup(leg, Place(data, compute.device, World(), lambda _: None), Path(folder), resume=False)
+    flops = flops_of_a_step(run)
+    steps, waited_s, passed_s = timed_steps(run, seconds)
+    rate = matrix_rate(compute.device, torch.bfloat16 if run.bf16 else torch.float32)
+    reached = flops * steps / passed_s
+    return {
+        "config": leg.name,
+        "device": compute.name,
+        "precision": "bf16" if run.bf16 else "fp32",
+        "threads": torch.get_num_threads(),
+        "steps_per_s": steps / passed_s,
+        "clips_per_s": steps * leg.data.batch / passed_s,
+        "frames_per_s": steps * leg.data.batch * leg.data.frames / passed_s,
+        "waiting_percent": 100 * waited_s / passed_s,
+        "gflop_per_step": flops / 1e9,
+        "reached_gflop_s": reached / 1e9,
+        "matrix_gflop_s": rate / 1e9,
+        "reached_percent": 100 * reached / rate,
+    }
+
+
+def flops_of_a_step(run: Run) -> int:
+    """Floating-point operations of a step's forward and backward pass (a product and a sum are two)."""
+    batch = run.sampler.batch(0, run.place.device)
+    with FlopCounterMode(display=False) as counter:
+        loop.backward(run, batch, SHARE)
+    return counter.get_total_flops()
+
+
+def timed_steps(run: Run, seconds: float) -> tuple[int, float, float]:
+    """Steps in about so many seconds, the seconds that they waited for batches, and all seconds they took."""
+    meter = Meter()
+    with closing(run.sampler.batches(0, run.place.device)) as batches:
+        for count, batch in enumerate(meter.timed(batches)):
+            if count == WARM_STEPS:
+                _finished(run.place.device)
+                meter.reset()
+            if count > WARM_STEPS and time.monotonic() - meter.since > seconds:
+                break
+            loop.optimise(run, batch, SHARE)
+            run.step += 1
+    _finished(run.place.device)
+    return count - WARM_STEPS, meter.waited_s, time.monotonic() - meter.since
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of one large square matrix product, the best of about a second's."""
+    size = MATRIX_SIZES.get(device.type, 2048)
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best, started = 0.0, time.monotonic()
+    while best == 0 or time.monotonic() - started < MATRIX_S:
+        _finished(device)
+        began = time.perf_counter()
+        one @ other
+        _finished(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def _finished(device: torch.device) -> None:
+    """Wait until the device has done what was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
