@@ -15,6 +15,11 @@ from models.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks
 from models.propagation import BRANCHES, RecurrentCore, nearest_peak
 from models.qecnn import QECNN
 
+# Features of a trained QECNN have a standard deviation of about 0.05. The branches get them at about 1, and
+# what they find is added in small steps: at the trunk's own scale each step of Adam disturbs it by more than
+# there is to gain, and the branches are unlearned (after 1,100 steps their features had shrunk to a tenth).
+FEATURE_GAIN = 16.0
+FUSION_STEP = 0.2
 PICTURE_WIDTH = 64  # channels at full size, in the public networks whatever mid_channels is
 
 
@@ -95,11 +100,11 @@ class GrownLayout(RecurrentCore):
             start_as_mean(self.deform_align[branch].get_parameter("weight"), self.prop_channels)
 
     def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
-        return self.trunk.features(frames, self.trunk.code(qp, len(frames)), self.split)
+        return FEATURE_GAIN * self.trunk.features(frames, self.trunk.code(qp, len(frames)), self.split)
 
     def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
         code = self.trunk.code(qp, len(frames))
-        x = features[:, : self.mid_channels] + self.fusion(features)
+        x = (features[:, : self.mid_channels] + FUSION_STEP * self.fusion(features)) / FEATURE_GAIN
         for block in self.trunk.body[self.split :]:
             x = block(x, code)
         return self.trunk.finish(x, frames)
