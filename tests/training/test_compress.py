@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from conftest import DATA, shared_path
-from small_clips import moving_picture, write_clip
+from training_clips import moving_picture, write_clip
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training.compress import compress, find_clips

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from configurations import shared_work
-from small_clips import make_data
+from training_clips import make_data
 
 from vqe_cli.training import loop, progress
 

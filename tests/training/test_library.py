@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import shared_path
-from small_clips import make_data, moving_picture, write_clip
+from training_clips import make_data, moving_picture, write_clip
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import data as clips

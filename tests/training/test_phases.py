@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_clips import make_data
 from torch import nn
+from training_clips import make_data
 
 import models
 from vqe_cli.errors import VqeError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from configurations import FLOW, IMAGE, VIDEO
-from small_clips import make_data
+from training_clips import make_data
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import loop

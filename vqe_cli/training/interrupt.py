@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM while training: the step is finished and a checkpoint written, then the run ends."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,15 +22,17 @@ class Interrupted(KeyboardInterrupt):
 def watched() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; a second one interrupts at once.
 
-    Outside the main thread, where signals do not arrive, the event is never set.
+    Under torchrun, which hands every signal on to processes that the terminal has told already, there is no
+    second one. Outside the main thread, where signals do not arrive, the event is never set.
     """
     asked = threading.Event()
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        if asked.is_set() and alone:
             raise KeyboardInterrupt
         asked.set()
 

@@ -30,7 +30,7 @@ class Measured(Protocol):
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
     """RGB-PSNR (dB, peak 1) of each frame of two (T, 3, H, W), as (T,)."""
-    errors = (prediction.clamp(0, 1) - target.clamp(0, 1)).double().square().mean(dim=(1, 2, 3))
+    errors = (prediction.clamp(0, 1) - target.clamp(0, 1)).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(errors.clamp(min=1e-10))
 
 
