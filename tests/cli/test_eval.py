@@ -61,6 +61,15 @@ def test_the_table_is_for_people_and_progress_is_on_stderr(folders: Path) -> Non
     assert vqe("eval", *sides(folders), "--metrics", "psnr", "--quiet").stderr == ""
 
 
+def test_no_number_is_cut_on_a_narrow_terminal(folders: Path) -> None:
+    arguments = ("eval", *sides(folders), "--metrics", "psnr,psnr-y,ssim", "-q")
+    wide, narrow = (vqe(*arguments, env={"FORCE_COLOR": "1", "COLUMNS": width}) for width in ("300", "60"))
+    assert "…" not in narrow.stdout
+    numbers = [[word for word in done.stdout.split() if "." in word] for done in (wide, narrow)]
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) > 30
+
+
 def test_csv_has_a_line_for_each_video_and_metric(folders: Path) -> None:
     done = vqe("eval", *sides(folders, lq=False), "--metrics", "psnr,psnr-y", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

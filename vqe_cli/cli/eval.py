@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vqe_cli.measure.tables import Table
 
 FORMATS = ("table", "json", "csv", "md")
+UNBOUNDED = 10_000  # Columns; a table asks for what it needs.
 SIDES, WHAT, RAW, WRITTEN = "Videos", "What is measured", "Raw .yuv", "Written files"
 
 
@@ -108,8 +109,9 @@ def eval_command(
 ) -> None:
     """Measure videos against their truth: did they get better, by how much, and where.
 
-    Means are NTIRE's: over the frames of a video, then over videos. Frames are paired by index, folders by
-    stem. Exit code 1 when any pair could not be measured.
+    Means are over frames, then over videos, as NTIRE's. Frames pair by index, folders by stem.
+
+    Exit code 1 when any pair could not be measured.
     """
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
@@ -195,23 +197,32 @@ def _show(made: "Results", format: str) -> None:
 
 
 def _print_table(table: "Table") -> None:
-    """One table for people: as wide as it must be where stdout is no terminal, so that nothing is cut."""
+    """One table for people. No number is cut: headings break first, and what is still too wide runs on."""
     from rich import box
     from rich.table import Table as RichTable
 
     console = results()
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    shown = RichTable(
+        title=table.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for index, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if index else "left", no_wrap=True)
+        widest = max((len(row[index]) for row in table.rows), default=0)
+        shown.add_column(column, justify="right" if index else "left", min_width=widest)
     for index, row in enumerate(table.rows):
         mean = table.last_is_mean and row[0].startswith("mean of ")
         if mean and index and not table.rows[index - 1][0].startswith("mean of "):
             shown.add_section()
         shown.add_row(*[_coloured(column, cell) for column, cell in zip(table.columns, row, strict=True)])
-    if not console.is_terminal:
-        console.width = 10_000
-        console.width = max(80, console.measure(shown).maximum)
-    console.print(shown)
+    available, console.width = console.width, UNBOUNDED
+    needed = console.measure(shown)
+    fits = console.is_terminal and needed.minimum < available
+    console.width = available if fits else needed.maximum + 1
+    console.print(shown, crop=False)
 
 
 def _coloured(column: str, cell: str) -> "Text":
