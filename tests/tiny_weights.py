@@ -26,6 +26,36 @@ def write_tiny(path: Path, seed: int = 1, **config: Any) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
+    """A small PQF-BasicVSR++ whose features travel: random where it would start at zero, unless `zero`."""
+    spatial = {"channels": 8, "blocks": 2, "unshuffle": 2}
+    config = {"spatial": spatial, "prop_channels": 8, "num_blocks": 1, "deform_groups": 2}
+    torch.manual_seed(seed)
+    network = models.build("pqf_basicvsrpp", config)
+    state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
+    if not zero:
+        state["fusion.weight"].normal_(0, 0.1)
+        state["trunk.tail.weight"].normal_(0, 0.001)
+        for key in state:
+            if key.startswith("deform_align") and key.count(".") == 2 and key.endswith("weight"):
+                state[key].normal_(0, 0.02)
+                # The masks start at one half: 0.6 of the neighbours is carried on at each step.
+                state[key][range(8), range(8), 1, 1] += 0.75
+                state[key][range(8), range(8, 16), 1, 1] += 0.45
+    header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
+    save_file(state, path, metadata={"vqe": json.dumps(header)})
+    return path
+
+
+def write_zero(path: Path, **config: int) -> Path:
+    """A network that changes nothing: QECNN as it is initialised."""
+    config = {"channels": 4, "blocks": 1, **config}
+    network = models.build("qecnn", config)
+    header = {"arch": "qecnn", "config": config, "card": {}}
+    save_file(network.state_dict(), path, metadata={"vqe": json.dumps(header)})
+    return path
+
+
 def write_registry(folder: Path) -> Path:
     """weights.toml with `tiny` (the default), `pair` (two stages) and `grow` (x2) beside their files."""
     first, second = write_tiny(folder / "tiny.safetensors"), write_tiny(folder / "second.safetensors", seed=2)

@@ -1,6 +1,8 @@
 """From decoded frames to enhanced ones on real video with tiny networks: what must not change, does not."""
 
 import json
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +11,14 @@ import pytest
 import torch
 from conftest import shared_path
 from safetensors.torch import save_file
-from tiny_weights import write_tiny
+from tiny_weights import write_recurrent, write_tiny, write_zero
 
 import models
 from vqe_cli.errors import VqeError
+from vqe_cli.restore import stages
+from vqe_cli.restore.chunks import frames_held
 from vqe_cli.restore.engine import Engine, load, start_engine
+from vqe_cli.restore.peaks import FRAMES_WAITING
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, enhanced_frames
 from vqe_cli.video.colour import to_rgb, to_tensors
@@ -22,33 +27,6 @@ from vqe_cli.video.reader import Reader
 
 Planes = tuple[np.ndarray, ...]
 CLIP = "hevc/streams/hm_ldp_cuts.bin"
-
-
-def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
-    """A small PQF-BasicVSR++ whose features travel: random where it would start at zero, unless `zero`."""
-    spatial = {"channels": 8, "blocks": 2, "unshuffle": 2}
-    config = {"spatial": spatial, "prop_channels": 8, "num_blocks": 1, "deform_groups": 2}
-    torch.manual_seed(seed)
-    network = models.build("pqf_basicvsrpp", config)
-    state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
-    if not zero:
-        state["fusion.weight"].normal_(0, 0.1)
-        state["trunk.tail.weight"].normal_(0, 0.001)
-        for key in state:
-            if key.startswith("deform_align") and key.count(".") == 2:
-                state[key] *= 0.6  # training teaches a network to forget, chance does not
-    header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
-    save_file(state, path, metadata={"vqe": json.dumps(header)})
-    return path
-
-
-def write_zero(path: Path, **config: int) -> Path:
-    """A network that changes nothing: QECNN as it is initialised."""
-    config = {"channels": 4, "blocks": 1, **config}
-    network = models.build("qecnn", config)
-    header = {"arch": "qecnn", "config": config, "card": {}}
-    save_file(network.state_dict(), path, metadata={"vqe": json.dumps(header)})
-    return path
 
 
 def decoded(path: Path, count: int | None = None) -> tuple[list[Frame], Colour]:
@@ -222,3 +200,39 @@ def test_strength_by_qp(tmp_path, clip) -> None:
     assert equal(out[0], frames[0].planes) and equal(out[2], full[2])
     change, half = (planes[0].astype(float) - frames[1].planes[0] for planes in (full[1], out[1]))
     assert np.abs(half - change / 2)[(full[1][0] > 0) & (full[1][0] < 255)].max() <= 1
+
+
+def test_memory_does_not_grow_with_length(tmp_path) -> None:
+    """Of 400 frames at most the stated number lives at any time, standstills included."""
+    draw, alive, most = np.random.default_rng(0), [0], 0
+    colour = Colour("gray", False, 8, (1, 1))
+    settings = settings_for(write_zero(tmp_path / "zero.safetensors"), chunk=5)
+
+    def died() -> None:
+        alive[0] -= 1
+
+    def source() -> Iterator[Frame]:
+        for t in range(400):
+            plane = draw.integers(60, 70, (16, 16)).astype(np.uint8)
+            weakref.finalize(plane, died)
+            alive[0] += 1
+            yield Frame(t, (plane,), t, qp=30.0 + t % 4, duplicate_of=t - 1 if 100 < t < 150 else None)
+
+    first = Frame(0, (np.zeros((16, 16), np.uint8),), 0)
+    engine = engine_for(settings, [first], colour)
+    for count, (frame, _) in enumerate(enhanced_frames(source(), settings, engine, Tally())):
+        assert frame.index == count
+        most = max(most, alive[0])
+    assert count == 399
+    assert most <= FRAMES_WAITING + 2 + frames_held(engine.sizes.chunks) + engine.sizes.chunks.window
+
+
+def test_pictures_in_batches(tmp_path, clip, monkeypatch) -> None:
+    """What a GPU does, several pictures at once, gives the same."""
+    write_tiny(tmp_path / "a.safetensors")
+    settings = settings_for(tmp_path / "a.safetensors")
+    single = enhance(settings, clip[0][:7], clip[1])
+    monkeypatch.setitem(stages.BATCH_PIXELS, "cpu", 3 * 64 * 96)
+    together = enhance(settings, clip[0][:7], clip[1])
+    for (_, one), (_, other) in zip(single, together, strict=True):
+        assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(one, other, strict=True))

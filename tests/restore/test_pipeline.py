@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import shared_path
-from tiny_weights import write_tiny
+from tiny_weights import write_tiny, write_zero
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore import pipeline
@@ -30,8 +30,6 @@ def tiny(tmp_path) -> Path:
 
 @pytest.fixture
 def zero(tmp_path) -> Path:
-    from test_engine import write_zero
-
     return write_zero(tmp_path / "zero.safetensors")
 
 
