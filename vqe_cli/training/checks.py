@@ -37,7 +37,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     for section, names in counts:
         problems += [f"{name} must be at least 1" for name in names if _value(section, name) < 1]
     shares: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.unknown_qp",)),
+        (data, ("data.unknown_qp", "data.lifted_peaks")),
         (schedule, ("schedule.warmup", "schedule.mse_share", "schedule.ema", "schedule.flow_frozen")),
         (config.flow, ("flow.synthetic_share",)),
     ]
@@ -48,6 +48,8 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
             problems.append(f"schedule.{name} must be above 0")
     if not 0 <= schedule.final_rate <= schedule.rate:
         problems.append("schedule.final_rate must lie between 0 and schedule.rate")
+    if data.lifted_peaks and data.scale > 1:
+        problems.append("data.lifted_peaks needs data.scale 1, because it mixes the input with the truth")
     if data.crop % 2:
         problems.append("data.crop must be even, because chroma of 4:2:0 has half the size")
     if not data.recipes or any(weight <= 0 for weight in data.recipes.values()):

@@ -34,13 +34,15 @@ class DataConfig:
     predecessor bit for bit out of the compressed clip and its truth (RMD), "keep" does not. cache_gib: most
     memory that decoded clips may take, in each process; cache: "ram", or "device" (on the GPU). input_stage:
     weights of a trained stage I whose outputs are the input (stage II only); every: of each clip's outputs
-    every n-th frame is learned from (stage II).
+    every n-th frame is learned from (stage II). lifted_peaks: share of clips whose peaks are brought nearer
+    to the truth (`sampler.lift_peaks`).
     """
 
     recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
     frames: int = 1
     crop: int = 96
     batch: int = 16
+    lifted_peaks: float = 0.0
     unknown_qp: float = 0.1
     scale: int = 1
     pqf_rule: str = "prominent"
