@@ -107,6 +107,10 @@ def setup(
     device, world = place.device, place.world
     torch.manual_seed(config.seed)
     make_folder(folder)
+    # A phase that was not reached yet has nothing to resume from; without phases that is an error.
+    last = folder / checkpoint.LAST
+    wanted = resume and (place.legs == 1 or shards.exists(last))
+    state = checkpoint.load_state(last, config) if wanted else None
     network = channels_last(build_network(config, weights), device)
     optimizer = torch.optim.AdamW(
         parameter_groups(network), lr=config.schedule.rate, weight_decay=0.0, fused=True
@@ -128,9 +132,8 @@ def setup(
         journal=Journal(folder) if world.first else None,
         bf16=use_bf16(config, device),
     )
-    # A phase that was not reached yet has nothing to resume from; without phases that is an error.
-    if resume and (place.legs == 1 or shards.exists(folder / checkpoint.LAST)):
-        run.take_up(checkpoint.load_state(folder / checkpoint.LAST, config))
+    if state is not None:
+        run.take_up(state)
     if config.compile:
         network.compile()
     if world.size > 1:

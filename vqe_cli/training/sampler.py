@@ -16,7 +16,7 @@ from vqe_cli.training.schema import DataConfig
 
 
 def lift_peaks(lq: Tensor, gt: Tensor, qp: Tensor, pqf: Tensor, share: float) -> None:
-    """Bring the peaks of a clip (T, 3, h, w) by `share` nearer to the truth, and their QPs down alike, in place.
+    """Bring a clip's peaks (T, 3, h, w) by `share` nearer to the truth and their QPs down alike, in place.
 
     A clip whose peaks are much better than its other frames shows plainly what neighbours can give; from
     real clips, whose peaks are hardly better, the branches learn it very slowly. Sizes must be equal (scale

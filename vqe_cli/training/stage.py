@@ -50,8 +50,9 @@ class StageTask:
 
     def _enhance(self, network: nn.Module, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """(compressed, enhanced, truth), each (T, 3, sH, sW), of the frames that are measured."""
-        is_video = network.is_video or self.stage_one is not None
-        window = slice(0, CLIP_FRAMES) if is_video else slice(0, None, self.config.validation.frame_step)
+        step = slice(None, None, 1 if network.is_video else self.config.validation.frame_step)
+        # A video network needs all frames of its clip, also where it is stage I before an image network.
+        window = slice(0, CLIP_FRAMES) if network.is_video or self.stage_one is not None else step
         lq, gt = clip_rgb(pair.lq, window, self.device), clip_rgb(pair.gt, window, self.device)
         qp = torch.from_numpy(pair.lq.qp[window]).to(self.device)
         pqf = torch.from_numpy(pair.lq.pqf[window]).to(self.device)
