@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, turned
 from vqe_cli.training.library import Library
+from vqe_cli.training.memory import explained
 from vqe_cli.training.schema import DataConfig
 
 
@@ -136,7 +137,8 @@ class Sampler:
             while True:
                 item = ready.get()
                 if isinstance(item, BaseException):
-                    raise item
+                    with explained(None, self.config.batch):
+                        raise item
                 yield item
         finally:
             # A thread that still computes while the program ends would abort it.

@@ -59,8 +59,8 @@ class StageTask:
         given, key = lq, (pair.recipe, pair.lq.name)
         if self.stage_one is not None:
             if key not in self.enhanced:
-                self.enhanced[key] = run_clip(self.stage_one, lq, pqf, qp).half()
-            given = self.enhanced[key].float()
+                self.enhanced[key] = run_clip(self.stage_one, lq, pqf, qp)[step].half()
+            given, lq, gt, pqf, qp = self.enhanced[key].float(), lq[step], gt[step], pqf[step], qp[step]
         enhanced = run_clip(network, given, pqf, qp).float()
         if gt.shape != lq.shape:
             lq = F.interpolate(lq, size=gt.shape[-2:], mode="bicubic", align_corners=False)
