@@ -1,6 +1,7 @@
 """Where the shared truth lies, and what a missing file means."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 SHARED = Path(os.environ.get("VQE_SHARED", ROOT.parent / "shared"))
+
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, which several of them press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_path(relative: str) -> Path:
