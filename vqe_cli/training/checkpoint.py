@@ -19,11 +19,9 @@ from vqe_cli.errors import VqeError
 from vqe_cli.training import shards
 from vqe_cli.training.joint import Joint
 from vqe_cli.training.schema import TrainConfig
+from vqe_cli.weights.public_checkpoints import BUFFERS, unwrapped
 
 LAST = "last.pt"
-# Where public checkpoints keep their tensors, and what mmagic's put before every name.
-PUBLIC_SECTIONS = ("params_ema", "params", "state_dict")
-PUBLIC_PREFIXES = ("generator_ema.", "generator.", "module.")
 
 
 def save_state(path: Path, state: dict[str, Any], shard_mib: int | None = None) -> None:
@@ -173,16 +171,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             ) from error
     else:
         tree = _load(path)
-        tree = tree.get("ema", tree) if isinstance(tree, dict) else {}
-    for section in PUBLIC_SECTIONS:
-        tree = tree.get(section, tree)
-    tensors = {key: value.float() for key, value in tree.items() if isinstance(value, Tensor)}
+    if not isinstance(tree, dict):
+        tree = {}
+    tensors = unwrapped(tree.get("ema", tree))
     if not tensors:
         raise VqeError(f"{path} holds no weights.", "Name a file of trained weights.")
-    for prefix in PUBLIC_PREFIXES:
-        chosen = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        tensors = chosen or tensors
-    return tensors
+    return {key: value.float() for key, value in tensors.items() if not BUFFERS.search(key)}
 
 
 def load_fitting(network: nn.Module, tensors: dict[str, Tensor]) -> list[str]:

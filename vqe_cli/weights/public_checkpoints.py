@@ -111,11 +111,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
         raise VqeError(f"{path} is no readable checkpoint ({error}).", "Fetch it again.") from error
-    for wrapper in WRAPPERS:
-        if isinstance(stored, Mapping) and isinstance(stored.get(wrapper), Mapping):
-            stored = stored[wrapper]
     if not isinstance(stored, Mapping):
         raise VqeError(f"{path} holds no weights.", KNOWN)
+    return unwrapped(stored)
+
+
+def unwrapped(stored: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of what a training program stored, out of what wraps them and without what precedes their
+    keys.
+    """
+    for wrapper in WRAPPERS:
+        if isinstance(stored.get(wrapper), Mapping):
+            stored = stored[wrapper]
     tensors = {str(key): value for key, value in stored.items() if isinstance(value, Tensor)}
     for prefix in PREFIXES:
         inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
