@@ -1,8 +1,11 @@
 """The loop itself: what it learns, tells and keeps, and what it says when a step cannot be made."""
 
 import json
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -109,6 +112,29 @@ def test_a_loss_that_is_no_number_ends_the_run(data: Path, tmp_path: Path) -> No
     with pytest.raises(VqeError, match=r"the loss is no longer a number at step"):
         loop.train(config, data, tmp_path)
     assert not (tmp_path / "last.pt").exists()
+
+
+def test_tensorboard_when_it_is_installed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that stands for TensorBoard, which is no dependency, gets the curves."""
+    told: dict[str, list[int]] = {}
+
+    class SummaryWriter:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            told.setdefault(name, []).append(step)
+
+    package = ModuleType("tensorboard")
+    package.__spec__ = ModuleSpec("tensorboard", None)
+    board = ModuleType("torch.utils.tensorboard")
+    board.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorboard", package)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    loop.train(shared_work("image", batch=2), data, tmp_path)
+    assert told == {name: [6] for name in ("loss", "rate", "steps_per_s", "gain_db/qp37")}
 
 
 def test_log_on_a_full_disk(data: Path, tmp_path: Path) -> None:
