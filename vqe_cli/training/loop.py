@@ -75,7 +75,7 @@ def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
         meter = Meter()
         for batch in meter.timed(batches):
             due, run.elapsed_s = clock.due(run.step, meter.due()), clock.elapsed_s
-            if due.tell:
+            if due.tell and meter.losses:
                 tell(run, meter, due.share)
             if due.save:
                 save(run)
