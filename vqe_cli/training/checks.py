@@ -25,7 +25,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
             ("data.pqf_rule", data.pqf_rule, RULES),
             ("data.duplicates", data.duplicates, ("remove", "keep")),
             ("data.cache", data.cache, ("ram", "device")),
-            ("schedule.loss", schedule.loss, ("charbonnier", "psnr")),
+            ("schedule.optimizer", schedule.optimizer, ("adamw", "muon")),
         )
         if value not in allowed
     ]

@@ -15,9 +15,10 @@ from vqe_cli.training import checkpoint, shards
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
 from vqe_cli.training.library import Library, find_sources
+from vqe_cli.training.muon import Muon
 from vqe_cli.training.progress import Journal, Listener
 from vqe_cli.training.sampler import Sampler
-from vqe_cli.training.schema import TrainConfig
+from vqe_cli.training.schema import ScheduleConfig, TrainConfig
 from vqe_cli.training.start import build_network
 from vqe_cli.training.tasks import LossOf, Task, channels_last, task_of
 
@@ -112,9 +113,7 @@ def setup(
     wanted = resume and (place.legs == 1 or shards.exists(last))
     state = checkpoint.load_state(last, config) if wanted else None
     network = channels_last(build_network(config, weights), device)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(network), lr=config.schedule.rate, weight_decay=0.0, fused=True
-    )
+    optimizer = optimizer_of(network, config.schedule)
     task = task_of(config, device)
     feed = feed_of(config, place, before)
     run = Run(
@@ -167,6 +166,14 @@ def feed_of(config: TrainConfig, place: Place, before: Run | None) -> Feed:
     whole = replace(config.data, frames=1, crop=1, duplicates="keep", cache="ram", cache_gib=float("inf"))
     chosen = [source for source in sources if source.name in names]
     return Feed(library, Library(chosen, whole, place.device, 1).pairs_at(0))
+
+
+def optimizer_of(network: nn.Module, schedule: ScheduleConfig) -> torch.optim.Optimizer:
+    """The optimizer of a run, without weight decay."""
+    groups = parameter_groups(network)
+    if schedule.optimizer == "muon":
+        return Muon(groups, schedule.rate)
+    return torch.optim.AdamW(groups, lr=schedule.rate, weight_decay=0.0, fused=True)
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:

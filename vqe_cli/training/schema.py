@@ -58,12 +58,14 @@ class ScheduleConfig:
     """How long and how fast.
 
     loss: "charbonnier", or "psnr" (the mean of the pictures' PSNR, which weighs a lightly compressed picture
-    as much as a heavily compressed one); mse_share: last share of the run whose loss is the squared error
+    as much as a heavily compressed one); optimizer: "adamw", or "muon" (`muon.Muon`: fewer steps on
+    convolutions of 32 channels and more); mse_share: last share of the run whose loss is the squared error
     instead; rate: peak learning rate; warmup: share of the run; restarts: cosine periods; flow_rate: the flow
     network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
     """
 
     loss: str = "charbonnier"
+    optimizer: str = "adamw"
     steps: int = 20_000
     rate: float = 5e-4
     final_rate: float = 1e-6

@@ -2,6 +2,7 @@
 in part."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -48,7 +49,7 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     elif named.grow_from:
         grow(network, checkpoint.read_weights(Path(named.grow_from)), named.grow_from)
     elif named.init:
-        take_over(network, checkpoint.read_weights(Path(named.init)), named.init)
+        quieten(network, take_over(network, checkpoint.read_weights(Path(named.init)), named.init))
     for name, parameter in network.named_parameters():
         if name.startswith(named.frozen):
             parameter.requires_grad_(False)
@@ -87,8 +88,9 @@ def grow(network: nn.Module, spatial: dict[str, Tensor], name: str) -> None:
 
 def take_over(network: nn.Module, tensors: dict[str, Tensor], name: str) -> list[str]:
     """Copy what fits, tell what does not, and give the names of what starts fresh."""
-    fresh = checkpoint.load_fitting(network, tensors)
     own = network.state_dict()
+    tensors = regrouped(tensors, own)
+    fresh = checkpoint.load_fitting(network, tensors)
     if len(fresh) == len(own):
         raise VqeError(f"nothing in {name} fits the network.", "Name weights of the same architecture.")
     unused = sorted(key for key in tensors if key not in own)
@@ -107,9 +109,20 @@ def take_over(network: nn.Module, tensors: dict[str, Tensor], name: str) -> list
     return fresh
 
 
+def regrouped(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A public network's reconstruction, which is one group of blocks, as the first of a row of groups, where
+    `own` has a row (SPEC section 4)."""
+    one, first = "reconstruction.main.", "reconstruction.0.main."
+    if not any(key.startswith(first) for key in own):
+        return tensors
+    return {
+        first + key.removeprefix(one) if key.startswith(one) else key: value for key, value in tensors.items()
+    }
+
+
 @torch.no_grad()
 def quieten(network: nn.Module, fresh: list[str]) -> None:
-    """Let blocks that a progressive step added change nothing at first, as far as their form allows.
+    """Let blocks that were added to trained ones change nothing at first, as far as their form allows.
 
     Residual blocks end in zeros; the input convolution of an added group is the identity (its activation
     still damps negative features, which the paper's groups in a row ask for).

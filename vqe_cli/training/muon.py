@@ -1,0 +1,83 @@
+"""Muon: momentum whose matrix is made orthogonal before each step (Jordan et al. 2024, "Muon"; scaled as in
+Liu et al. 2025, "Muon is Scalable for LLM Training"). torch.optim.Muon takes no convolutions."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+# Kernels whose matrix has a smaller side go the way of biases: there is little to make orthogonal.
+LEAST_SIDE = 32
+# Odd polynomial that drives singular values to about 1 in a few rounds (Jordan et al. 2024).
+LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
+ROUNDS = 5
+# Root mean square of a step relative to the rate: Adam's usual one, so that both take the same rates.
+STEP_SIZE = 0.2
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The orthogonal factors of matrices (B, R, C), nearly: singular values end between 0.7 and 1.2."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        x = LINEAR * x + (CUBIC * gram + QUINTIC * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(Optimizer):
+    """Muon for convolutions between wide layers, as matrices (out, in * kernel); Adam for all the rest.
+
+    rate: of both. Parameter groups may carry further keys of their own.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], rate: float) -> None:
+        super().__init__(params, {"lr": rate, "momentum": 0.95, "betas": (0.9, 0.999), "eps": 1e-8})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step along the gradients at hand; `closure` is not for this optimizer."""
+        assert closure is None
+        for group in self.param_groups:
+            stacks: dict[torch.Size, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if parameter.ndim == 4 and min(parameter.shape[:2]) >= LEAST_SIDE:
+                    stacks.setdefault(parameter.flatten(1).shape, []).append(parameter)
+                else:
+                    self._adam(parameter, group)
+            for stack in stacks.values():
+                self._muon(stack, group)
+
+    def _muon(self, stack: list[Tensor], group: dict[str, Any]) -> None:
+        """Step parameters whose matrices have one shape; together, which a small machine is grateful for."""
+        towards = []
+        for parameter in stack:
+            state, gradient = self.state[parameter], parameter.grad
+            assert gradient is not None
+            if not state:
+                state["m"] = torch.zeros_like(parameter)
+            state["m"].lerp_(gradient, 1 - group["momentum"])
+            towards.append(gradient.lerp(state["m"], group["momentum"]).flatten(1))
+        matrices = orthogonal(torch.stack(towards))
+        size = STEP_SIZE * max(matrices.shape[1:]) ** 0.5
+        for parameter, matrix in zip(stack, matrices, strict=True):
+            parameter.add_(matrix.view(parameter.shape), alpha=-group["lr"] * size)
+
+    def _adam(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Adam (Kingma & Ba 2015)."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if not state:
+            state.update(m=torch.zeros_like(parameter), v=torch.zeros_like(parameter), t=0)
+        state["t"] += 1
+        first, second = group["betas"]
+        state["m"].lerp_(gradient, 1 - first)
+        state["v"].lerp_(gradient.square(), 1 - second)
+        mean = state["m"] / (1 - first ** state["t"])
+        spread = (state["v"] / (1 - second ** state["t"])).sqrt()
+        parameter.add_(mean / (spread + group["eps"]), alpha=-group["lr"])
