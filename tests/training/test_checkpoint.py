@@ -133,6 +133,45 @@ def test_init_from_a_public_checkpoint(tmp_path: Path, caplog: pytest.LogCapture
     assert "are not in this network: extra" in told
 
 
+def test_init_of_a_row_of_groups_from_a_public_checkpoint(tmp_path: Path) -> None:
+    """The paper's config names its groups ([5], [5, 10] …); a public network has one, without a name."""
+    small = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
+    torch.manual_seed(7)
+    public = models.build("basicvsrpp", {**small, "reconstruction_blocks": 2})
+    torch.save({"state_dict": public.state_dict()}, tmp_path / "public.pth")
+    clip = torch.rand(1, 2, 3, 32, 32)
+    row, _ = start_from(
+        tmp_path / "public.pth", NetworkConfig("pqf_basicvsrpp", {**small, "reconstruction_blocks": [2]})
+    )
+    assert torch.equal(row(clip), public(clip))
+    grown, _ = start_from(
+        tmp_path / "public.pth", NetworkConfig("pqf_basicvsrpp", {**small, "reconstruction_blocks": [2, 3]})
+    )
+    features = torch.rand(1, 8, 8, 8)
+    torch.testing.assert_close(grown.reconstruction[1](features), features)  # type: ignore[operator]
+
+
+def test_init_from_the_official_swinir(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """KAIR keeps its weights under "params", with buffers; told the QP, the network is the same at first."""
+    small = {"embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 8, "upsampler": ""}
+    torch.manual_seed(7)
+    official = models.build("swinir", {**small, "qp_conditioning": False})
+    buffers = {
+        "layers.0.residual_group.blocks.1.attn_mask": torch.zeros(4, 64, 64),
+        "layers.0.residual_group.blocks.0.attn.relative_position_index": torch.zeros(64, 64),
+    }
+    torch.save({"params": {**official.state_dict(), **buffers}}, tmp_path / "005_colorDN.pth")
+    caplog.set_level(logging.INFO, "vqe.training")
+    config = NetworkConfig("swinir", {**small, "qp_conditioning": True})
+    network, _ = start_from(tmp_path / "005_colorDN.pth", config)
+    own, taken = network.state_dict(), len(official.state_dict())
+    assert f"{taken} of {len(own)} tensors are from" in caplog.text
+    assert f"{len(own) - taken} start fresh: layers.0.modulation" in caplog.text
+    assert "are not in this network" not in caplog.text
+    picture = torch.rand(2, 3, 16, 16)
+    assert torch.equal(network(picture, torch.tensor([37.0, float("nan")])), official(picture, None))
+
+
 def test_init_from_the_runs_own_files(tmp_path: Path) -> None:
     """Weights alone, whole or in parts, or a checkpoint, whose averaged weights are taken."""
     torch.manual_seed(3)
