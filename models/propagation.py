@@ -3,6 +3,7 @@
 Two small rules say which frame is the second-order neighbour at each visit of a branch.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ def plan_visits(flows: Tensor, renew: Tensor) -> list[Visit]:
     return visits
 
 
-class RecurrentCore(nn.Module):
+class RecurrentCore(nn.Module, ABC):
     """Four branches with flow-guided deformable alignment; subclasses give the layout around them.
 
     mid_channels: of the spatial features. prop_channels: of the propagated ones. num_blocks: residual
@@ -116,13 +117,13 @@ class RecurrentCore(nn.Module):
             joined = mid_channels + (index + 1) * prop_channels
             self.backbone[branch] = ResidualBlocks(joined, prop_channels, num_blocks)
 
+    @abstractmethod
     def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
         """Spatial features (N, mid, h, w) of padded pictures (N, 3, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
         """Pictures (N, 3, sH, sW) from all features (N, mid + 4 * prop, h, w) and the padded input."""
-        raise NotImplementedError
 
     def forward(self, clip: Tensor, pqf: Tensor | None = None, qp: Tensor | None = None) -> Tensor:
         """Enhance a clip (N, T, 3, H, W), RGB in [0, 1], to (N, T, 3, scale*H, scale*W).
