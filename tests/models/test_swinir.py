@@ -1,6 +1,7 @@
 import golden_data as golden
 import pytest
 import torch
+import torch.nn.functional as F
 
 import models
 from models.windows import relative_position_index, shift_masks, window_merge, window_partition
@@ -28,6 +29,21 @@ def test_swinir_equals_the_reference(name, fused):
     for size in case["cases"]:
         out = net.eval()(golden.picture(given[f"{size}.x_u8"]))
         assert golden.difference(out, expected[f"{size}.y"]) <= case["tolerance"]["max_abs"], size
+
+
+@torch.inference_mode()
+def test_folded_swinir_is_the_plain_one_on_the_folded_picture():
+    torch.manual_seed(0)
+    config = {"embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 4}
+    plain = models.build("swinir", {**config, "in_chans": 12}).eval()
+    torch.nn.init.normal_(plain.conv_last.weight)
+    folded = models.build("swinir", {**config, "unshuffle": 2}).eval()
+    folded.load_state_dict(plain.state_dict(), strict=True)
+    x = torch.rand(1, 3, 16, 24)
+    expected = F.pixel_shuffle(plain(F.pixel_unshuffle(x - folded.mean, 2)), 2) + folded.mean
+    assert (expected - x).abs().max() > 0.01
+    torch.testing.assert_close(folded(x), expected)
+    assert folded(x[..., :13, :17]).shape == (1, 3, 13, 17)
 
 
 def test_windows_come_apart_and_together():
@@ -69,6 +85,7 @@ def test_shift_masks_part_what_the_shift_brought_together():
         ({"upscale": 2, "upsampler": "nearest+conv"}, "nearest"),
         ({"upscale": 5, "upsampler": "pixelshuffle"}, "not 5"),
         ({"resi_connection": "2conv"}, "2conv"),
+        ({"upscale": 2, "upsampler": "pixelshuffle", "unshuffle": 2}, "keep their size"),
     ],
 )
 def test_swinir_refuses_what_cannot_be(config, message):

@@ -1,6 +1,7 @@
 """Muon: momentum whose matrix is made orthogonal before each step (Jordan et al. 2024, "Muon"; scaled as in
 Liu et al. 2025, "Muon is Scalable for LLM Training"). torch.optim.Muon takes no convolutions."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# Kernels whose matrix has a smaller side go the way of biases: there is little to make orthogonal.
-LEAST_SIDE = 32
+# Least side of what counts as a matrix, kernels (out, in) and linear layers; what is smaller goes the way of
+# biases. The layers behind the QP are 32 wide: they hear one number, so few of their directions matter.
+LEAST_SIDE = {4: 32, 2: 48}
 # Odd polynomial that drives singular values to about 1 in a few rounds (Jordan et al. 2024).
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
@@ -29,7 +31,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Muon for convolutions between wide layers, as matrices (out, in * kernel); Adam for all the rest.
+    """Muon for convolutions, as matrices (out, in * kernel), and linear layers that are wide; else Adam.
 
     rate: of both. Parameter groups may carry further keys of their own.
     """
@@ -46,7 +48,7 @@ class Muon(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if parameter.ndim == 4 and min(parameter.shape[:2]) >= LEAST_SIDE:
+                if min(parameter.shape[:2]) >= LEAST_SIDE.get(parameter.ndim, math.inf):
                     stacks.setdefault(parameter.flatten(1).shape, []).append(parameter)
                 else:
                     self._adam(parameter, group)
