@@ -9,11 +9,13 @@ from typing import Any
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
-from vqe_cli.restore.engine import load
+from vqe_cli.restore.ensemble import load_model
 from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.settings import Settings
 
 METRICS = ("psnr", "psnr-y", "ms-ssim")
+# Settings under which a network sees one frame at a time; peaks would be fetched into its context.
+SINGLE_FRAMES = {"chunk": 1, "overlap": 0, "pqf": "none"}
 
 
 def bench_gains(
@@ -36,7 +38,7 @@ def bench_gains(
             results, seconds, frames = [], 0.0, 0
             for lq in clips_of(data / "lq" / recipe):
                 settings = Settings(input=lq, output=written, codec="ffv1", overwrite=True, **options)
-                loaded = loaded or load(settings)
+                loaded = loaded or load_model(settings)
                 report = enhance(settings, loaded=loaded)
                 only = Options(max_frames=settings.frames)
                 results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
