@@ -29,5 +29,10 @@ class VqeError(Exception):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A remedy for an unknown name: the known name most like it, or all of them."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(names) or 'none'}."
+    close = nearest(name, names)
+    return f"Did you mean {close!r}?" if close else f"Known are {', '.join(names) or 'none'}."
+
+
+def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:
+    """The known name most like `name`, None where none is as like (0 … 1, difflib's ratio)."""
+    return next(iter(difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=likeness)), None)

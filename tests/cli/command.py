@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from vqe_cli.cli.main import app
 
 START = "from vqe_cli.cli.main import run; run()"
-SURROUNDINGS = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+# The configuration folder of whoever runs the tests has no say.
+SURROUNDINGS = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": "/nonexistent"}
 
 
 class Done(NamedTuple):

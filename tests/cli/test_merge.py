@@ -1,11 +1,15 @@
-"""Which value wins: flag or variable over the file, the file over the default."""
+"""Which value wins: a flag over its variable, that over the project's file, that over the user's, that over
+the default.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from command import one_sentence, vqe
 
-from vqe_cli.cli.merge import merged, read_config
+from vqe_cli.cli.merge import as_yaml, file_layer, given_layer, merged, read_config, refuse_slips, user_file
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.settings import Settings
 
@@ -13,7 +17,8 @@ from vqe_cli.restore.settings import Settings
 def settings(given: dict[str, Any], text: str, folder: Path) -> Settings:
     path = folder / "vqe.yaml"
     path.write_text(text)
-    return Settings(input=Path("in"), output=Path("out"), **merged(given, path))
+    chosen = merged([given_layer(given, []), file_layer(path)])
+    return Settings(Path("in"), Path("out"), **{name: each.value for name, each in chosen.items()})
 
 
 def test_the_file_wins_over_the_default_and_a_flag_over_the_file(tmp_path: Path) -> None:
@@ -54,6 +59,7 @@ def test_keys_may_be_written_with_either_stroke_and_paths_are_relative_to_the_fi
         ("frames: 0", "frames is at least 1, not 0"),
         ("overwrite: 1", "overwrite is true or false"),
         ("tta:", "tta needs a value"),
+        ("suffix: a/b", "holds no /"),
         ("- a\n- b", "not a list of settings"),
         ("a: [", "cannot read"),
     ],
@@ -74,3 +80,83 @@ def test_an_empty_file_sets_nothing_and_a_missing_one_is_an_error(tmp_path: Path
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(VqeError, match="cannot read the configuration"):
         read_config(tmp_path / "binary.yaml")
+
+
+# --- the whole order, as the command sees it --------------------------------------------------------------
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A working folder and a user's configuration folder, each with a vqe.yaml."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("vqe.yaml").write_text("tta: 4\nchunk: 6\ncrf: 11\nencoder-options: {preset: slow}\n")
+    (tmp_path / "home" / "vqe").mkdir(parents=True)
+    text = "tta: 2\nchunk: 5\noverlap: 3\nencoder-options: {preset: fast, tune: grain}\n"
+    (tmp_path / "home" / "vqe" / "vqe.yaml").write_text(text)
+    return {"XDG_CONFIG_HOME": str(tmp_path / "home")}
+
+
+def shown(*arguments: str, env: dict[str, str]) -> dict[str, tuple[Any, str]]:
+    """Value and origin by key, as --show-config tells them."""
+    done = vqe("enhance", "in.mkv", "out.mkv", "--show-config", *arguments, env=env)
+    assert (done.code, done.stderr) == (0, ""), done.stderr
+    table = yaml.safe_load(done.stdout)
+    origins = dict(line.split("  # ") for line in done.stdout.splitlines())
+    return {key.split(":")[0]: (table[key.split(":")[0]], origin) for key, origin in origins.items()}
+
+
+def test_show_config_says_where_each_value_came_from(surroundings: dict[str, str], tmp_path: Path) -> None:
+    variables = {"VQE_TTA": "8", "VQE_CHUNK": "7", "VQE_TILE": "256"}
+    found = shown("--tta", "1", "-e", "bframes=0", env=surroundings | variables)
+    users = str(tmp_path / "home" / "vqe" / "vqe.yaml")
+    assert found["tta"] == (1, "--tta")  # equals the default, and wins
+    assert found["chunk"] == (7, "VQE_CHUNK")
+    assert found["tile"] == (256, "VQE_TILE")
+    assert found["crf"] == (11.0, "vqe.yaml")
+    assert found["overlap"] == (3, users)
+    assert found["scale"] == (1, "default") and found["model"] == (None, "default")
+    assert found["encoder-options"] == (
+        {"preset": "slow", "tune": "grain", "bframes": "0"},
+        f"preset: vqe.yaml, tune: {users}, bframes: -e",
+    )
+    assert found.keys() == {name.replace("_", "-") for name in Settings.__dataclass_fields__} - {
+        "input",
+        "output",
+    }
+
+
+def test_a_named_file_takes_the_place_of_the_projects(surroundings: dict[str, str]) -> None:
+    Path("other.yaml").write_text("crf: 20\n")
+    found = shown("--config", "other.yaml", env=surroundings)
+    assert found["crf"] == (20.0, "other.yaml")
+    assert found["chunk"][0] == 5
+
+
+def test_what_is_shown_is_a_configuration_file(surroundings: dict[str, str], tmp_path: Path) -> None:
+    given = {"weights": (tmp_path / "żółć: 'a'.safetensors",), "stages": "1", "suffix": "# no"}
+    chosen = merged([given_layer(given, [])])
+    (tmp_path / "again.yaml").write_text(as_yaml(chosen), encoding="utf-8")
+    assert read_config(tmp_path / "again.yaml") == {name: each.value for name, each in chosen.items()}
+
+
+@pytest.mark.parametrize("where", ["project", "home/vqe"])
+def test_a_faulty_key_in_either_file_stops_the_run(
+    surroundings: dict[str, str], tmp_path: Path, where: str
+) -> None:
+    (tmp_path / where / "vqe.yaml").write_text("modle: fast\n")
+    said = one_sentence(vqe("enhance", "in.mkv", "out.mkv", env=surroundings))
+    assert "vqe.yaml" in said and "'model'" in said
+
+
+def test_a_variable_with_a_slip_is_an_error_and_foreign_ones_are_not() -> None:
+    refuse_slips(
+        {"VQE_TTA": "8", "VQE_WEIGHTS_TOML": "a", "VQE_SHARED": "b", "VQE_CI_CACHE": "c", "PATH": ""}
+    )
+    with pytest.raises(VqeError, match=r"VQE_TILE_OVERLP is no setting.* Did you mean VQE_TILE_OVERLAP"):
+        refuse_slips({"VQE_TILE_OVERLP": "8"})
+
+
+def test_the_users_file_lies_in_the_configuration_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/somewhere")
+    assert user_file() == Path("/somewhere/vqe/vqe.yaml")

@@ -1,5 +1,6 @@
 """`vqe enhance INPUT OUTPUT`: the options, one call, and what is shown while it runs."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,11 @@ from typing import Annotated
 import typer
 
 from vqe_cli.cli.console import check_target, say, write_json
-from vqe_cli.cli.options import Debug, JsonFile, Quiet, key_values, setting
+from vqe_cli.cli.options import Debug, JsonFile, Quiet, from_variables, key_values, setting
 from vqe_cli.restore.settings import Settings
 
 NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
+FOLDERS = "Folders"
 EXAMPLE = "Example: vqe enhance in.mkv out.mkv --model fast --crf 14"
 
 
@@ -78,6 +80,13 @@ def enhance_command(
     frames: Annotated[
         int | None, setting("frames", "How many frames to use (default: all).", WRITTEN)
     ] = None,
+    pattern: Annotated[
+        str | None, setting("pattern", "Only files whose names fit, '*.mkv'.", FOLDERS, metavar="GLOB")
+    ] = None,
+    suffix: Annotated[
+        str | None, setting("suffix", "Put behind each name: a_better.mkv.", FOLDERS, metavar="TEXT")
+    ] = None,
+    container: Annotated[str | None, setting("container", "Kind of file to write.", FOLDERS)] = None,
     overwrite: Annotated[
         bool | None,
         setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),
@@ -85,23 +94,31 @@ def enhance_command(
     config: Annotated[
         Path | None,
         typer.Option(
-            envvar="VQE_CONFIG", show_envvar=False, help="YAML file of these options.", metavar="FILE"
+            envvar="VQE_CONFIG", show_envvar=False, help="Read this in place of vqe.yaml.", metavar="FILE"
         ),
     ] = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Show every setting and where it comes from, then exit.")
+    ] = False,
     json_file: JsonFile = None,
     quiet: Quiet = None,
     debug: Debug = False,
 ) -> None:
     """Make a compressed video look better; audio, subtitles and timing stay as they are.
 
-    Flags win over variables (VQE_MODEL, VQE_TILE_OVERLAP, ...), these over --config, that over defaults.
+    Flags win over variables (VQE_MODEL, VQE_TILE_OVERLAP, ...), these over --config or vqe.yaml in the
+    working folder, that over vqe.yaml in the user's configuration folder, that over defaults.
     """
-    from vqe_cli.cli.merge import merged
+    from vqe_cli.cli.merge import as_yaml, file_layers, given_layer, merged
 
-    given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)}
+    given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)[2:]}
     given["encoder_options"] = key_values(encoder_options)
+    chosen = merged([given_layer(given, from_variables(ctx)), *file_layers(config, os.environ)])
+    settings = Settings(input, output, **{name: each.value for name, each in chosen.items()})
+    if show_config:
+        print(as_yaml(chosen))
+        return
     check_target(json_file)
-    settings = Settings(**merged(given, config))
 
     from vqe_cli.cli.display import Display, summary_line
     from vqe_cli.restore.pipeline import enhance

@@ -63,6 +63,12 @@ def key_values(pairs: list[str] | None) -> dict[str, str] | None:
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs or [])} or None
 
 
+def from_variables(ctx: typer.Context) -> list[str]:
+    """Names of the parameters that a variable of the environment gave."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "ENVIRONMENT"]
+
+
 def _check(name: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is None or value == [] or value == ():

@@ -17,6 +17,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "pqf": ("auto", "qp", "hm-log", "period", "none"),
     "pqf_rule": ("prominent", "minima"),
+    "container": ("keep", "mkv", "mp4", "mov", "webm", "avi", "ts", "nut"),
 }
 # How a type is called in a message.
 KINDS: dict[Any, str] = {
@@ -56,6 +57,8 @@ class Settings:
     pqf_period: frames between peaks where QPs do not tell.
     codec, crf, pix_fmt, encoder_options: the written video; None leaves the choice to the writer.
     start: first frame used, from 0; frames: how many, None for all.
+    pattern, suffix, container: of a folder, which files are enhanced (None for every video), what is put
+    behind their names, and which kind of file they become ("keep": the same).
     overwrite: whether the output may exist.
     """
 
@@ -82,6 +85,9 @@ class Settings:
     encoder_options: Mapping[str, str] = field(default_factory=dict)
     start: int = 0
     frames: int | None = None
+    pattern: str | None = None
+    suffix: str = ""
+    container: str = "keep"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -115,6 +121,8 @@ def checked(name: str, value: Any) -> Any:
         raise ValueError(f"is {', '.join(map(str, some))} or {last}, not {value!r}")
     if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
         raise ValueError(f"is auto, cpu, cuda, cuda:N or mps, not {value!r}")
+    if name == "suffix" and ("/" in value or "\\" in value):
+        raise ValueError(f"is put behind a name and holds no / or \\, as {value!r} does")
     if name in MINIMA and value < MINIMA[name]:
         raise ValueError(f"is at least {MINIMA[name]}, not {value}")
     return value
