@@ -9,6 +9,7 @@ from torch import nn
 
 from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
 from models.flow import SpyNet
+from models.gate import GateNet
 from models.qecnn import QECNN
 from models.swinir import SwinIR
 
@@ -25,6 +26,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "basicvsr_plusplus": basicvsrpp,  # the name in mmagic
     "pqf_basicvsrpp": pqf_basicvsrpp,
     "swinir": SwinIR,
+    "gate": GateNet,
 }
 
 

@@ -1,8 +1,9 @@
 """A loaded pipeline: networks on their device, and chunks of frames turned into enhanced planes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import nan, prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,46 @@ from vqe_cli.weights.registry import Pipeline, find, from_files
 Planes = tuple[np.ndarray, ...]
 
 
+class Enhancer(Protocol):
+    """What makes better frames of one input: the `Engine` of a pipeline, or that of an ensemble."""
+
+    @property
+    def stages(self) -> "tuple[Stage, ...]": ...
+
+    @property
+    def sizes(self) -> Sizes: ...
+
+    @property
+    def colour(self) -> Colour: ...
+
+    @property
+    def seconds(self) -> Sequence[float]:
+        """What each stage took so far."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Sentences, complete at the end."""
+
+    def enhanced(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Frame, Planes]]:
+        """The kept frames of all chunks, duplicates included, each with its enhanced planes."""
+
+
+class Model(Protocol):
+    """What was loaded for a run: a pipeline or an ensemble."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> tuple[Weights, ...]: ...
+
+    @property
+    def compute(self) -> Compute: ...
+
+    def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> Enhancer:
+        """What enhances pictures of `size` (height, width) pixels."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Networks on their device, ready for any number of inputs.
@@ -45,9 +86,17 @@ class Loaded:
     weights: tuple[Weights, ...]
     compute: Compute
 
+    @property
+    def name(self) -> str:
+        return self.pipeline.name
+
+    def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "Engine":
+        """As `start_engine`."""
+        return start_engine(self, settings, colour, size)
+
 
 def load(settings: Settings) -> Loaded:
-    """The networks, device and precision that the settings ask for.
+    """The networks of one pipeline, device and precision that the settings ask for.
 
     Raises VqeError for an unknown pipeline, weights that do not fit, a stage or a device that is not there.
     """
@@ -99,6 +148,12 @@ class Engine:
     compute: Compute
     seconds: list[float]
     uploaded: dict[int, list[Tensor]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def enhanced(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Frame, Planes]]:
+        """The kept frames of all chunks, as `enhance` gives them for one."""
+        for chunk in chunks:
+            yield from self.enhance(chunk)
 
     def enhance(self, chunk: Chunk) -> Iterator[tuple[Frame, Planes]]:
         """The kept frames of a chunk, duplicates included, each with its enhanced planes.
@@ -106,14 +161,16 @@ class Engine:
         A network that changes nothing leaves every sample as decoded; duplicates share the planes of the
         first.
         """
-        planes = self._upload(chunk.frames)
+        planes = self.upload(chunk.frames)
         pictures = self.pictures(chunk, planes)
         with torch.inference_mode():
             for picture, decoded, shown in zip(
                 pictures, planes[chunk.start : chunk.stop], chunk.shown, strict=True
             ):
-                share = self.pipeline.strength_at(shown[0].network_qp)
-                enhanced = self._written(picture[None], decoded, share)
+                base = self.base(decoded)
+                change = self.change(picture[None], base, shown[0].network_qp)
+                changed = add_residual(base, change, self.colour.bit_depth)
+                enhanced = to_arrays(changed, self.colour.bit_depth)
                 yield from ((frame, enhanced) for frame in shown)
 
     def pictures(self, chunk: Chunk, planes: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -124,7 +181,7 @@ class Engine:
         qp = torch.tensor(qps, dtype=torch.float32, device=clip.device)
         return run_stages(self.stages, clip, marks, qp, slice(chunk.start, chunk.stop), self.seconds)
 
-    def _upload(self, frames: Sequence[Frame]) -> list[list[Tensor]]:
+    def upload(self, frames: Sequence[Frame]) -> list[list[Tensor]]:
         """Planes of the frames on the device; context that the chunk before had is there already."""
         device = self.compute.device
         self.uploaded = {
@@ -133,16 +190,21 @@ class Engine:
         }
         return list(self.uploaded.values())
 
-    def _written(self, picture: Tensor, decoded: list[Tensor], share: float) -> Planes:
-        """Decoded planes (enlarged for scale > 1) plus `share` of what the picture (1, 3, H, W) changes."""
-        base = decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
-        residual = share * (picture - to_rgb(base, self.colour))
+    def base(self, decoded: list[Tensor]) -> list[Tensor]:
+        """What changes are added to: the decoded planes, enlarged for scale > 1."""
+        return decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
+
+    def change(self, picture: Tensor, base: Sequence[Tensor], qp: float | None) -> list[Tensor]:
+        """What an enhanced picture (1, 3, H, W) changes of each plane, in code units, not rounded.
+
+        Of it the share is kept that the pipeline wants at this QP.
+        """
+        residual = self.pipeline.strength_at(qp) * (picture - to_rgb(base, self.colour))
         if self.colour.matrix == "gray":
             # The three channels went in alike and come out a little different: their mean is the change of
             # gray.
             residual = residual.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        changed = add_residual(base, residual_to_planes(residual, self.colour), self.colour.bit_depth)
-        return to_arrays(changed, self.colour.bit_depth)
+        return residual_to_planes(residual, self.colour)
 
 
 def start_engine(loaded: Loaded, settings: Settings, colour: Colour, size: tuple[int, int]) -> Engine:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.engine import Engine, Loaded, Planes, load, start_engine
+from vqe_cli.restore.engine import Enhancer, Model, Planes
+from vqe_cli.restore.ensemble import load_model
 from vqe_cli.restore.handover import Clock, background, prefetched
 from vqe_cli.restore.report import Listener, Notice, Plan, Progress, Report, Seconds
 from vqe_cli.restore.settings import Settings
@@ -25,9 +26,7 @@ READ_AHEAD = 16
 WRITE_AHEAD = 16
 
 
-def enhance(
-    settings: Settings, listen: Listener = lambda event: None, loaded: Loaded | None = None
-) -> Report:
+def enhance(settings: Settings, listen: Listener = lambda event: None, loaded: Model | None = None) -> Report:
     """Enhance one input as the settings say; nothing is left under the output's name when it fails.
 
     listen: called in this thread with a Plan, then Progress and Notices. loaded: networks of an earlier run
@@ -49,8 +48,8 @@ def enhance(
         )
         info = reader.info
         writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
-        loaded = loaded or load(settings)
-        engine = start_engine(loaded, settings, info.colour, (info.height, info.width))
+        loaded = loaded or load_model(settings)
+        engine = loaded.start(settings, info.colour, (info.height, info.width))
         plan = plan_of(settings, info, loaded, engine)
         listen(plan)
         if info.colour.guessed:
@@ -63,7 +62,7 @@ def enhance(
             write((frame, planes))
             tally.frames += 1
             listen(Progress(tally.frames, plan.frames))
-        for text in [*reader.warnings, *writer.warnings]:
+        for text in [*reader.warnings, *engine.warnings, *writer.warnings]:
             warn(text)
         if tally.frames == 0:
             raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
@@ -105,11 +104,11 @@ def finished_on(clock: Clock, writer: Writer) -> Iterator[Writer]:
             stack.close()
 
 
-def plan_of(settings: Settings, info: VideoInfo, loaded: Loaded, engine: Engine) -> Plan:
+def plan_of(settings: Settings, info: VideoInfo, loaded: Model, engine: Enhancer) -> Plan:
     """What was chosen, for people and for the report."""
     sizes = engine.sizes
     return Plan(
-        model=loaded.pipeline.name,
+        model=loaded.name,
         device=loaded.compute.name,
         precision=loaded.compute.precision,
         chunk=sizes.chunks.chunk,
@@ -137,8 +136,8 @@ def frames_expected(settings: Settings, info: VideoInfo) -> int | None:
 def report_of(
     settings: Settings,
     plan: Plan,
-    loaded: Loaded,
-    engine: Engine,
+    loaded: Model,
+    engine: Enhancer,
     tally: Tally,
     threads: tuple[float, float],
     wall_s: float,
@@ -147,7 +146,7 @@ def report_of(
     """The report of a finished run; threads: working seconds of reader and writer."""
     by_number = dict.fromkeys((1, 2), 0.0)
     for stage, seconds in zip(engine.stages, engine.seconds, strict=True):
-        by_number[stage.number] = round(seconds, 3)
+        by_number[stage.number] = round(by_number[stage.number] + seconds, 3)
     return Report(
         input=str(settings.input),
         output=str(settings.output),

@@ -60,7 +60,9 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that was used: its name, sha256, and the stage (1 or 2) that it was used for."""
+    """A file of weights that was used: its name, sha256, and the stage (1 or 2) that it was used for; 0 for
+    the mask network of an ensemble.
+    """
 
     stage: int
     file: str

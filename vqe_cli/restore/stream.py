@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from vqe_cli.restore.chunks import Chunk, chunks
-from vqe_cli.restore.engine import Engine, Planes
+from vqe_cli.restore.engine import Enhancer, Planes
 from vqe_cli.restore.peaks import PeakCount, mark_peaks
 from vqe_cli.restore.scenes import scene_starts
 from vqe_cli.restore.settings import Settings
@@ -26,15 +26,14 @@ class Tally:
 
 
 def enhanced_frames(
-    frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally
+    frames: Iterable[Frame], settings: Settings, engine: Enhancer, tally: Tally
 ) -> Iterator[tuple[Frame, Planes]]:
     """Decoded frames in display order to the same frames with enhanced planes, in the same order."""
-    for chunk in scene_chunks(frames, settings, engine, tally):
-        yield from engine.enhance(chunk)
+    return engine.enhanced(scene_chunks(frames, settings, engine, tally))
 
 
 def scene_chunks(
-    frames: Iterable[Frame], settings: Settings, engine: Engine, tally: Tally
+    frames: Iterable[Frame], settings: Settings, engine: Enhancer, tally: Tally
 ) -> Iterator[Chunk]:
     """Scenes told apart, peaks marked, chunks cut."""
     scenes = scene_starts(frames, engine.colour)

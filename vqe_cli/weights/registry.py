@@ -147,7 +147,7 @@ def load_pipelines(path: Path | None = None) -> Registry:
         ) from error
     try:
         pipelines = tuple(_pipeline(entry, path.parent) for entry in table.get("pipeline", []))
-        _refuse_unknown(table, ("default", "pipeline"))
+        _refuse_unknown(table, ("default", "pipeline", "ensembles"))  # the last are read by `ensembles`
     except (KeyError, TypeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise VqeError(f"{path} has a faulty entry: {what}.", "Its head says what an entry holds.") from error

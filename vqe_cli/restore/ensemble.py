@@ -1,0 +1,171 @@
+"""Several pipelines on one input, decoded and cut into chunks once, their results fused before rounding."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from models.gate import GateNet
+from vqe_cli.errors import VqeError
+from vqe_cli.fusion.guard import Guard
+from vqe_cli.fusion.methods import Mask, Moment, fused, rounded
+from vqe_cli.restore.chunks import Chunk, ChunkSizes
+from vqe_cli.restore.device import Compute
+from vqe_cli.restore.engine import Engine, Loaded, Model, Planes, load, start_engine
+from vqe_cli.restore.report import Weights
+from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.sizes import Sizes
+from vqe_cli.restore.stages import Stage
+from vqe_cli.video.colour import to_arrays
+from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.weights.cache import sha256_of
+from vqe_cli.weights.ensembles import Ensemble, find_ensemble
+from vqe_cli.weights.load import load_network
+from vqe_cli.weights.registry import StageSpec
+
+
+def load_model(settings: Settings) -> Model:
+    """The pipeline or the ensemble that the settings name, with its networks.
+
+    Raises VqeError as `engine.load` and `load_ensemble` do.
+    """
+    ensemble = None if settings.weights else find_ensemble(settings.model)
+    return load(settings) if ensemble is None else load_ensemble(ensemble, settings)
+
+
+@dataclass(frozen=True)
+class LoadedEnsemble:
+    """The networks of all members, and the mask network where there is one."""
+
+    ensemble: Ensemble
+    members: tuple[Loaded, ...]
+    mask: Mask | None
+    weights: tuple[Weights, ...]
+
+    @property
+    def name(self) -> str:
+        return self.ensemble.name
+
+    @property
+    def compute(self) -> Compute:
+        return self.members[0].compute
+
+    def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "EnsembleEngine":
+        """An engine for pictures of `size` (height, width), whose members share chunks and memory.
+
+        Raises VqeError for sizes that contradict each other.
+        """
+        part = self.compute.budget // len(self.members)
+        members = [replace(member, compute=replace(member.compute, budget=part)) for member in self.members]
+        wanted = [start_engine(member, settings, colour, size).sizes.chunks for member in members]
+        shared = ChunkSizes(
+            chunk=min(sizes.chunk for sizes in wanted),
+            overlap=max(sizes.overlap for sizes in wanted),
+            period=max(sizes.period for sizes in wanted),
+        )
+        settings = replace(settings, chunk=shared.chunk, overlap=shared.overlap)
+        engines = tuple(start_engine(member, settings, colour, size) for member in members)
+        fusion = self.ensemble.fusion
+        guard = Guard(self.ensemble.members, fusion.limit_db, fusion.segment)
+        return EnsembleEngine(self.ensemble, engines, shared, self.mask, guard)
+
+
+def load_ensemble(ensemble: Ensemble, settings: Settings) -> LoadedEnsemble:
+    """The networks of an ensemble's members by the settings, whose `model` and `weights` are not looked at.
+
+    Raises VqeError as `engine.load` does for each member; for a method that does not fit; for a mask network
+    that is missing or is none.
+    """
+    fusion = ensemble.fusion
+    fusion.check(ensemble.members)
+    if fusion.method == "guard" and fusion.segment == 0:
+        raise VqeError(
+            "the guard can judge a whole video only when the results are there.",
+            "Give --segment 1 or more, or enhance with each pipeline and name the results.",
+        )
+    members = tuple(load(replace(settings, model=name, weights=())) for name in ensemble.members)
+    weights = [entry for member in members for entry in member.weights]
+    mask = None
+    if fusion.gate is not None:
+        mask = load_mask(fusion.gate, members[0].compute)
+        weights.append(Weights(0, str(fusion.gate.path()), sha256_of(fusion.gate.path())))
+    return LoadedEnsemble(ensemble, members, mask, tuple(weights))
+
+
+def load_mask(gate: StageSpec, compute: Compute) -> Mask:
+    """The mask network of a file, ready to run; raises VqeError when it is missing or is another network."""
+    network = load_network(gate)
+    if not isinstance(network, GateNet):
+        raise VqeError(f"{gate.path()} is no mask network.", "Train one with `vqe train-stage gate`.")
+    prepared = compute.prepare(network)
+
+    def mask(first: Tensor, second: Tensor) -> Tensor:
+        with compute.running():
+            found: Tensor = prepared(first.to(compute.device), second.to(compute.device))
+        return found.float().to(first.device)
+
+    return mask
+
+
+@dataclass
+class EnsembleEngine:
+    """Enhances chunks of one input with every member and fuses the results.
+
+    members: their engines, all for the chunks of `shared` sizes. guard: for the method `guard`.
+    """
+
+    ensemble: Ensemble
+    members: tuple[Engine, ...]
+    shared: ChunkSizes
+    mask: Mask | None
+    guard: Guard
+    stages: tuple[Stage, ...] = field(init=False)
+    sizes: Sizes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stages = tuple(stage for member in self.members for stage in member.stages)
+        tilings = tuple(tiling for member in self.members for tiling in member.sizes.tilings)
+        self.sizes = Sizes(self.shared, tilings)
+
+    @property
+    def colour(self) -> Colour:
+        return self.members[0].colour
+
+    @property
+    def seconds(self) -> list[float]:
+        return [seconds for member in self.members for seconds in member.seconds]
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.guard.sentences()
+
+    def enhanced(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Frame, Planes]]:
+        """The kept frames of all chunks, duplicates included, each with its fused planes."""
+        depth = self.colour.bit_depth
+        for frame, planes in fused(
+            self.moments(chunks), self.ensemble.fusion, self.colour, self.mask, self.guard
+        ):
+            yield frame, to_arrays(rounded(planes, depth), depth)
+
+    def moments(self, chunks: Iterable[Chunk]) -> Iterator[Moment]:
+        """The kept frames of all chunks as the members have them, not rounded, and as they were decoded."""
+        for chunk in chunks:
+            planes = self.members[0].upload(chunk.frames)
+            pictures = [member.pictures(chunk, planes) for member in self.members]
+            for position, shown in enumerate(chunk.shown):
+                of_members = [picture[position][None] for picture in pictures]
+                moment = self._moment(of_members, planes[chunk.start + position], shown[0])
+                yield from (replace(moment, frame=frame) for frame in shown)
+
+    @torch.inference_mode()
+    def _moment(self, pictures: list[Tensor], decoded: list[Tensor], frame: Frame) -> Moment:
+        base = self.members[0].base(decoded)
+        members = [
+            [plane + change for plane, change in zip(base, changes, strict=True)]
+            for changes in (
+                member.change(picture, base, frame.network_qp)
+                for member, picture in zip(self.members, pictures, strict=True)
+            )
+        ]
+        return Moment(frame, tuple(members), [plane.float() for plane in base])

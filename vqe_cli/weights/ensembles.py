@@ -1,0 +1,146 @@
+"""Ensembles: how several results become one (`Fusion`), and the `[ensembles.NAME]` entries of weights.toml.
+
+Nothing here imports torch, as in `registry`.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.weights.registry import Measured, StageSpec, load_pipelines, registry_path
+
+METHODS = ("mean", "weighted", "gated", "adaptive", "guard")
+# These weigh two members by a mask.
+MASKED = ("gated", "adaptive")
+ENTRIES = ("members", "method", "weights", "gate", "limit_db", "segment", "description", "measured")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A method and what it needs.
+
+    method: one of `METHODS`. weights: a number for each member, of which only the proportions count
+    (`weighted`). gate: the mask network (`gated`). limit_db: least RGB-PSNR of a result against the input;
+    below it the result has strayed (`guard`). segment: frames that are judged together by the guard, 0 for
+    the whole video.
+    """
+
+    method: str = "mean"
+    weights: tuple[float, ...] = ()
+    gate: StageSpec | None = None
+    limit_db: float = 30.0
+    segment: int = 24
+
+    def check(self, members: Sequence[str]) -> None:
+        """Raises VqeError where the method does not exist, lacks something, or does not fit the members."""
+        if self.method not in METHODS:
+            raise VqeError(
+                f"there is no ensemble method {self.method!r}.", did_you_mean(self.method, METHODS)
+            )
+        if len(members) < 2:
+            named = f"only {members[0]} is named" if members else "none is named"
+            raise VqeError(f"an ensemble needs two members or more, and {named}.", "Name another one.")
+        if self.method in MASKED and len(members) != 2:
+            raise VqeError(
+                f"the method {self.method} is for two members, not {len(members)}.",
+                "Leave some out, or use mean or weighted.",
+            )
+        if self.method == "gated" and self.gate is None:
+            raise VqeError(
+                "the method gated needs a mask network.",
+                "Train one with `vqe train-stage gate` and name it with --gate FILE.",
+            )
+        if (self.method == "weighted") != bool(self.weights):
+            has = "has no use for weights" if self.weights else "needs weights"
+            raise VqeError(
+                f"the method {self.method} {has}.",
+                "Give --method weighted and --weights together; --fit finds the best ones.",
+            )
+        if self.weights and len(self.weights) != len(members):
+            raise VqeError(
+                f"there are {len(self.weights)} weights for {len(members)} members.",
+                "Give one for each, in the same order.",
+            )
+        if self.weights and not abs(sum(self.weights)) > 1e-6 * sum(map(abs, self.weights)):
+            raise VqeError(
+                f"the weights {', '.join(f'{weight:g}' for weight in self.weights)} sum up to zero.",
+                "Only their proportions count; give numbers like 0.6,0.4.",
+            )
+        if self.segment < 0:
+            raise VqeError(
+                f"a segment of {self.segment} frames is none.", "Give 1 or more, or 0 for the whole video."
+            )
+
+    def shares(self, count: int) -> tuple[float, ...]:
+        """The weights of `count` members, brought to a sum of 1; all alike where none are given."""
+        weights = self.weights or (1.0,) * count
+        return tuple(weight / sum(weights) for weight in weights)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """An entry `[ensembles.NAME]`, or what the command line names.
+
+    members: names of pipelines, which all must have weights for the scale that is asked for.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    fusion: Fusion = Fusion()
+    description: str = ""
+    measured: tuple[Measured, ...] = ()
+
+
+def load_ensembles(path: Path | None = None) -> dict[str, Ensemble]:
+    """The ensembles of weights.toml by name.
+
+    Raises VqeError for a missing or faulty file, naming the entry and what is wrong with it.
+    """
+    path = path or registry_path()
+    pipelines = load_pipelines(path)  # says what is wrong with the file itself
+    table = tomllib.loads(path.read_text(encoding="utf-8")).get("ensembles", {})
+    found = {}
+    for name, entry in table.items():
+        try:
+            found[name] = _ensemble(name, entry, path.parent)
+            unknown = [member for member in found[name].members if member not in pipelines.names()]
+            if unknown:
+                raise ValueError(f"no pipeline {unknown[0]!r}; {did_you_mean(unknown[0], pipelines.names())}")
+            if name in pipelines.names():
+                raise ValueError("a pipeline has this name, too")
+            found[name].fusion.check(found[name].members)
+        except (KeyError, TypeError, ValueError, VqeError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise VqeError(
+                f"{path} has a faulty ensemble {name!r}: {what.rstrip('.')}.",
+                "Its head says what an entry holds.",
+            ) from error
+    return found
+
+
+def find_ensemble(name: str | None, path: Path | None = None) -> Ensemble | None:
+    """The ensemble of this name (None: of the default's name), None where it is a pipeline's or nobody's."""
+    return load_ensembles(path).get(name or load_pipelines(path).default)
+
+
+def model_names() -> list[str]:
+    """All that `--model` takes: pipelines, then ensembles."""
+    return [*load_pipelines().names(), *load_ensembles()]
+
+
+def _ensemble(name: str, entry: Mapping[str, Any], folder: Path) -> Ensemble:
+    """One entry; KeyError, TypeError or ValueError where it is faulty."""
+    for key in entry:
+        if key not in ENTRIES:
+            raise ValueError(f"{key!r} is unknown ({did_you_mean(key, ENTRIES)})")
+    chosen = {field.name: entry[field.name] for field in fields(Fusion) if field.name in entry}
+    if "weights" in chosen:
+        chosen = {"method": "weighted", **chosen, "weights": tuple(map(float, chosen["weights"]))}
+    if "gate" in chosen:
+        chosen = {"method": "gated", **chosen, "gate": StageSpec(folder=folder, **chosen["gate"])}
+    measured = tuple(Measured(**row) for row in entry.get("measured", []))
+    members = tuple(map(str, entry["members"]))
+    return Ensemble(name, members, Fusion(**chosen), entry.get("description", ""), measured)
