@@ -135,13 +135,13 @@ def test_refused(tmp_path, tiny, chosen, message) -> None:
 
 
 def test_networks_serve_a_second_file(tmp_path, tiny, monkeypatch) -> None:
-    from vqe_cli.restore.engine import load
-
-    settings = settings_for(tmp_path / "a.mkv", tiny, frames=4)
-    loaded = load(settings)
-    monkeypatch.setattr(pipeline, "load", lambda settings: pytest.fail("loaded again"))
-    enhance(settings, loaded=loaded)
-    enhance(settings_for(tmp_path / "b.mkv", tiny, frames=4), loaded=loaded)
+    calls = []
+    original = pipeline.load_model
+    monkeypatch.setattr(pipeline, "load_model", lambda settings: calls.append(1) or original(settings))
+    restorer = pipeline.Restorer()
+    for name in ("a.mkv", "b.mkv"):
+        restorer.enhance(settings_for(tmp_path / name, tiny, frames=4))
+    assert len(calls) == 1
     one, other = planes_of(tmp_path / "a.mkv"), planes_of(tmp_path / "b.mkv")
     assert all(
         np.array_equal(a, b) for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True)

@@ -77,7 +77,11 @@ def blended(one: Planes, other: Planes, share: Tensor) -> list[Tensor]:
     """(1 - share) * one + share * other; share (1, 1, H, W) is averaged over what a chroma sample covers."""
     blend = []
     for first, second in zip(one, other, strict=True):
-        part = share if first.shape == share.shape else F.adaptive_avg_pool2d(share, first.shape[-2:])
+        part = (
+            share
+            if first.shape == share.shape
+            else F.adaptive_avg_pool2d(share, (first.shape[-2], first.shape[-1]))
+        )
         blend.append(first + part * (second - first))
     return blend
 
