@@ -9,8 +9,7 @@ from typing import Any
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
-from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.pipeline import enhance
+from vqe_cli.restore.pipeline import Restorer
 from vqe_cli.restore.settings import Settings
 
 METRICS = ("psnr", "psnr-y", "ms-ssim")
@@ -33,13 +32,12 @@ def bench_gains(
     rows, clips = [], []
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "enhanced.mkv"
-        loaded = None
+        restorer = Restorer()
         for recipe in recipes:
             results, seconds, frames = [], 0.0, 0
             for lq in clips_of(data / "lq" / recipe):
                 settings = Settings(input=lq, output=written, codec="ffv1", overwrite=True, **options)
-                loaded = loaded or load_model(settings)
-                report = enhance(settings, loaded=loaded)
+                report = restorer.enhance(settings)
                 only = Options(max_frames=settings.frames)
                 results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
                 seconds, frames = seconds + report.wall_s, frames + report.frames

@@ -32,7 +32,7 @@ def bench_pipeline(input: Path, options: dict[str, Any]) -> dict[str, Any]:
         loaded = load(settings)
         alignment = Clock()
         with timed(loaded.networks[0], alignment, loaded.compute):
-            report = enhance(settings, loaded=loaded)
+            report = enhance(settings, load=lambda settings: loaded)
     plan = report.plan
     return {
         "model": plan.model,
