@@ -12,6 +12,8 @@ from vqe_cli.cli.compress import compress_command
 from vqe_cli.cli.console import exit_on_termination, guarded
 from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
 from vqe_cli.cli.enhance import enhance_command
+from vqe_cli.cli.ensemble import EXAMPLE as ENSEMBLE_EXAMPLE
+from vqe_cli.cli.ensemble import ensemble_command
 from vqe_cli.cli.eval import eval_command
 from vqe_cli.cli.inspect import EXAMPLE as INSPECT_EXAMPLE
 from vqe_cli.cli.inspect import inspect_command
@@ -35,6 +37,7 @@ app = typer.Typer(
 app.command("enhance", epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
 app.command("inspect", epilog=INSPECT_EXAMPLE)(guarded(inspect_command))
 app.command("eval", epilog=EVAL_EXAMPLE)(guarded(eval_command))
+app.command("ensemble", epilog=ENSEMBLE_EXAMPLE)(guarded(ensemble_command))
 app.command("train-stage", epilog=TRAIN_EXAMPLE)(guarded(train_command))
 app.command("compress", epilog=COMPRESS_EXAMPLE)(guarded(compress_command))
 app.add_typer(weights_app, name="weights")

@@ -49,10 +49,10 @@ def setting(name: str, text: str, group: str, *flags: str, metavar: str | None =
 
 
 def pipeline_names() -> list[str]:
-    """Names of the pipelines, for completion."""
-    from vqe_cli.weights.registry import load_pipelines
+    """Names of pipelines and ensembles, for completion."""
+    from vqe_cli.weights.ensembles import model_names
 
-    return load_pipelines().names()
+    return model_names()
 
 
 def key_values(pairs: list[str] | None) -> dict[str, str] | None:

@@ -53,6 +53,10 @@ class Fusion:
                 "the method gated needs a mask network.",
                 "Train one with `vqe train-stage gate` and name it with --gate FILE.",
             )
+        if self.method != "gated" and self.gate is not None:
+            raise VqeError(
+                f"the method {self.method} has no use for a mask network.", "Leave out --gate, or use gated."
+            )
         if (self.method == "weighted") != bool(self.weights):
             has = "has no use for weights" if self.weights else "needs weights"
             raise VqeError(

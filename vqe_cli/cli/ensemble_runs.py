@@ -1,0 +1,138 @@
+"""The runs of `vqe ensemble`: clip by clip, with what is shown of them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vqe_cli.cli.console import results, say
+from vqe_cli.cli.display import Display, summary_line
+from vqe_cli.errors import VqeError
+from vqe_cli.fusion.fitting import ClipErrors, Fit, errors_of_results, fit
+from vqe_cli.fusion.jobs import Job
+from vqe_cli.fusion.results import Results, Writing, fuse_results
+from vqe_cli.restore.device import choose
+from vqe_cli.restore.ensemble import LoadedEnsemble, load_ensemble, load_mask
+from vqe_cli.restore.fit import errors_of_pipelines
+from vqe_cli.restore.pipeline import enhance
+from vqe_cli.restore.report import Notice, Progress
+from vqe_cli.restore.settings import Settings
+from vqe_cli.weights.ensembles import Ensemble, Fusion
+
+
+def loaded_members(names: list[str], fusion: Fusion, settings: Settings) -> LoadedEnsemble:
+    """The pipelines of `--models`."""
+    return load_ensemble(Ensemble(f"{fusion.method} of {', '.join(names)}", tuple(names), fusion), settings)
+
+
+def fuse_all(
+    jobs: list[Job],
+    fusion: Fusion,
+    settings: Settings,
+    loaded: LoadedEnsemble | None,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Fuse every clip and give the reports; of several clips a bad one does not stop the rest.
+
+    Raises VqeError when one failed.
+    """
+    if jobs[0].output != settings.output:
+        make_folder(settings.output)
+    fuse = fuse_pipelines(loaded, settings, quiet) if loaded else fuse_files(fusion, settings, quiet)
+    reports: list[dict[str, Any]] = []
+    failed = []
+    for job in jobs:
+        try:
+            reports.append(fuse(job))
+        except VqeError as error:
+            if len(jobs) == 1:
+                raise
+            failed.append(job.name)
+            say(f"{job.name}: {error}")
+    if failed:
+        raise VqeError(
+            f"{len(failed)} of {len(jobs)} clips failed: {', '.join(failed)}.", "The lines above say why."
+        )
+    return reports
+
+
+def fuse_pipelines(
+    loaded: LoadedEnsemble, settings: Settings, quiet: bool
+) -> Callable[[Job], dict[str, Any]]:
+    """What runs the pipelines on a clip and writes the result."""
+
+    def fuse(job: Job) -> dict[str, Any]:
+        assert job.output is not None
+        chosen = replace(settings, input=job.members[0], output=job.output)
+        with Display(quiet) as display:
+            report = enhance(chosen, display.listen, lambda _: loaded)
+        if not quiet:
+            say(summary_line(report))
+        return report.as_dict()
+
+    return fuse
+
+
+def fuse_files(fusion: Fusion, settings: Settings, quiet: bool) -> Callable[[Job], dict[str, Any]]:
+    """What fuses finished results and writes them."""
+    mask = load_mask(fusion.gate, choose(settings.device, settings.precision)) if fusion.gate else None
+    options = settings.encoder_options
+    writing = Writing(settings.codec, settings.crf, settings.pix_fmt, options, settings.overwrite)
+
+    def fuse(job: Job) -> dict[str, Any]:
+        assert job.output is not None
+        clip = Results(job.members, job.given, settings.frames)
+        with Display(quiet) as display:
+            report = fuse_results(
+                clip, job.output, fusion, writing, mask, lambda n, of: display.listen(Progress(n, of))
+            )
+            for text in report.warnings:
+                display.listen(Notice(text))
+        if not quiet:
+            say(f"{report.output}: {report.frames} frames, {report.method}, {report.wall_s:.1f} s")
+        return report.as_dict()
+
+    return fuse
+
+
+def make_folder(folder: Path) -> None:
+    """The folder for the results of several clips."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VqeError(f"cannot make the folder {folder} ({error.strerror}).", "Choose another.") from error
+
+
+def fitted(
+    names: list[str], jobs: list[Job], settings: Settings, loaded: LoadedEnsemble | None, quiet: bool
+) -> Fit:
+    """The best weights on all clips."""
+    clips: list[ClipErrors] = []
+    for job in jobs:
+        assert job.truth is not None
+        if loaded is not None:
+            chosen = replace(settings, input=job.members[0])
+            clips.append(errors_of_pipelines(job.name, chosen, loaded, job.truth))
+        else:
+            clip = Results(job.members, job.given, settings.frames)
+            clips.append(errors_of_results(job.name, clip, job.truth))
+        if not quiet:
+            say(f"{job.name}: {len(clips[-1].products)} frames")
+    return fit(names, clips)
+
+
+def show_fit(report: dict[str, Any]) -> None:
+    """Weights, PSNRs and gains as lines."""
+    console = results()
+    for row in report["members"]:
+        console.print(f"{row['member']}: weight {row['weight']:.4f}, {row['psnr']:.3f} dB", markup=False)
+    lines = [f"mean of all: {report['psnr_mean']:.3f} dB", f"fitted: {report['psnr_fitted']:.3f} dB"]
+    gain, worst = report["gain_over_best_db"], report["worst_clip_over_best_db"]
+    lines.append(
+        f"gain over the better member, {report['best_member']}: {gain:+.3f} dB, worst clip {worst:+.3f}"
+    )
+    if report["gain_over_input_db"] is not None:
+        lines.append(f"gain over the input: {report['gain_over_input_db']:+.3f} dB")
+    shares = ", ".join(f"{row['weight']:.4f}" for row in report["members"])
+    for line in [*lines, f"for weights.toml: weights = [{shares}]"]:
+        console.print(line, markup=False)
