@@ -1,18 +1,22 @@
 """Frames encoded into a container, beside the copied streams of the input."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video import losses, matroska_aspect
 from vqe_cli.video.clock import Clock
+from vqe_cli.video.coded import decoding_times, read_coded, times_of
 from vqe_cli.video.copies import Copies
 from vqe_cli.video.encoders import Encoding, choose_codec, configure, new_encoder
 from vqe_cli.video.formats import sample_format
@@ -29,18 +33,29 @@ GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there a
 class ContainerWriter:
     """See `Writer`. All that can be refused is refused here, before the first frame: the header is written at
     once.
+
+    codec, pix_fmt: of the written video. memory: for a rehearsal, written to in place of a file.
     """
 
-    def __init__(self, target: Target, info: VideoInfo, wanted: Encoding, scale: int, part: bool) -> None:
-        self._target, self._info = target, info
+    def __init__(
+        self,
+        target: Target,
+        info: VideoInfo,
+        wanted: Encoding,
+        scale: int,
+        part: bool,
+        memory: BytesIO | None = None,
+    ) -> None:
+        self._target, self._info, self._memory = target, info, memory
         self._planar = sample_format(info.pix_fmt).planar
         self._size = (info.width * scale, info.height * scale)
         self._clock = Clock(info, part)
         self._output: OutputContainer | None = None
         self._durations: dict[int, int] = {}
-        self._muxed = False
+        self._muxed = self._joined = False
         self.warnings: list[str] = []
         codec, warning = choose_codec(info, wanted, self._size)
+        self.codec = codec
         if warning:
             self.warnings.append(f"{info.path}: {warning}")
         self.warnings += losses.of_stream(info, target.muxer, codec)
@@ -51,7 +66,8 @@ class ContainerWriter:
             options = _muxer_options(target, info)
             if self._aspect_by_hand:
                 options |= matroska_aspect.MUXER_OPTIONS
-            self._output = av.open(str(target.aside), "w", format=target.muxer, options=options)
+            place = memory or str(target.aside)
+            self._output = av.open(place, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output, codec, wanted)
             self._copies.add_to(self._output, whole=not part)
             self._output.start_encoding()
@@ -59,24 +75,45 @@ class ContainerWriter:
             self.discard()
             raise
 
+    @property
+    def pix_fmt(self) -> str:
+        """FFmpeg's name of the written pixel format."""
+        return str(self._encoder.pix_fmt)
+
+    @property
+    def header(self) -> bytes:
+        """What a decoder must know before the first packet."""
+        return bytes(self._encoder.extradata or b"")
+
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Encodes one frame and copies what belongs beside it."""
-        picture = picture_of(planes, self._planar)
+        picture = pictured(planes, self._planar, self._info, self._encoder)
         assert (picture.width, picture.height) == self._size
         picture.pts = self._clock.tick(frame)
-        picture.time_base = self._info.time_base
-        picture.colorspace = self._encoder.colorspace
-        picture.color_range = self._encoder.color_range
         self.warnings += [each for each in losses.of_frame(self._info, frame) if each not in self.warnings]
         if frame.duration is not None:
             picture.duration = self._durations[picture.pts] = frame.duration
         self._mux(self._encoder.encode(picture))
 
+    def join(self, parts: Sequence[Path], clock: Clock) -> None:
+        """Takes the packets of all parts in place of frames; clock: has seen all their frames."""
+        self._clock, self._joined = clock, True
+        due = decoding_times([time for part in parts for time in times_of(part)])
+        for part in parts:
+            for coded in read_coded(part):
+                packet = Packet(coded.data)
+                packet.pts, packet.dts, packet.time_base = coded.pts, next(due), self._info.time_base
+                packet.is_keyframe = coded.keyframe
+                if coded.duration is not None:
+                    packet.duration = coded.duration
+                self._mux([packet])
+
     def finish(self) -> None:
         """Takes the encoder's rest, copies the other streams to their end, closes and renames the file."""
         assert self._output is not None
-        last = self._encoder.encode(None)
-        self._mux(last if self._muxed else in_decoding_order(last))
+        if not self._joined:
+            last = self._encoder.encode(None)
+            self._mux(last if self._muxed else in_decoding_order(last))
         self._copies.up_to(self._clock.end_s, self._output, self._clock)
         self._copies.close()
         self._output.close()
@@ -90,7 +127,8 @@ class ContainerWriter:
         if self._output is not None:
             with suppress(OSError, av.error.FFmpegError):  # why it is not complete is known already
                 self._output.close()
-        self._target.aside.unlink(missing_ok=True)
+        if self._memory is None:
+            self._target.aside.unlink(missing_ok=True)
 
     def _mux(self, packets: list[Packet]) -> None:
         """Writes encoded packets, each after the other streams' packets that are due before it."""
@@ -110,7 +148,10 @@ class ContainerWriter:
         `_encoder`.
         """
         try:
-            stream = self._described(output, codec, wanted) or self._plain(output, codec, wanted)
+            side_data = matroska_aspect.SIDE_DATA if self._aspect_by_hand else None
+            stream, self._encoder = new_stream_encoder(
+                output, self._target, self._info, codec, wanted, self._size, side_data
+            )
         except ValueError as error:
             raise VqeError(
                 f"{self._target.path}: {self._target.muxer} files cannot hold video of {codec}.",
@@ -125,39 +166,54 @@ class ContainerWriter:
         stream.disposition = self._copies.video_disposition
         return stream
 
-    def _plain(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
-        """A stream with an encoder of its own."""
+
+def new_stream_encoder(
+    output: OutputContainer,
+    target: Target,
+    info: VideoInfo,
+    codec: str,
+    wanted: Encoding,
+    size: tuple[int, int],
+    side_data: Mapping[str, bytes] | None = None,
+) -> tuple[VideoStream, VideoCodecContext]:
+    """A new stream of `output` and its encoder, opened.
+
+    side_data: for the container's header, in place of the input's. Where the header is to tell of HDR10, the
+    stream comes from a template and its encoder stands beside it.
+    """
+    source = None
+    if target.muxer in losses.DESCRIBING_MUXERS:
+        source = template(codec, info.side_data if side_data is None else side_data)
+    if source is None:
         stream = output.add_stream(codec)
         assert isinstance(stream, VideoStream)
-        self._encoder = stream.codec_context
-        configure(self._encoder, codec, self._info, wanted, self._size)
-        return stream
+        configure(stream.codec_context, codec, info, wanted, size)
+        return stream, stream.codec_context
+    # The container's header keeps the encoder's parameter sets in all of these muxers.
+    with source:
+        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+    encoder = new_encoder(codec)
+    encoder.flags |= GLOBAL_HEADER
+    configure(encoder, codec, info, wanted, size)
+    told = stream.codec_context
+    told.width, told.height = size
+    told.pix_fmt, told.extradata = encoder.pix_fmt, encoder.extradata
+    told.framerate, told.field_order = encoder.framerate, encoder.field_order
+    told.color_primaries, told.color_trc = encoder.color_primaries, encoder.color_trc
+    told.colorspace, told.color_range = encoder.colorspace, encoder.color_range
+    if info.sample_aspect is not None:
+        told.sample_aspect_ratio = info.sample_aspect
+    return stream, encoder
 
-    def _described(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream | None:
-        """A stream with HDR10 metadata in the container's header, None where that is not wanted or
-        possible.
-        """
-        if self._target.muxer not in losses.DESCRIBING_MUXERS:
-            return None
-        side_data = matroska_aspect.SIDE_DATA if self._aspect_by_hand else self._info.side_data
-        source = template(codec, side_data)
-        if source is None:
-            return None
-        # The container's header keeps the encoder's parameter sets in all of these muxers.
-        with source:
-            stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
-        self._encoder = new_encoder(codec)
-        self._encoder.flags |= GLOBAL_HEADER
-        configure(self._encoder, codec, self._info, wanted, self._size)
-        told = stream.codec_context
-        told.width, told.height = self._size
-        told.pix_fmt, told.extradata = self._encoder.pix_fmt, self._encoder.extradata
-        told.framerate, told.field_order = self._encoder.framerate, self._encoder.field_order
-        told.color_primaries, told.color_trc = self._encoder.color_primaries, self._encoder.color_trc
-        told.colorspace, told.color_range = self._encoder.colorspace, self._encoder.color_range
-        if self._info.sample_aspect is not None:
-            told.sample_aspect_ratio = self._info.sample_aspect
-        return stream
+
+def pictured(
+    planes: Sequence[np.ndarray], planar: str, info: VideoInfo, encoder: VideoCodecContext
+) -> av.VideoFrame:
+    """Planes as a picture with the encoder's tags; its time is left to the caller."""
+    picture = picture_of(planes, planar)
+    picture.time_base = info.time_base
+    picture.colorspace, picture.color_range = encoder.colorspace, encoder.color_range
+    return picture
 
 
 def in_decoding_order(packets: list[Packet]) -> list[Packet]:
@@ -182,12 +238,15 @@ def _aspect_by_hand(target: Target, info: VideoInfo, codec: str) -> bool:
 
 
 def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:
-    """Options that make the container keep the input's times."""
+    """Options that make the container keep the input's times, and be the same whenever it is written: no
+    random numbers, no date.
+    """
+    options = {"fflags": "+bitexact"}
     if target.muxer in MOV_MUXERS and info.time_base.numerator == 1:
-        return {"video_track_timescale": str(info.time_base.denominator)}
+        options["video_track_timescale"] = str(info.time_base.denominator)
     if target.muxer == "mpegts":
-        return {"mpegts_copyts": "1"}
+        options["mpegts_copyts"] = "1"
     if target.muxer in ("matroska", "webm"):
         # Sound of MP4 files starts a little before zero; FFmpeg would move the whole file on by that much.
-        return {"avoid_negative_ts": "disabled"}
-    return {}
+        options["avoid_negative_ts"] = "disabled"
+    return options

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import cast
 
 import av
@@ -12,8 +13,10 @@ import torch
 from av.video.codeccontext import VideoCodecContext
 
 from vqe_cli.errors import VqeError
+from vqe_cli.video.clock import Clock
+from vqe_cli.video.coded import read_coded
 from vqe_cli.video.colour import to_rgb, to_tensors
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import Colour, Frame, VideoInfo
 from vqe_cli.video.targets import Target
 
 
@@ -33,6 +36,15 @@ class ImageWriter:
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Writes one image."""
+        self._put(png(levels_of(planes, self._colour)))
+
+    def join(self, parts: Sequence[Path], clock: Clock) -> None:
+        """Writes the images of all parts."""
+        for part in parts:
+            for coded in read_coded(part):
+                self._put(coded.data)
+
+    def _put(self, image: bytes) -> None:
         self._written += 1
         path = self._folder / self._target.image(self._written)
         if path.exists():
@@ -40,7 +52,7 @@ class ImageWriter:
                 f"{self._target.path / path.name} names one image, but there are more frames.",
                 remedy="Put a number into the name: %05d.png",
             )
-        path.write_bytes(png(self._levels(planes)))
+        path.write_bytes(image)
 
     def finish(self) -> None:
         """Moves the images to their folder."""
@@ -53,15 +65,16 @@ class ImageWriter:
         """Removes the images written so far."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _levels(self, planes: Sequence[np.ndarray]) -> np.ndarray:
-        """RGB (h, w, 3) or, for gray video, gray (h, w): uint8 for 8-bit video, uint16 above."""
-        white, dtype = (255, torch.uint8) if self._colour.bit_depth == 8 else (65535, torch.int32)
-        rgb = to_rgb(to_tensors(planes), self._colour)[0].clamp(0, 1)
-        if self._colour.matrix == "gray":
-            rgb = rgb[:1]
-        levels = (rgb * white).round().to(dtype).permute(1, 2, 0).numpy()
-        levels = levels.astype(np.uint8 if white == 255 else np.uint16)
-        return levels[..., 0] if levels.shape[-1] == 1 else levels
+
+def levels_of(planes: Sequence[np.ndarray], colour: Colour) -> np.ndarray:
+    """RGB (h, w, 3) or, for gray video, gray (h, w): uint8 for 8-bit video, uint16 above."""
+    white, dtype = (255, torch.uint8) if colour.bit_depth == 8 else (65535, torch.int32)
+    rgb = to_rgb(to_tensors(planes), colour)[0].clamp(0, 1)
+    if colour.matrix == "gray":
+        rgb = rgb[:1]
+    levels = (rgb * white).round().to(dtype).permute(1, 2, 0).numpy()
+    levels = levels.astype(np.uint8 if white == 255 else np.uint16)
+    return levels[..., 0] if levels.shape[-1] == 1 else levels
 
 
 def png(levels: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
 """Video files as Frames: each picture decoded once, with what its headers say riding on its packet."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,19 @@ from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_con
 
 KINDS = {1: "I", 2: "P", 3: "B"}
 
+
+class WrongEntry(Exception):
+    """Decoding cannot begin at an entry, or does not give the same pictures from there; a caller's matter."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A random access picture: its index among the shown pictures, and its pts."""
+
+    index: int
+    pts: int
+
+
 # Side data that belongs to the input's coding or is handed on in another way.
 NOT_CARRIED = {"VIDEO_ENC_PARAMS", "MOTION_VECTORS", "DISPLAYMATRIX", "SEI_UNREGISTERED"}
 
@@ -36,7 +49,8 @@ class Reader:
 
     hm_log: an HM log that gives the QPs which the headers do not. start, frames: the part to give, counted in
     shown pictures (frames None: to the end); what comes before is decoded and dropped. container_format,
-    options: FFmpeg's demuxer and its options, for files that do not describe themselves. Iterate once. `info`
+    options: FFmpeg's demuxer and its options, for files that do not describe themselves. entry: decoding
+    begins there, what comes before is read but not decoded. Iterate once. `info`
     is there from the start, `warnings` (a list of sentences) is complete at the end.
 
     Raises VqeError as `probe` does, and: interlaced video; a log that does not match; no picture can be
@@ -51,8 +65,10 @@ class Reader:
         frames: int | None = None,
         container_format: str | None = None,
         options: Mapping[str, str] | None = None,
+        entry: Entry | None = None,
     ) -> None:
         self.path = Path(path)
+        self._entry, self._entered = entry, False
         self._start, self._frames = start, frames
         self._format, self._options = container_format, dict(options or {})
         with self._opened() as container:
@@ -96,13 +112,15 @@ class Reader:
         stop = None if self._frames is None else self._start + self._frames
         before: Frame | None = None
         index = -1
-        for index, picture in enumerate(self._pictures(self._container)):
+        for index, picture in enumerate(*self._from_entry(self._pictures(self._container))):
             if stop is not None and index >= stop:
                 return
             self._check_unchanged(picture, index)
             if index >= self._start:
                 before = self._frame(picture, index).after(before)
                 yield before
+        if index < 0 and self._entry is not None:
+            raise WrongEntry
         if index < 0:
             raise VqeError(
                 f"No picture of {self.path} can be decoded.",
@@ -113,6 +131,15 @@ class Reader:
                 f"{self.path} has only {index + 1} pictures, none from picture {self._start} on.",
                 remedy="Choose an earlier start.",
             )
+
+    def _from_entry(self, pictures: Iterator[av.VideoFrame]) -> tuple[Iterator[av.VideoFrame], int]:
+        """The pictures from the entry on, and the index of the first."""
+        if self._entry is None:
+            return pictures, 0
+        at = self._entry.pts
+        return (
+            picture for picture in pictures if picture.pts is not None and picture.pts >= at
+        ), self._entry.index
 
     def _opened(self) -> InputContainer:
         return open_input(self.path, self._format, self._options)
@@ -134,6 +161,8 @@ class Reader:
             context.options = {**context.options, **EXPORT_OPTION}
             context.thread_type = "AUTO"
         for packet in self._demuxed(container, stream):
+            if packet is not None and self._is_before_entry(packet):
+                continue
             try:
                 pictures = context.decode(packet)
             except av.error.FFmpegError:
@@ -169,6 +198,12 @@ class Reader:
         else:
             self._damage.compare(container, stream)
         yield None
+
+    def _is_before_entry(self, packet: Packet) -> bool:
+        """Whether the entry is still to come, in decoding order."""
+        if self._entry is not None and not self._entered:
+            self._entered = packet.is_keyframe and packet.pts == self._entry.pts
+        return self._entry is not None and not self._entered
 
     def _picture(self, pictures: list[Picture]) -> Picture | None:
         """What rides on a packet: its first picture, with the log's QP where there is a log."""

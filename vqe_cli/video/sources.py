@@ -11,7 +11,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import ImageReader, image_files
 from vqe_cli.video.opening import check_readable
-from vqe_cli.video.reader import Reader
+from vqe_cli.video.reader import Entry, Reader
 
 # The way raw files are named: BasketballPass_416x240_50.yuv, clip_416x240_25fps_10bit_420.yuv
 RAW_SUFFIXES = {".yuv", ".raw", ".rgb"}
@@ -44,19 +44,22 @@ def open_reader(
     size: tuple[int, int] | None = None,
     pix_fmt: str | None = None,
     rate: Fraction | None = None,
+    entry: Entry | None = None,
 ) -> FrameSource:
     """The reader for a video file, a folder of images, a pattern (`%05d.png`), an image, or raw planes
     (`.yuv`).
 
     size (width, height) and pix_fmt (default yuv420p) describe raw planes whose name does not tell the size;
-    rate is for raw planes and images. The rest is as for `Reader`. Raises VqeError as `Reader` does.
+    rate is for raw planes and images. entry: where reading begins, at or after `start`. The rest is as for
+    `Reader`. Raises VqeError as `Reader` does.
     """
     path = Path(path)
     if path.suffix.lower() in RAW_SUFFIXES and path.is_file():
-        return _raw(path, hm_log, start, frames, size, pix_fmt or "yuv420p", rate)
+        return _raw(path, hm_log, start, frames, size, pix_fmt or "yuv420p", rate, entry)
     if image_files(path):
-        return ImageReader(path, start, frames, rate)
-    return Reader(path, hm_log, start, frames)
+        skipped = 0 if entry is None else entry.index - start
+        return ImageReader(path, start + skipped, None if frames is None else frames - skipped, rate)
+    return Reader(path, hm_log, start, frames, entry=entry)
 
 
 def _raw(
@@ -67,6 +70,7 @@ def _raw(
     size: tuple[int, int] | None,
     pix_fmt: str,
     rate: Fraction | None,
+    entry: Entry | None,
 ) -> Reader:
     """A reader of raw planes, by the size that is given or that stands in the name."""
     check_readable(path)
@@ -84,4 +88,4 @@ def _raw(
         "pixel_format": pix_fmt,
         "framerate": str(rate or Fraction(25)),
     }
-    return Reader(path, hm_log, start, frames, container_format="rawvideo", options=options)
+    return Reader(path, hm_log, start, frames, container_format="rawvideo", options=options, entry=entry)

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 from av.error import FFmpegError
 
+from vqe_cli.video.clock import Clock
 from vqe_cli.video.container_writer import ContainerWriter
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import Frame, VideoInfo
@@ -25,6 +26,9 @@ class Sink(Protocol):
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Takes one frame."""
+
+    def join(self, parts: Sequence[Path], clock: Clock) -> None:
+        """Takes the coded pictures of all parts of the video (`coded.CodedFile`) in place of frames."""
 
     def finish(self) -> None:
         """Completes what lies aside and puts it under its final name."""
@@ -87,6 +91,18 @@ class Writer:
         """
         try:
             self._sink.write(planes, frame)
+        except (OSError, FFmpegError) as error:
+            raise write_error(error, self._target.path) from error
+
+    @property
+    def header(self) -> bytes:
+        """What a decoder must know before the first packet, "" where there is no codec."""
+        return self._sink.header if isinstance(self._sink, ContainerWriter) else b""
+
+    def join(self, parts: Sequence[Path], clock: Clock) -> None:
+        """Writes the coded pictures of all parts; clock: has seen all their frames."""
+        try:
+            self._sink.join(parts, clock)
         except (OSError, FFmpegError) as error:
             raise write_error(error, self._target.path) from error
 

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 from vqe_cli.errors import VqeError
+from vqe_cli.video.clock import Clock
+from vqe_cli.video.coded import read_coded
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.targets import Target
@@ -28,7 +31,7 @@ class Y4mWriter:
         aspect = info.sample_aspect
         header = (
             f"YUV4MPEG2 W{info.width * scale} H{info.height * scale} F{rate.numerator}:{rate.denominator} Ip "
-            f"A{f'{aspect.numerator}:{aspect.denominator}' if aspect else '0:0'} C{_token(info)} "
+            f"A{f'{aspect.numerator}:{aspect.denominator}' if aspect else '0:0'} C{token(info)} "
             f"XCOLORRANGE={'FULL' if info.colour.full_range else 'LIMITED'}\n"
         )
         self._file = target.aside.open("wb")
@@ -36,11 +39,13 @@ class Y4mWriter:
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Appends one frame."""
-        self._file.write(b"FRAME\n")
-        for plane in planes:
-            self._file.write(
-                np.ascontiguousarray(plane).astype(plane.dtype.newbyteorder("<"), copy=False).data
-            )
+        self._file.write(payload(planes))
+
+    def join(self, parts: Sequence[Path], clock: Clock) -> None:
+        """Appends the frames of all parts."""
+        for part in parts:
+            for coded in read_coded(part):
+                self._file.write(coded.data)
 
     def finish(self) -> None:
         """Completes and renames the file."""
@@ -54,16 +59,24 @@ class Y4mWriter:
         self._target.aside.unlink(missing_ok=True)
 
 
-def _token(info: VideoInfo) -> str:
+def payload(planes: Sequence[np.ndarray]) -> bytes:
+    """A frame as it stands in the file."""
+    little = [
+        np.ascontiguousarray(plane).astype(plane.dtype.newbyteorder("<"), copy=False) for plane in planes
+    ]
+    return b"FRAME\n" + b"".join(plane.tobytes() for plane in little)
+
+
+def token(info: VideoInfo) -> str:
     """What the header calls the input's pixel format; raises VqeError for RGB and rare formats."""
     samples = sample_format(info.pix_fmt)
     base = samples.planar.removesuffix(f"{samples.bit_depth}le")
     if base == "yuv420p":
-        token = SITED_420.get(info.colour.siting, "420jpeg") if samples.bit_depth == 8 else "420"
+        name = SITED_420.get(info.colour.siting, "420jpeg") if samples.bit_depth == 8 else "420"
     elif base in TOKENS and not (base == "yuv411p" and samples.bit_depth > 8):
-        token = TOKENS[base]
+        name = TOKENS[base]
     else:
         raise VqeError(f"A .y4m file cannot hold {samples.planar} pictures.", remedy="Write an .mkv file.")
     if samples.bit_depth == 8:
-        return token
-    return f"{token}{samples.bit_depth}" if base == "gray" else f"{token}p{samples.bit_depth}"
+        return name
+    return f"{name}{samples.bit_depth}" if base == "gray" else f"{name}p{samples.bit_depth}"
