@@ -8,6 +8,7 @@ import pytest
 from conftest import SHARED, shared_path
 
 from vqe_cli.restore.scenes import scene_starts
+from vqe_cli.restore.seen import measured
 from vqe_cli.video.frame import Colour, Frame
 
 COLOUR = Colour("bt709", False, 8, (2, 2))
@@ -28,7 +29,7 @@ def cuts(planes: list[np.ndarray], repeats: set[int] = frozenset(), colour: Colo
         Frame(t, (plane,), t, irap=True, duplicate_of=t - 1 if t in repeats else None)
         for t, plane in enumerate(planes)
     ]
-    found = list(scene_starts(frames, colour))
+    found = list(scene_starts((seen.frame, seen.difference) for seen in measured(frames, colour)))
     assert [frame.index for frame, _ in found] == list(range(len(planes)))
     return [frame.index for frame, cut in found if cut]
 

@@ -26,13 +26,14 @@ class Chunk:
 
     frames: T distinct frames in display order. start, stop: positions in `frames` of the kept ones; those
     before and after are context. shown: for each kept frame, the frames that show its picture: itself, then
-    its duplicates.
+    its duplicates. opens: it is the first chunk of its scene.
     """
 
     frames: tuple[Frame, ...]
     start: int
     stop: int
     shown: tuple[tuple[Frame, ...], ...]
+    opens: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.start < self.stop <= len(self.frames)
@@ -161,6 +162,7 @@ class _Scene:
             self.next - first,
             stop - first,
             tuple(tuple(group) for group in self.shown[self.next : stop]),
+            self.at_start,
         )
         # The last chunk of a scene reaches back to end - window, and its end is stop + 1 or later.
         forgotten = max(0, min(stop + 1 - self.sizes.window, stop - self.sizes.reach))

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.video.frame import Frame
 
 GRID = (18, 32)  # blocks of a thumbnail, down and across
 SAMPLES = 8  # samples taken across a block in each direction; the rest of a large picture is skipped
@@ -25,21 +25,15 @@ CONTRAST = 2.0  # times the largest of the differences around it
 MEMORY = 3  # differences looked back on
 
 
-def scene_starts(frames: Iterable[Frame], colour: Colour) -> Iterator[tuple[Frame, bool]]:
+def scene_starts(frames: Iterable[tuple[Frame, float]]) -> Iterator[tuple[Frame, bool]]:
     """Each frame, and whether it is the first after a scene cut (the very first frame is not).
 
-    frames: in display order; colour: of their planes. One frame is held back. Duplicates never start a
-    scene and are passed over in the comparison.
+    frames: in display order, each with the difference of its thumbnail to the one before it, duplicates
+    passed over. One frame is held back. Duplicates never start a scene.
     """
     history: deque[float] = deque(maxlen=MEMORY)
-    last: np.ndarray | None = None
     waiting: tuple[Frame, float] | None = None
-    for frame in frames:
-        difference = 0.0
-        if last is None or frame.duplicate_of is None:
-            current = thumbnail(frame.planes[1 if colour.matrix == "rgb" else 0], colour.bit_depth)
-            difference = 0.0 if last is None else thumbnail_difference(last, current)
-            last = current
+    for frame, difference in frames:
         if waiting is not None:
             yield waiting[0], _is_cut(waiting, history, difference)
         waiting = (frame, difference)

@@ -1,12 +1,14 @@
 """A stream of decoded frames to a stream of enhanced ones: scenes, peaks, chunks, networks in a row."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vqe_cli.restore.chunks import Chunk, chunks
 from vqe_cli.restore.engine import Enhancer, Planes
 from vqe_cli.restore.peaks import PeakCount, mark_peaks
 from vqe_cli.restore.scenes import scene_starts
+from vqe_cli.restore.seen import Seen, measured
 from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.sizes import Sizes
 from vqe_cli.video.frame import Frame
 
 
@@ -36,6 +38,21 @@ def scene_chunks(
     frames: Iterable[Frame], settings: Settings, engine: Enhancer, tally: Tally
 ) -> Iterator[Chunk]:
     """Scenes told apart, peaks marked, chunks cut."""
-    scenes = scene_starts(frames, engine.colour)
+    return decided_chunks(measured(frames, engine.colour), settings, engine.sizes, tally)
+
+
+def decided_chunks(
+    frames: Iterable[Seen],
+    settings: Settings,
+    sizes: Sizes,
+    tally: Tally,
+    timed: Callable[[Frame], Frame] = lambda frame: frame,
+) -> Iterator[Chunk]:
+    """The same for measured frames, whose planes are not looked at.
+
+    timed: called with every frame in order, gives it with the time that it will be written with.
+    """
+    scenes = scene_starts((seen.frame, seen.difference) for seen in frames)
     marked = mark_peaks(scenes, settings, tally.peaks)
-    return chunks(tally.counted(marked), engine.sizes.chunks)
+    ready = ((timed(frame), cut) for frame, cut in tally.counted(marked))
+    return chunks(ready, sizes.chunks)

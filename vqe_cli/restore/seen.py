@@ -1,0 +1,116 @@
+"""What is remembered of a decoded frame when its planes are gone: enough to decide about scenes, peaks and
+chunks again, exactly as before, and to know the frame when it is decoded again.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqe_cli.restore.scenes import thumbnail, thumbnail_difference
+from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.video.reader import Entry, WrongEntry
+
+NO_PLANES = (np.empty((0, 0), np.uint8),)
+
+
+class Seen(NamedTuple):
+    """A frame, its thumbnail's difference to the one before (0 for duplicates), a checksum of its planes.
+
+    The checksum is None where nobody asked for it.
+    """
+
+    frame: Frame
+    difference: float
+    checksum: int | None = None
+
+    def without_planes(self) -> "Seen":
+        """The same, light."""
+        return self._replace(frame=replace(self.frame, planes=NO_PLANES, side_data={}))
+
+
+def measured(frames: Iterable[Frame], colour: Colour, checksums: bool = False) -> Iterator[Seen]:
+    """Each decoded frame with what later decisions need of its planes; colour: of the planes."""
+    last: np.ndarray | None = None
+    for frame in frames:
+        difference = 0.0
+        if last is None or frame.duplicate_of is None:
+            current = thumbnail(frame.planes[1 if colour.matrix == "rgb" else 0], colour.bit_depth)
+            difference = 0.0 if last is None else thumbnail_difference(last, current)
+            last = current
+        yield Seen(frame, difference, checksum(frame.planes) if checksums else None)
+
+
+def checksum(planes: Sequence[np.ndarray]) -> int:
+    """CRC-32 over all planes."""
+    total = 0
+    for plane in planes:
+        total = zlib.crc32(np.ascontiguousarray(plane), total)
+    return total
+
+
+def row_of(seen: Seen) -> list[Any]:
+    """A seen frame as what JSON can hold; its index is known by the row's place."""
+    frame = seen.frame
+    told = [frame.pts, frame.duration, frame.kind, frame.irap, frame.qp, frame.network_qp, frame.sequence]
+    return [*told, frame.duplicate_of, seen.difference, seen.checksum]
+
+
+def seen_of(index: int, row: Sequence[Any]) -> Seen:
+    """The opposite of `row_of`; raises ValueError or TypeError for what is no such row."""
+    pts, duration, kind, irap, qp, network_qp, sequence, duplicate_of, difference, crc = row
+    frame = Frame(
+        index, NO_PLANES, pts, duration, kind, irap, qp, network_qp, sequence, duplicate_of=duplicate_of
+    )
+    return Seen(frame, float(difference), crc)
+
+
+def entry_before(remembered: Sequence[Seen], index: int) -> Entry | None:
+    """Where decoding may begin so that frame `index` comes out right, None for the beginning.
+
+    remembered: frames up to `index` and beyond, in order.
+    """
+    first = remembered[0].frame.index
+    for seen in reversed(remembered[: index - first + 1]):
+        if seen.frame.irap and seen.frame.pts is not None:
+            return Entry(seen.frame.index, seen.frame.pts)
+    return None
+
+
+def recalled(
+    frames: Iterable[Frame], remembered: Sequence[Seen], first: int, colour: Colour
+) -> Iterator[Seen]:
+    """Frames decoded again, from `first` on, with all that is remembered of them; then new ones.
+
+    frames: from `first` or earlier. remembered: in order, from `first` or earlier to beyond it. Raises
+    WrongEntry where a frame is missing or its planes are not those remembered.
+    """
+    before: Frame | None = None
+    expected = first
+    known = {seen.frame.index: seen for seen in remembered if seen.frame.index >= first}
+    for seen in measured(_relinked(frames, known, first), colour, checksums=True):
+        if seen.frame.index != expected:
+            raise WrongEntry
+        old = known.get(expected)
+        if old is not None and old.checksum != seen.checksum:
+            raise WrongEntry
+        yield seen if old is None else seen._replace(difference=old.difference)
+        before, expected = seen.frame, expected + 1
+    if before is None or (known and expected <= max(known)):
+        raise WrongEntry
+
+
+def _relinked(frames: Iterable[Frame], known: dict[int, Seen], first: int) -> Iterator[Frame]:
+    """Frames from `first` on: known ones as they are remembered, the others told duplicates anew."""
+    before: Frame | None = None
+    for frame in frames:
+        if frame.index < first:
+            continue
+        if frame.index in known:
+            frame = replace(known[frame.index].frame, planes=frame.planes, side_data=frame.side_data)
+        else:
+            frame = replace(frame, duplicate_of=None).after(before)
+        before = frame
+        yield frame
