@@ -96,6 +96,19 @@ def test_out_of_memory_names_the_batch_that_fits(
     assert remedy in raised.value.remedy
 
 
+def test_out_of_memory_outside_steps(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: Any) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(tasks.StageTask, "measure", greedy)
+    with pytest.raises(VqeError, match="out of memory while measuring"):
+        loop.train(shared_work("image", batch=2), data, tmp_path / "measuring")
+    assert (tmp_path / "measuring/last.pt").is_file()
+    monkeypatch.setattr(loop, "setup", greedy)
+    with pytest.raises(VqeError, match="out of memory while setting up"):
+        loop.train(shared_work("image", batch=2), data, tmp_path)
+
+
 def test_other_errors_are_not_called_memory(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +148,16 @@ def test_tensorboard_when_it_is_installed(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     loop.train(shared_work("image", batch=2), data, tmp_path)
     assert told == {name: [6] for name in ("loss", "rate", "steps_per_s", "gain_db/qp37")}
+
+
+def test_flow_network_reports_the_warped_neighbour(data: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    path = loop.train(shared_work("flow", batch=2), data, tmp_path, listen=told.append)
+    [measured] = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert 10 < measured["warped_psnr_db"]["qp37"] < 60
+    card = read_header(path).card
+    assert card["warped_psnr_db_on_val_while_training"].keys() == {"qp37"}
+    assert {each.figure for each in told} == {"warped_psnr_db"}
 
 
 def test_log_on_a_full_disk(data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from training_clips import make_data
 import models
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, loop
+from vqe_cli.training.card import card_of
 from vqe_cli.training.distributed import World
 from vqe_cli.training.run import Place, Run, setup
 from vqe_cli.training.schedule import group_rate, loss_at, rate_at
@@ -23,7 +24,7 @@ from vqe_cli.training.schema import (
     ValidationConfig,
 )
 from vqe_cli.training.start import build_network, continue_from
-from vqe_cli.weights.load import load_network
+from vqe_cli.weights.load import load_network, read_header
 from vqe_cli.weights.registry import StageSpec
 
 SPATIAL = {"channels": 8, "blocks": 2, "unshuffle": 2}
@@ -130,13 +131,19 @@ def test_phases_are_one_run(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert torch.equal(started[3][1][key], value)
     assert path == tmp_path / "grown.safetensors"
     assert load_network(StageSpec(str(path))).is_video
+    card = read_header(path).card
+    assert (card["phase"], card["iterations"], card["schedule"]["mse_share"]) == ("mse", 3, 1)
+    before = [
+        (phase["phase"], phase["iterations"], phase["data"]["frames"]) for phase in card["phases_before"]
+    ]
+    assert before == [("spatial", 3, 1), ("temporal", 3, 3)]
 
 
 def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
     first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
     stage_one = randomised("pqf_basicvsrpp", GROWN)
     weights = tmp_path / "first.safetensors"
-    checkpoint.export(weights, stage_one, first, checkpoint.card_of(first, 0, 0, 0, {}))
+    checkpoint.export(weights, stage_one, first, card_of(first, 0, 0, 0, {}))
     alone = TrainConfig(
         "second",
         NetworkConfig("qecnn", {"channels": 8, "blocks": 1}),

@@ -117,6 +117,14 @@ def test_resume_refuses_another_network_and_no_checkpoint(data: Path, tmp_path: 
         loop.train(wider, data, tmp_path, resume=True)
 
 
+def test_resume_refuses_what_trains_other_weights(data: Path, tmp_path: Path) -> None:
+    config = config_of(IMAGE)
+    loop.train(replace(config, schedule=replace(config.schedule, steps=1)), data, tmp_path)
+    frozen = replace(config, network=replace(IMAGE, frozen=("head.",)))
+    with pytest.raises(VqeError, match=r"last\.pt does not fit this config .*group"):
+        loop.train(frozen, data, tmp_path, resume=True)
+
+
 def test_time_budget_anneals_to_its_end(data: Path, tmp_path: Path) -> None:
     rates = []
     config = replace(config_of(IMAGE), schedule=ScheduleConfig(steps=10**6, rate=1e-3, final_rate=1e-6))

@@ -60,7 +60,7 @@ class TrainDisplay:
         name = phase_name(told)
         self._bar.update(self._task, description=name, total=1.0, completed=told.share, figures=figures)
         if told.gains is not None:
-            self._line(f"{name} step {told.step}: " + gains_line(told.gains))
+            self._line(f"{name} step {told.step}: " + gains_line(told.gains, told.figure))
         elif self._bar.disable and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
             say(f"{name} step {told.step}, {100 * told.share:.1f} %, {figures}")
@@ -110,6 +110,9 @@ def figures_line(told: Told, left_s: float | None) -> str:
     return line
 
 
-def gains_line(gains: dict[str, float]) -> str:
-    """The figures of a validation, in dB."""
-    return ", ".join(f"{recipe} {gain:+.3f} dB" for recipe, gain in gains.items())
+def gains_line(gains: dict[str, float], figure: str = "gain_db") -> str:
+    """The figures of a validation, in dB: gains with their sign, all else with its name."""
+    if figure == "gain_db":
+        return ", ".join(f"{recipe} {gain:+.3f} dB" for recipe, gain in gains.items())
+    name = figure.removesuffix("_db").replace("_", " ")
+    return ", ".join(f"{recipe} {name} {level:.2f} dB" for recipe, level in gains.items())

@@ -5,9 +5,7 @@ All are written aside and renamed, so that a full disk or a kill leaves the file
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,40 +115,6 @@ def _export(
     header = json.dumps({"arch": built[0], "config": built[1], "card": card})
     content = save(tensors, metadata={"vqe": header})
     _replace(path, lambda aside: aside.write_bytes(content), shard_mib)
-
-
-def card_of(
-    config: TrainConfig, steps: int, minutes: float, removed: int, gains: dict[str, float]
-) -> dict[str, Any]:
-    """How a network came about, for its file's header and for `vqe weights list`."""
-    return {
-        "name": config.name,
-        "phase": config.phase or None,
-        "data": asdict(config.data),
-        "duplicate_frames_removed": removed,
-        "schedule": asdict(config.schedule),
-        "init": config.network.init or config.network.grow_from,
-        "iterations": steps,
-        "minutes": round(minutes, 1),
-        "commit": commit(),
-        "footage": config.footage,
-        "gain_db_on_val_while_training": {name: round(gain, 3) for name, gain in gains.items()},
-    }
-
-
-def commit() -> str | None:
-    """The commit of the code that trains, None outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from vqe_cli.training.distributed import World
 
 CHECKPOINT_EVERY_S = 180.0
+# Share of a run with a time budget after which a first validation shows how long one takes.
+REHEARSED = 0.1
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Clock:
     """Decides for all processes alike; what depends on time or on a signal is agreed on by them.
 
     With a time budget the share runs by the clock, and what the run must still do at its end (the longest
-    validation so far) is kept back from the budget.
+    validation and checkpoint so far) is kept back from the budget; a first validation soon shows how long one
+    takes.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Clock:
         self.steps = steps
         self.budget_s = budget_s
         self.overhead_s = overhead_s
-        self.reserve_s = 0.0
+        self.longest_s = {"validation": 0.0, "checkpoint": 0.0}
         self.validate_every_s = validate_every_s
         self.origin = time.monotonic() - elapsed_s
         self.validated = self.saved = time.monotonic()
@@ -57,6 +60,11 @@ class Clock:
         """Of training, over all starts."""
         return time.monotonic() - self.origin
 
+    @property
+    def reserve_s(self) -> float:
+        """What the end will take, after the last step."""
+        return 1.1 * sum(self.longest_s.values())
+
     def due(self, step: int, untold: bool) -> Due:
         """What is due before step `step` (from 0); untold: whether there are figures worth telling."""
         now = time.monotonic()
@@ -64,6 +72,8 @@ class Clock:
         if self.budget_s is not None:
             share = self.elapsed_s / max(1.0, self.budget_s - self.overhead_s - self.reserve_s)
         validate, save = now - self.validated > self.validate_every_s, now - self.saved > CHECKPOINT_EVERY_S
+        if self.budget_s is not None and not self.longest_s["validation"]:
+            validate = validate or share >= REHEARSED
         share, *flags = self.world.highest([share, untold, validate, save, self.stop.is_set()])
         untold, validate, save, stop = map(bool, flags)
         save = save or stop or share >= 1
@@ -72,8 +82,12 @@ class Clock:
     def validation_took(self, seconds: float) -> None:
         """Note a validation that has just ended."""
         self.validated = time.monotonic()
-        self.reserve_s = max(self.reserve_s, 1.1 * seconds)
+        self._note("validation", seconds)
 
-    def checkpoint_written(self) -> None:
+    def checkpoint_took(self, seconds: float) -> None:
         """Note a checkpoint that has just been written."""
         self.saved = time.monotonic()
+        self._note("checkpoint", seconds)
+
+    def _note(self, what: str, seconds: float) -> None:
+        self.longest_s[what] = max(self.longest_s[what], seconds)

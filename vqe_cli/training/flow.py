@@ -23,6 +23,8 @@ class FlowTask:
     """Synthetic motions for the first share of the run, then real neighbours; measured as the PSNR of the
     warped one."""
 
+    figure = "warped_psnr_db"
+
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config = config
         self.device = device

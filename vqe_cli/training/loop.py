@@ -4,6 +4,7 @@ validate."""
 import math
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, distributed, memory, shards, validation
+from vqe_cli.training.card import Ended, card_of
 from vqe_cli.training.clock import Clock
 from vqe_cli.training.data import Batch
 from vqe_cli.training.interrupt import Interrupted, watched
@@ -43,6 +45,7 @@ def train(
     started = time.monotonic()
     legs = config.legs()
     weights: dict[str, Tensor] | None = None
+    ended: list[Ended] = []
     run: Run | None = None
     path = out / f"{config.name}.safetensors"
     with distributed.joined() as world:
@@ -50,20 +53,30 @@ def train(
         for number, leg in enumerate(legs, 1):
             folder = out / f"{number}-{leg.phase}" if config.phases else out
             if resume and number < len(legs) and shards.exists(folder / path.name):
-                weights = checkpoint.read_weights(folder / checkpoint.LAST)
+                state = checkpoint.load_state(folder / checkpoint.LAST, leg)
+                ended.append(Ended(leg, state["step"], state["elapsed_s"], state["elapsed_s"]))
+                weights = state["ema"]
                 continue
-            run = setup(leg, place, folder, resume, number, weights, run)
-            fit(run, budget_of(leg, config, max_minutes), overhead_s=time.monotonic() - started)
+            with memory.explained_outside_steps(
+                "setting up", "Lower data.cache_gib, or use data.cache: ram."
+            ):
+                run = setup(leg, place, folder, resume, number, weights, run)
+            run.ended, earlier_s = tuple(ended), run.elapsed_s
+            budget_s = budget_of(legs[number - 1 :], max_minutes, sum(phase.took_s for phase in ended))
+            fit(run, budget_s, overhead_s=time.monotonic() - started)
             finish(run, path if number == len(legs) else folder / path.name)
-            weights, started = run.ema.state_dict(), time.monotonic()
+            now = time.monotonic()
+            ended.append(Ended(leg, run.step, run.elapsed_s, earlier_s + now - started))
+            weights, started = run.ema.state_dict(), now
     return path
 
 
-def budget_of(leg: TrainConfig, config: TrainConfig, max_minutes: float | None) -> float | None:
-    """Seconds that a phase may take: its part of the whole run's by its steps."""
+def budget_of(legs: Sequence[TrainConfig], max_minutes: float | None, spent_s: float) -> float | None:
+    """Seconds that the first of the phases to come may take: its part, by its steps, of what is left."""
     if max_minutes is None:
         return None
-    return 60 * max_minutes * leg.schedule.steps / sum(each.schedule.steps for each in config.legs())
+    left_s = max(0.0, 60 * max_minutes - spent_s)
+    return left_s * legs[0].schedule.steps / sum(leg.schedule.steps for leg in legs)
 
 
 def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
@@ -78,8 +91,9 @@ def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
             if due.tell and meter.losses:
                 tell(run, meter, due.share)
             if due.save:
+                began = time.monotonic()
                 save(run)
-                clock.checkpoint_written()
+                clock.checkpoint_took(time.monotonic() - began)
             if due.stop:
                 raise Interrupted(run.step, run.folder / checkpoint.LAST)
             if due.share >= 1:
@@ -148,6 +162,7 @@ def tell(run: Run, meter: Meter, share: float, gains: dict[str, float] | None = 
             rate=rate_at(share, run.config.schedule),
             steps_per_s=steps_per_s,
             gains=gains,
+            figure=run.task.figure,
             waiting=waiting,
             minutes=run.elapsed_s / 60,
             phase=run.config.phase,
@@ -164,7 +179,10 @@ def validate(run: Run, stop: threading.Event) -> dict[str, float] | None:
     None when it was stopped on the way.
     """
     pairs, world = run.feed.val, run.place.world
-    with torch.autocast(run.place.device.type, torch.bfloat16, enabled=run.bf16):
+    with (
+        memory.explained_outside_steps("measuring whole frames", "Put smaller clips into val/."),
+        torch.autocast(run.place.device.type, torch.bfloat16, enabled=run.bf16),
+    ):
         by_clip = validation.measure_all(run.task, run.ema, pairs, world, stop)
         if len(by_clip) < len(pairs):
             return None
@@ -173,7 +191,7 @@ def validate(run: Run, stop: threading.Event) -> dict[str, float] | None:
             validation.write_sheet(run.folder / "worst.png", run.task.sheet(run.ema, worst))
     means = validation.mean_by_recipe(by_clip)
     if run.journal:
-        run.journal.measured(run.step, run.elapsed_s / 60, means, by_clip)
+        run.journal.measured(run.step, run.elapsed_s / 60, run.task.figure, means, by_clip)
     overall = sum(means.values()) / len(means)
     if run.best is None or overall > run.best:
         run.best = overall
@@ -197,5 +215,13 @@ def finish(run: Run, path: Path) -> None:
 def export(run: Run, path: Path, gains: dict[str, float]) -> None:
     """Write the averaged weights with their card."""
     if run.place.world.first:
-        card = checkpoint.card_of(run.config, run.step, run.elapsed_s / 60, run.feed.library.removed, gains)
+        card = card_of(
+            run.config,
+            run.step,
+            run.elapsed_s / 60,
+            run.feed.library.removed,
+            gains,
+            run.task.figure,
+            run.ended,
+        )
         checkpoint.export(path, run.ema, run.config, card, run.place.shard_mib)

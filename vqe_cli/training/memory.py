@@ -1,4 +1,4 @@
-"""Out of memory: which batch would have fitted."""
+"""Out of memory: which batch would have fitted, or what else would help."""
 
 import gc
 import traceback
@@ -37,6 +37,17 @@ def explained(trial: Callable[[int], Tensor] | None, batch: int) -> Iterator[Non
             else "Not even one clip fits: lower data.crop or data.frames, or take a smaller network."
         )
         raise VqeError(f"out of memory with {batch} clips a step (data.batch).", remedy) from None
+
+
+@contextmanager
+def explained_outside_steps(doing: str, remedy: str) -> Iterator[None]:
+    """Turn running out of memory where no batch is at fault into a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise VqeError(f"out of memory while {doing}.", remedy) from None
 
 
 def largest_fitting(trial: Callable[[int], Tensor], most: int) -> int:

@@ -21,8 +21,9 @@ class Progress:
     """What a run tells while it goes: step, share done (0 … 1), loss, learning rate, steps a second, and
     gains by recipe (dB) right after a validation.
 
-    waiting: share of the time in which no batch was ready. minutes: of training so far. phase: the leg of a
-    progressive run, and leg, legs: its number and their count.
+    figure: what the gains are: "gain_db", or "warped_psnr_db" for a flow network. waiting: share of the time
+    in which no batch was ready. minutes: of training so far. phase: the leg of a progressive run, and leg,
+    legs: its number and their count.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Progress:
     rate: float
     steps_per_s: float
     gains: dict[str, float] | None = None
+    figure: str = "gain_db"
     waiting: float = 0.0
     minutes: float = 0.0
     phase: str = ""
@@ -110,19 +112,24 @@ class Journal:
                 self.board.add_scalar(name, line[name], progress.step)
 
     def measured(
-        self, step: int, minutes: float, means: dict[str, float], clips: dict[tuple[str, str], float]
+        self,
+        step: int,
+        minutes: float,
+        figure: str,
+        means: dict[str, float],
+        clips: dict[tuple[str, str], float],
     ) -> None:
-        """Write down a validation: the mean by recipe and each (recipe, clip), in dB."""
+        """Write down a validation: what `figure` names, in dB, as the mean by recipe and for each clip."""
         line = {
             "minutes": round(minutes, 2),
             "step": step,
-            "gain_db": {recipe: round(gain, 4) for recipe, gain in means.items()},
+            figure: {recipe: round(gain, 4) for recipe, gain in means.items()},
             "clips": {f"{recipe}/{name}": round(gain, 4) for (recipe, name), gain in clips.items()},
         }
         self.append("curve.jsonl", line)
         if self.board:
             for recipe, gain in means.items():
-                self.board.add_scalar(f"gain_db/{recipe}", gain, step)
+                self.board.add_scalar(f"{figure}/{recipe}", gain, step)
 
     def append(self, name: str, line: dict[str, Any]) -> None:
         """One JSON document as a line of a file in the run's folder."""

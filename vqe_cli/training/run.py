@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import has_bf16_instructions
 from vqe_cli.training import checkpoint, shards
+from vqe_cli.training.card import Ended
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
 from vqe_cli.training.library import Library, find_sources
@@ -51,7 +52,8 @@ class Run:
     """The state of a run.
 
     number: which phase it is, from 1. compute: (batch, share) to the loss; averages the gradients of several
-    processes. journal: in the first process only. best: the highest validation figure so far.
+    processes. journal: in the first process only. best: the highest validation figure so far. ended:
+    the phases before.
     """
 
     config: TrainConfig
@@ -70,6 +72,7 @@ class Run:
     step: int = 0
     elapsed_s: float = 0.0
     best: float | None = None
+    ended: tuple[Ended, ...] = ()
 
     def state(self) -> dict[str, Any]:
         """What `last.pt` holds."""
@@ -84,11 +87,19 @@ class Run:
         }
 
     def take_up(self, state: dict[str, Any]) -> None:
-        """Go on where a checkpoint ended."""
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.elapsed_s, self.best = state["step"], state["elapsed_s"], state.get("best")
+        """Go on where a checkpoint ended. Raises VqeError when it is of a run that trains something else."""
+        try:
+            self.network.load_state_dict(state["network"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.elapsed_s, self.best = state["step"], state["elapsed_s"], state.get("best")
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0].strip()
+            raise VqeError(
+                f"{self.folder / checkpoint.LAST} does not fit this config ({reason}).",
+                "Use the config that the run was started with (network.frozen, network.joint and "
+                "schedule.optimizer, too), or start another run from its weights: --init.",
+            ) from error
 
 
 def setup(

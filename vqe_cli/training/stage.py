@@ -16,6 +16,8 @@ CLIP_FRAMES = 25
 class StageTask:
     """Compressed clip (stage I, or both stages jointly), or stage I's output (stage II), to the truth."""
 
+    figure = "gain_db"
+
     def __init__(self, config: TrainConfig, device: torch.device, stage_one: nn.Module | None) -> None:
         """stage_one: the trained stage I whose outputs are the input; None for stage I itself and joint
         training."""

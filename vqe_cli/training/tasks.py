@@ -16,7 +16,12 @@ from vqe_cli.weights.registry import StageSpec
 
 
 class Task(Protocol):
-    """What is learned: the loss of a batch, and what is measured on the validation clips."""
+    """What is learned: the loss of a batch, and what is measured on the validation clips.
+
+    figure: what `measure` gives, as logs and cards name it.
+    """
+
+    figure: str
 
     def loss(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
         """The loss at `share` (0 … 1) of the run."""
