@@ -10,7 +10,7 @@ from vqe_cli.cli.console import INTERRUPTED, say
 from vqe_cli.cli.options import Debug, Quiet
 
 EXAMPLE = "Example: vqe train-stage 1 --config configs/fast.yaml --data corpus --out runs/fast"
-STAGES = ("flow", "1", "2")
+STAGES = ("flow", "1", "2", "gate")
 
 
 def check_stage(value: str) -> str:
@@ -25,8 +25,8 @@ def train_command(
         str,
         typer.Argument(
             callback=check_stage,
-            metavar="flow|1|2",
-            help="The flow network, stage I (clips) or stage II (frames).",
+            metavar="flow|1|2|gate",
+            help="The flow network, stage I (clips), stage II (frames) or an ensemble's mask.",
             autocompletion=lambda: list(STAGES),
         ),
     ],

@@ -10,7 +10,7 @@ from vqe_cli.hevc.pqf import RULES
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
 
-STAGES = ("flow", "1", "2")
+STAGES = ("flow", "1", "2", "gate")
 
 
 def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
@@ -110,6 +110,10 @@ def _network_problems(config: TrainConfig) -> list[str]:
         problems.append("data.every is for stage II by itself, with data.input_stage")
     if data.every > data.frames:
         problems.append("data.every must not exceed data.frames")
+    if (len(data.members) == 2) != (network.arch == "gate") or len(data.members) not in (0, 2):
+        problems.append("data.members are two pipelines, for the arch gate, which needs them")
+    if network.arch == "gate" and data.input_stage:
+        problems.append("data.input_stage is for stage II, not for the arch gate")
     if network.arch == "spynet" and data.frames < 2 and config.flow.synthetic_share < 1:
         problems.append("real pairs need data.frames of at least 2 (or flow.synthetic_share: 1)")
     return problems
@@ -122,6 +126,10 @@ def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
         return []
     if stage not in STAGES:
         return [f"there is no stage {stage!r}, only {', '.join(STAGES)}"]
+    if (stage == "gate") != (config.network.arch == "gate"):
+        return [f"the arch gate is for stage gate alone, this is stage {stage} with {config.network.arch}"]
+    if stage == "gate":
+        return []
     if stage == "flow" and not flow:
         return [f"stage flow trains spynet, the config has {config.network.arch}"]
     if stage != "flow" and flow:

@@ -35,7 +35,7 @@ class DataConfig:
     memory that decoded clips may take, in each process; cache: "ram", or "device" (on the GPU). input_stage:
     weights of a trained stage I whose outputs are the input (stage II only); every: of each clip's outputs
     every n-th frame is learned from (stage II). lifted_peaks: share of clips whose peaks are brought nearer
-    to the truth (`sampler.lift_peaks`).
+    to the truth (`sampler.lift_peaks`). members: the two pipelines that a mask network weighs (gate only).
     """
 
     recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
@@ -51,6 +51,7 @@ class DataConfig:
     cache: str = "ram"
     input_stage: str | None = None
     every: int = 1
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

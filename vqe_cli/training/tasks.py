@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from vqe_cli.training.data import Batch, Pair
 from vqe_cli.training.flow import FlowTask
+from vqe_cli.training.gate import FrozenPipeline, GateTask
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.stage import StageTask
 from vqe_cli.training.validation import Sheet
-from vqe_cli.weights.load import load_network
-from vqe_cli.weights.registry import StageSpec
+from vqe_cli.weights.load import load_network, load_stages
+from vqe_cli.weights.registry import StageSpec, find
 
 
 class Task(Protocol):
@@ -47,6 +48,13 @@ def task_of(config: TrainConfig, device: torch.device) -> Task:
     """The task that a config asks for; stage II gets the frozen stage I that it works behind."""
     if config.network.arch == "spynet":
         return FlowTask(config, device)
+    if config.network.arch == "gate":
+        pipelines = [find(name, 1) for name in config.data.members]
+        members = [
+            FrozenPipeline(pipeline, [channels_last(network, device) for network in load_stages(pipeline)])
+            for pipeline in pipelines
+        ]
+        return GateTask(config, device, members)
     stage_one = None
     if config.data.input_stage and not config.network.joint:
         path = str(Path(config.data.input_stage).absolute())
