@@ -12,7 +12,7 @@ from vqe_cli.cli.options import Debug, JsonFile, Quiet, from_variables, key_valu
 from vqe_cli.restore.settings import Settings
 
 NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
-FOLDERS = "Folders"
+FOLDERS, LONG = "Folders", "Long videos, several devices"
 EXAMPLE = "Example: vqe enhance in.mkv out.mkv --model fast --crf 14"
 
 
@@ -37,7 +37,7 @@ def enhance_command(
     ] = None,
     tta: Annotated[int | None, setting("tta", "Flips and rotations that are averaged.", NETWORK)] = None,
     device: Annotated[
-        str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n]|mps")
+        str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n],...|mps")
     ] = None,
     precision: Annotated[str | None, setting("precision", "Arithmetic of the networks.", NETWORK)] = None,
     chunk: Annotated[
@@ -87,6 +87,14 @@ def enhance_command(
         str | None, setting("suffix", "Put behind each name: a_better.mkv.", FOLDERS, metavar="TEXT")
     ] = None,
     container: Annotated[str | None, setting("container", "Kind of file to write.", FOLDERS)] = None,
+    segment: Annotated[
+        int | None, setting("segment", "Frames that are finished at a time; 0: all.", LONG)
+    ] = None,
+    restart: Annotated[
+        bool | None,
+        setting("restart", "Forget an unfinished run of this output.", LONG, "--restart/--no-restart"),
+    ] = None,
+    workers: Annotated[int | None, setting("workers", "Processes that work at the same time.", LONG)] = None,
     overwrite: Annotated[
         bool | None,
         setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),
@@ -111,7 +119,7 @@ def enhance_command(
     """
     from vqe_cli.cli.merge import as_yaml, file_layers, given_layer, merged
 
-    given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)[2:]}
+    given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)[2:] if entry.name in ctx.params}
     given["encoder_options"] = key_values(encoder_options)
     chosen = merged([given_layer(given, from_variables(ctx)), *file_layers(config, os.environ)])
     settings = Settings(input, output, **{name: each.value for name, each in chosen.items()})

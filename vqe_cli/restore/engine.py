@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
-from vqe_cli.restore.footprint import Footprint, measure
+from vqe_cli.restore.footprint import Footprint, measure_once
 from vqe_cli.restore.report import Weights
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import Sizes, choose_sizes
@@ -27,7 +27,7 @@ from vqe_cli.video.colour import (
 )
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.cache import sha256_of
-from vqe_cli.weights.load import load_stages
+from vqe_cli.weights.load import load_stages, read_header
 from vqe_cli.weights.registry import Pipeline, find, from_files
 
 Planes = tuple[np.ndarray, ...]
@@ -95,9 +95,10 @@ class Loaded:
         return start_engine(self, settings, colour, size)
 
 
-def load(settings: Settings) -> Loaded:
+def load(settings: Settings, empty: bool = False) -> Loaded:
     """The networks of one pipeline, device and precision that the settings ask for.
 
+    empty: without weights and on no device (torch's "meta"), which is enough to choose sizes.
     Raises VqeError for an unknown pipeline, weights that do not fit, a stage or a device that is not there.
     """
     compute = choose(settings.device, settings.precision)
@@ -111,7 +112,7 @@ def load(settings: Settings) -> Loaded:
         raise VqeError(
             f"the pipeline {pipeline.name!r} has no stage II.", "Use --stages 1, or another --model."
         )
-    networks = load_stages(pipeline)
+    networks = load_stages(pipeline, empty)
     files = [stage.path() for stage in pipeline.stages]
     chosen = tuple(networks[number - 1] for number in numbers)
     scale = prod([scale_of(network) for network in chosen])
@@ -122,8 +123,12 @@ def load(settings: Settings) -> Loaded:
             "Use --stages both.",
         )
     weights = tuple(Weights(n, str(files[n - 1]), sha256_of(files[n - 1])) for n in numbers)
-    footprints = tuple(measure(network) for network in chosen)
-    return Loaded(pipeline, tuple(map(compute.prepare, chosen)), footprints, weights, compute)
+    footprints = tuple(
+        measure_once(network, str(read_header(files[number - 1])))
+        for network, number in zip(chosen, numbers, strict=True)
+    )
+    ready = tuple(network.to("meta") if empty else compute.prepare(network) for network in chosen)
+    return Loaded(pipeline, ready, footprints, weights, compute)
 
 
 def scale_of(network: nn.Module) -> int:
@@ -215,7 +220,7 @@ def start_engine(loaded: Loaded, settings: Settings, colour: Colour, size: tuple
     networks = tuple(zip(loaded.networks, loaded.footprints, strict=True))
     sizes = choose_sizes(networks, settings, loaded.pipeline.defaults, loaded.compute, size)
     stages = tuple(
-        Stage(weights.stage, network, loaded.compute, tiling, settings.tta)
-        for network, weights, tiling in zip(loaded.networks, loaded.weights, sizes.tilings, strict=True)
+        Stage(weights.stage, network, loaded.compute, tiling, settings.tta, footprint)
+        for (network, footprint), weights, tiling in zip(networks, loaded.weights, sizes.tilings, strict=True)
     )
     return Engine(loaded.pipeline, stages, sizes, colour, settings.scale, loaded.compute, [0.0] * len(stages))

@@ -25,13 +25,19 @@ from vqe_cli.weights.load import load_network
 from vqe_cli.weights.registry import StageSpec
 
 
-def load_model(settings: Settings) -> Model:
-    """The pipeline or the ensemble that the settings name, with its networks.
+def load_model(settings: Settings, empty: bool = False) -> Model:
+    """The pipeline or the ensemble that the settings name, with its networks; empty: without weights.
 
     Raises VqeError as `engine.load` and `load_ensemble` do.
     """
     ensemble = None if settings.weights else find_ensemble(settings.model)
-    return load(settings) if ensemble is None else load_ensemble(ensemble, settings)
+    return load(settings, empty) if ensemble is None else load_ensemble(ensemble, settings, empty)
+
+
+def chunks_stand_alone(settings: Settings) -> bool:
+    """Whether the result of a chunk depends on no other; some ways of fusing look at frames beyond it."""
+    ensemble = None if settings.weights else find_ensemble(settings.model)
+    return ensemble is None or ensemble.fusion.method not in ("adaptive", "guard")
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class LoadedEnsemble:
         return EnsembleEngine(self.ensemble, engines, shared, self.mask, guard)
 
 
-def load_ensemble(ensemble: Ensemble, settings: Settings) -> LoadedEnsemble:
+def load_ensemble(ensemble: Ensemble, settings: Settings, empty: bool = False) -> LoadedEnsemble:
     """The networks of an ensemble's members by the settings, whose `model` and `weights` are not looked at.
 
     Raises VqeError as `engine.load` does for each member; for a method that does not fit; for a mask network
@@ -84,11 +90,11 @@ def load_ensemble(ensemble: Ensemble, settings: Settings) -> LoadedEnsemble:
             "the guard can judge a whole video only when the results are there.",
             "Give --segment 1 or more, or enhance with each pipeline and name the results.",
         )
-    members = tuple(load(replace(settings, model=name, weights=())) for name in ensemble.members)
+    members = tuple(load(replace(settings, model=name, weights=()), empty) for name in ensemble.members)
     weights = [entry for member in members for entry in member.weights]
     mask = None
     if fusion.gate is not None:
-        mask = load_mask(fusion.gate, members[0].compute)
+        mask = None if empty else load_mask(fusion.gate, members[0].compute)
         weights.append(Weights(0, str(fusion.gate.path()), sha256_of(fusion.gate.path())))
     return LoadedEnsemble(ensemble, members, mask, tuple(weights))
 

@@ -30,6 +30,9 @@ class Footprint:
         return int(pixels * (self.fixed + self.frame * frames))
 
 
+NOTHING = Footprint(0.0, 0.0)
+
+
 def measure(network: nn.Module) -> Footprint:
     """The footprint of a float32 network on the CPU, input and output included.
 
@@ -45,6 +48,18 @@ def measure(network: nn.Module) -> Footprint:
     frame = max(0.0, (long - short) / (PROBE_FRAMES[1] - PROBE_FRAMES[0]))
     fixed = max(0.0, short - frame * PROBE_FRAMES[0])
     return Footprint(MARGIN * fixed / pixels, MARGIN * frame / pixels)
+
+
+_known: dict[str, Footprint] = {}
+
+
+def measure_once(network: nn.Module, config: str) -> Footprint:
+    """As `measure`; networks of the same `config` (their architecture and all its numbers, as text) are
+    measured once in the life of the process.
+    """
+    if config not in _known:
+        _known[config] = measure(network)
+    return _known[config]
 
 
 def _peak(network: nn.Module, x: Tensor) -> int:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 POLL_S = 0.1
+# Decoded frames that wait for the networks, and enhanced ones that wait for the encoder.
+READ_AHEAD = 16
+WRITE_AHEAD = 16
 T = TypeVar("T")
 
 

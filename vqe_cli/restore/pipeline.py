@@ -1,120 +1,138 @@
-"""A file to a better file: decode, mark peaks, find scenes, cut chunks, run the networks, encode; all at
-once.
-
-Three threads: the reader's, the caller's (marking and networks) and the writer's, with bounded queues in
-between. Decoded frames held at a time, whatever the length of the video: READ_AHEAD + FRAMES_WAITING + 1
-before the chunks, `chunks.frames_held(...)` in them, one chunk in the networks, WRITE_AHEAD enhanced ones
-behind.
-"""
+"""A file to a better file: what can be refused is refused; then it is enhanced, whole or in segments."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.engine import Model, Planes
-from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.handover import Clock, background, prefetched
-from vqe_cli.restore.outcome import Notices, colour_warnings, plan_of, report_of
-from vqe_cli.restore.report import Listener, Progress, Report
+from vqe_cli.restore.crew import Crew, LocalCrew
+from vqe_cli.restore.device import choose
+from vqe_cli.restore.engine import Model
+from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
+from vqe_cli.restore.identity import identity
+from vqe_cli.restore.journal import Journal, claimed, forget, is_begun, left_over, work_folder
+from vqe_cli.restore.outcome import Notices
+from vqe_cli.restore.preflight import Forecast, preflight
+from vqe_cli.restore.report import Listener, Report
+from vqe_cli.restore.segmented import Run
+from vqe_cli.restore.segments import Recipe, in_segments
 from vqe_cli.restore.settings import Settings
-from vqe_cli.restore.stream import Tally, enhanced_frames
-from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Writer
+from vqe_cli.restore.whole import enhance_whole
+from vqe_cli.video.encoders import Encoding
+from vqe_cli.video.sources import FrameSource, open_reader
+from vqe_cli.video.targets import target_of
 
-READ_AHEAD = 16
-WRITE_AHEAD = 16
+Load = Callable[[Settings], Model]
 
 
 class Restorer:
-    """Enhances any number of files: networks are loaded at the first of them and serve all.
+    """Enhances any number of files: `with Restorer() as restorer: restorer.enhance(settings)`.
 
-    All settings given to one Restorer agree in all that concerns networks and devices.
+    Networks are loaded, or worker processes started, at the first file and serve all. All settings given to
+    one Restorer agree in all that concerns networks, devices and workers. `enhance` may be called from as
+    many threads at the same time as there are workers.
     """
 
     def __init__(self) -> None:
-        self._loaded: Model | None = None
+        self._model: Model | None = None
+        self._crew: Crew | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
 
     def enhance(self, settings: Settings, listen: Listener = lambda event: None) -> Report:
         """As `pipeline.enhance`."""
+        if self._crew is None and has_crew(settings):
+            self._crew = self._stack.enter_context(new_crew(settings))
+        return enhance(settings, listen, self._load, self._crew)
 
-        def load(settings: Settings) -> Model:
-            self._loaded = self._loaded or load_model(settings)
-            return self._loaded
+    def _load(self, settings: Settings) -> Model:
+        self._model = self._model or load_model(settings)
+        return self._model
 
-        return enhance(settings, listen, load)
+
+def has_crew(settings: Settings) -> bool:
+    """Whether the settings ask for more than this process."""
+    return settings.cluster is not None or settings.workers > 1 or "," in settings.device
+
+
+def new_crew(settings: Settings) -> LocalCrew:
+    """The workers that the settings ask for; raises VqeError for a device that is not there."""
+    devices = settings.device.split(",")
+    for device in devices:
+        choose(device, settings.precision)
+    count = max(settings.workers, len(devices))
+    return LocalCrew([devices[number % len(devices)] for number in range(count)])
 
 
 def enhance(
     settings: Settings,
     listen: Listener = lambda event: None,
-    load: Callable[[Settings], Model] | None = None,
+    load: Load | None = None,
+    crew: Crew | None = None,
 ) -> Report:
-    """Enhance one input as the settings say; nothing is left under the output's name when it fails.
+    """Enhance one input as the settings say; nothing but a complete file is ever under the output's name.
+
+    A long input is enhanced in segments: what is finished when the run ends early is kept in the work folder
+    beside the output, and the next run with the same settings goes on there.
 
     listen: called in this thread with a Plan, then Progress and Notices. load: gives the networks, called
-    once, when the input and the place of the output have been found to be in order.
+    once, when the input and the place of the output have been found to be in order. crew: makes the segments
+    in place of this process.
     Raises VqeError for all that a user can cause; KeyboardInterrupt passes through after cleaning up.
     """
     began = time.perf_counter()
-    decode, encode, tally = Clock(), Clock(), Tally()
     notices = Notices(listen)
-    with ExitStack() as stack:
-        reader = stack.enter_context(
-            open_reader(settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames)
-        )
-        info = reader.info
-        writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
-        loaded = (load or load_model)(settings)
-        engine = loaded.start(settings, info.colour, (info.height, info.width))
-        plan = plan_of(settings, info, loaded, engine)
-        listen(plan)
-        notices.add(*colour_warnings(info))
-        frames = stack.enter_context(prefetched(reader, READ_AHEAD, decode))
-        write = stack.enter_context(background(written_by(writer), WRITE_AHEAD, encode))
-        for frame, planes in enhanced_frames(frames, settings, engine, tally):
-            write((frame, planes))
-            tally.frames += 1
-            listen(Progress(tally.frames, plan.frames))
-        notices.add(*reader.warnings, *engine.warnings, *writer.warnings)
-        if tally.frames == 0:
-            raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
-    wall = time.perf_counter() - began
-    return report_of(
-        settings, plan, loaded, engine, tally, (decode.seconds, encode.seconds), wall, notices.texts
-    )
+    first = replace(settings, device=settings.device.split(",")[0])
+    folder = work_folder(target_of(settings.output).path)
+    finished = left_over(folder, settings.output)
+    if finished is not None:
+        notices.add(f"{settings.output} was complete already; only its work folder was left")
+        return finished
+    reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
+    forecast = preflight(first, reader.info)
+    notices.add(*forecast.warnings)
+    with claimed(folder, settings.output):
+        if settings.restart:
+            forget(folder)
+        divided = crew is not None or in_segments(settings, forecast.plan.frames)
+        if not (divided and settings.segment and chunks_stand_alone(settings)):
+            if is_begun(folder):
+                raise VqeError(
+                    f"{folder} holds an unfinished run with other settings.",
+                    "Give the old settings again, or begin anew with --restart.",
+                )
+            return enhance_whole(first, reader, load or load_model, notices, listen, began)
+        return in_parts(first, reader, forecast, notices, listen, load or load_model, crew, began)
 
 
-def open_writer(settings: Settings, info: VideoInfo) -> Writer:
-    """The writer that the settings ask for."""
-    return Writer(
-        settings.output,
-        info,
-        codec=settings.codec,
-        crf=settings.crf,
-        pix_fmt=settings.pix_fmt,
-        options=dict(settings.encoder_options),
-        scale=settings.scale,
-        part=settings.start > 0 or settings.frames is not None,
-        overwrite=settings.overwrite,
-    )
-
-
-def written_by(writer: Writer) -> Callable[[tuple[Frame, Planes]], None]:
-    """What writes one enhanced frame."""
-
-    def write(item: tuple[Frame, Planes]) -> None:
-        frame, planes = item
-        writer.write(planes, frame)
-
-    return write
-
-
-@contextmanager
-def finished_on(clock: Clock, writer: Writer) -> Iterator[Writer]:
-    """The writer; what it does at the end counts as encoding, too (encoders hold many pictures back)."""
-    with ExitStack() as stack:
-        yield stack.enter_context(writer)
-        with clock.running():
-            stack.close()
+def in_parts(
+    settings: Settings,
+    reader: FrameSource,
+    forecast: Forecast,
+    notices: Notices,
+    listen: Listener,
+    load: Load,
+    crew: Crew | None,
+    began: float,
+) -> Report:
+    """The same in segments, with all that was found out before."""
+    info, written = reader.info, forecast.rehearsal
+    model = load(settings) if crew is None else load_model(settings, empty=True)
+    engine = model.start(settings, info.colour, (info.height, info.width))
+    folder = work_folder(written.target.path)
+    journal = Journal(folder, identity(settings, model, engine.sizes, written))
+    codec = written.codec if written.target.kind == "container" else None
+    encoding = Encoding(codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
+    recipe = Recipe(settings, info, written.target, encoding, engine.sizes)
+    listen(forecast.plan)
+    return Run(recipe, journal, model, engine, forecast.plan, notices, listen, began).complete(crew)

@@ -54,11 +54,11 @@ def choose_sizes(
     while (
         not settings.chunk
         and chunk > LEAST_CHUNK[kind]
-        and _pictures(pixels, chunk, overlap, settings) > compute.budget / 2
+        and picture_bytes(pixels, chunk, overlap, settings) > compute.budget / 2
     ):
         chunk = max(LEAST_CHUNK[kind], chunk // 2)
     chunks = ChunkSizes(chunk, overlap, settings.pqf_period if kind == "video" else 0)
-    spare = max(compute.budget - _pictures(pixels, chunk, overlap, settings), compute.budget // 4)
+    spare = max(compute.budget - picture_bytes(pixels, chunk, overlap, settings), compute.budget // 4)
     tilings = []
     for network, footprint in networks:
         frames = chunks.window if network.is_video else 1
@@ -67,7 +67,7 @@ def choose_sizes(
     return Sizes(chunks, tuple(tilings))
 
 
-def _pictures(pixels: int, chunk: int, overlap: int, settings: Settings) -> int:
+def picture_bytes(pixels: int, chunk: int, overlap: int, settings: Settings) -> int:
     """Bytes of a chunk's RGB pictures: all that go in, and the kept ones that come out."""
     return RGB_BYTES * pixels * (chunk + 2 * overlap + settings.scale**2 * chunk)
 

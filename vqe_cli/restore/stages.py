@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import Compute
+from vqe_cli.restore.footprint import NOTHING, Footprint
 from vqe_cli.restore.tiles import Tiling, tiled
 from vqe_cli.restore.tta import averaged
 
@@ -21,7 +22,7 @@ class Stage:
     """A network that is ready to run.
 
     number: 1 or 2. network: prepared by `compute`, a video or an image network (`is_video`). tiling: for
-    pictures too large. tta: turns that are averaged.
+    pictures too large. tta: turns that are averaged. footprint: what it takes, as far as it was measured.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Stage:
     compute: Compute
     tiling: Tiling
     tta: int = 1
+    footprint: Footprint = NOTHING
 
     @property
     def is_video(self) -> bool:

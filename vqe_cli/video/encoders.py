@@ -136,6 +136,17 @@ def new_encoder(codec: str) -> VideoCodecContext:
     return cast(VideoCodecContext, av.CodecContext.create(codec, "w"))
 
 
+def quality(codec: str, info: VideoInfo, wanted: Encoding) -> float | None:
+    """The CRF (or constant QP) that an encoder is given, None where it has none or works by rate."""
+    options = _options(codec, info, wanted, (info.width, info.height))
+    for name in ("crf", "qp"):
+        try:
+            return float(options[name])
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
 def default_crf(first_qp: float | None) -> float:
     """The CRF of x265 that keeps what the network gained: the better the input, the lower.
 

@@ -44,6 +44,21 @@ def read_header(path: Path) -> Header:
     return Header(told["arch"], told["config"], told.get("card", {}))
 
 
+def build_network(stage: StageSpec) -> nn.Module:
+    """The network of a stage as it is built, without its weights: enough to know what it takes.
+
+    Raises VqeError as `load_network` does, but for weights that do not fit.
+    """
+    path = stage.path()
+    header = read_header(path)
+    try:
+        return models.build(header.arch, header.config).eval().requires_grad_(False)
+    except (TypeError, ValueError) as error:
+        raise VqeError(
+            f"{path} is for a network that this vqe cannot build: {error}.", "Update vqe."
+        ) from error
+
+
 def load_network(stage: StageSpec) -> nn.Module:
     """The network of a stage with its weights, float32, on the CPU, ready to run (eval, no gradients).
 
@@ -52,12 +67,7 @@ def load_network(stage: StageSpec) -> nn.Module:
     """
     path = stage.path()
     header = read_header(path)
-    try:
-        network = models.build(header.arch, header.config)
-    except (TypeError, ValueError) as error:
-        raise VqeError(
-            f"{path} is for a network that this vqe cannot build: {error}.", "Update vqe."
-        ) from error
+    network = build_network(stage)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     own = network.state_dict()
@@ -70,15 +80,15 @@ def load_network(stage: StageSpec) -> nn.Module:
             IMPORT_REMEDY,
         )
     network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False)
+    return network
 
 
-def load_stages(pipeline: Pipeline) -> list[nn.Module]:
-    """The networks of all stages of a pipeline.
+def load_stages(pipeline: Pipeline, empty: bool = False) -> list[nn.Module]:
+    """The networks of all stages of a pipeline; empty: without their weights.
 
     Raises VqeError as `load_network` does, and when together they do not enlarge by the pipeline's scale.
     """
-    networks = [load_network(stage) for stage in pipeline.stages]
+    networks = [build_network(stage) if empty else load_network(stage) for stage in pipeline.stages]
     scale = 1
     for network in networks:
         scale *= int(getattr(network, "scale", 1))

@@ -1,0 +1,99 @@
+"""What a run takes of the memory that is there: reckoned before it starts, from sizes and footprints."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import torch
+
+from vqe_cli.restore.chunks import frames_held
+from vqe_cli.restore.device import Compute
+from vqe_cli.restore.engine import Enhancer
+from vqe_cli.restore.footprint import MARGIN
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD
+from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.sizes import picture_bytes
+from vqe_cli.restore.stages import BATCH_PIXELS, Stage
+from vqe_cli.video.frame import VideoInfo
+
+# Python, PyTorch and FFmpeg before the first picture: resident memory after `import torch, av`, rounded up.
+PROGRAM = 400 * 2**20
+# Pictures that an encoder holds back, with what it keeps beside each (x265: 20 of lookahead, references,
+# half-size copies), in pictures of the written size.
+ENCODER_PICTURES = 80
+MEMINFO = Path("/proc/meminfo")
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a run takes of one memory, and what there is of it, None where that cannot be told.
+
+    where: "memory", or "memory of" and the model of a GPU. total: with swap.
+    """
+
+    where: str
+    bytes: int
+    free: int | None
+    total: int | None
+
+    @property
+    def surely(self) -> int:
+        """What it takes without the margin of the reckoning."""
+        return int(self.bytes / MARGIN)
+
+
+def needs(settings: Settings, info: VideoInfo, engine: Enhancer, compute: Compute) -> tuple[Need, ...]:
+    """What a run takes: of the machine's memory and, with a GPU, of the device's."""
+    chunks, pixels = engine.sizes.chunks, info.width * info.height
+    picture = pixels * av.VideoFormat(info.pix_fmt).padded_bits_per_pixel // 8
+    held = frames_held(chunks) + READ_AHEAD + (WRITE_AHEAD + ENCODER_PICTURES) * settings.scale**2
+    networks = picture_bytes(pixels, chunks.chunk, chunks.overlap, settings) + _largest(engine, pixels)
+    host, (free, total) = PROGRAM + held * picture, machine_memory()
+    if compute.device.type != "cuda":
+        return (Need("memory", host + networks, free, total),)
+    device_free, device_total = torch.cuda.mem_get_info(compute.device)
+    on_device = Need(f"memory of {compute.name}", networks, device_free, device_total)
+    return Need("memory", host, free, total), on_device
+
+
+def machine_memory() -> tuple[int | None, int | None]:
+    """Bytes free and in all, with swap and under the limit of a container; None where it is not told."""
+    with suppress(OSError, ValueError, KeyError):
+        lines = (line.split() for line in MEMINFO.read_text().splitlines())
+        told = {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines}
+        limit = _limit()
+        free = told["MemAvailable"] + told["SwapFree"]
+        total = told["MemTotal"] + told["SwapTotal"]
+        return min(free, limit or free), min(total, limit or total)
+    with suppress(OSError, ValueError, AttributeError):
+        return None, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None, None
+
+
+def _limit() -> int | None:
+    """What a container allows its processes, None without one."""
+    with suppress(OSError, ValueError):
+        return int(CGROUP_LIMIT.read_text())
+    return None
+
+
+def _largest(engine: Enhancer, pixels: int) -> int:
+    """Bytes of all weights and of the stage that takes most while it runs; pixels: of the input."""
+    weights, most = 0, 0
+    for stage in engine.stages:
+        weights += sum(tensor.nbytes for tensor in stage.network.state_dict().values())
+        side = stage.tiling.tile
+        area = min(pixels, side * side) if side else pixels
+        most = max(most, _while_running(stage, area, engine.sizes.chunks.window))
+        pixels *= stage.scale**2
+    return weights + most
+
+
+def _while_running(stage: Stage, area: int, window: int) -> int:
+    """Bytes of one run of a stage on tiles of `area` pixels."""
+    if stage.is_video:
+        return stage.footprint.bytes(area, window)
+    return stage.footprint.bytes(max(area, BATCH_PIXELS[stage.compute.device.type]), 1)

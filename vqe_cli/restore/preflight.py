@@ -1,0 +1,125 @@
+"""What a run will do, write and take: known, and refused where it cannot work, before weights are loaded and
+before the first frame.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.engine import Model
+from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.memory import Need, needs
+from vqe_cli.restore.outcome import colour_warnings, plan_of
+from vqe_cli.restore.report import Plan
+from vqe_cli.restore.settings import Settings
+from vqe_cli.video.encoders import Encoding
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.rehearsal import Rehearsal, rehearse
+from vqe_cli.video.room import Room
+from vqe_cli.video.sources import open_reader
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A run that would start.
+
+    info: the input. plan: networks and sizes. rehearsal: what would be written. room: bytes of it, None where
+    the number of frames is unknown; free: bytes that the disk has. needs: memory. warnings: sentences.
+    """
+
+    info: VideoInfo
+    plan: Plan
+    rehearsal: Rehearsal
+    room: Room | None
+    free: int
+    needs: tuple[Need, ...]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON can hold of it."""
+        info, written = self.info, self.rehearsal
+        return {
+            "input": {"path": str(info.path), "codec": info.codec, "streams": list(info.streams)},
+            "plan": dataclasses.asdict(self.plan),
+            "output": {
+                "path": str(written.target.path),
+                "codec": written.codec,
+                "pix_fmt": written.pix_fmt,
+                "crf": written.crf,
+                "bytes_least": self.room.low if self.room else None,
+                "bytes_most": self.room.high if self.room else None,
+                "bytes_free": self.free,
+            },
+            "memory": [dataclasses.asdict(need) for need in self.needs],
+            "warnings": list(self.warnings),
+        }
+
+
+def forecast(settings: Settings) -> Forecast:
+    """What `enhance` would do with these settings; nothing is written.
+
+    Raises VqeError for all that can be noticed without decoding the whole input.
+    """
+    with open_reader(
+        settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames
+    ) as reader:
+        return preflight(settings, reader.info)
+
+
+def preflight(settings: Settings, info: VideoInfo, model: Model | None = None) -> Forecast:
+    """As `forecast`, of an input that is open already; model: what would run, loaded or without weights.
+
+    Raises VqeError: what `Writer` refuses, too little room on the disk, too little memory, an unknown model,
+    weights that are missing or damaged, a device that is not there, sizes that contradict each other.
+    """
+    part = settings.start > 0 or settings.frames is not None
+    encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
+    written = rehearse(settings.output, info, encoding, settings.scale, part, settings.overwrite)
+    model = model or load_model(settings, empty=True)
+    engine = model.start(settings, info.colour, (info.height, info.width))
+    plan = plan_of(settings, info, model, engine)
+    room, free = written.room(info, settings.scale, plan.frames), written.free_bytes()
+    warnings = [*colour_warnings(info), *written.warnings]
+    if room is not None:
+        warnings += room_warnings(room, free, str(settings.output))
+    taken = needs(settings, info, engine, model.compute)
+    warnings += [warning for need in taken for warning in memory_warnings(need)]
+    return Forecast(info, plan, written, room, free, taken, tuple(warnings))
+
+
+def room_warnings(room: Room, free: int, output: str) -> list[str]:
+    """What to say of the room on the disk; raises VqeError where even the least does not fit."""
+    if room.low > free:
+        raise VqeError(
+            f"{output} will take at least {amount(room.low)}, and {amount(free)} are free there.",
+            "Free some space, choose an output on another disk, or a higher --crf.",
+        )
+    if room.high > free:
+        return [f"{output} may take up to {amount(room.high)}, and {amount(free)} are free there"]
+    return []
+
+
+def memory_warnings(need: Need) -> list[str]:
+    """What to say of memory; raises VqeError where it cannot suffice."""
+    if need.total is not None and need.surely > need.total:
+        raise VqeError(
+            f"the run takes about {amount(need.bytes)} of {need.where}, and there are {amount(need.total)}.",
+            "Use a smaller --tile, --chunk or --overlap.",
+        )
+    if need.free is not None and need.bytes > need.free:
+        return [
+            f"the run may take {amount(need.bytes)} of {need.where}, and {amount(need.free)} are free now; "
+            "if it fails, use a smaller --tile or --chunk"
+        ]
+    return []
+
+
+def amount(count: int) -> str:
+    """A number of bytes for people: "1.5 GB"."""
+    size, unit = float(count), 0
+    while size >= 999.5 and unit + 1 < len(UNITS):
+        size, unit = size / 1000, unit + 1
+    return f"{size:.{0 if unit == 0 or size >= 99.5 else 1}f} {UNITS[unit]}"

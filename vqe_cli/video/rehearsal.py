@@ -1,0 +1,81 @@
+"""What would be written, tried out in memory: all that a `Writer` refuses is refused here, and no file
+appears.
+"""
+
+import shutil
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from vqe_cli.video.container_writer import ContainerWriter
+from vqe_cli.video.encoders import Encoding, quality
+from vqe_cli.video.formats import sample_format
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.room import Room, expected_room
+from vqe_cli.video.targets import Target, check_target, target_of, write_error
+from vqe_cli.video.y4m import token
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """target: where it goes. codec: FFmpeg's name of the encoder; "png" for images, "rawvideo" for .y4m.
+
+    pix_fmt: written pixel format. crf: quality asked of the encoder, None where it has no such option.
+    warnings: what could not be kept or had to be chosen.
+    """
+
+    target: Target
+    codec: str
+    pix_fmt: str
+    crf: float | None
+    warnings: tuple[str, ...]
+
+    def room(self, info: VideoInfo, scale: int, frames: int | None) -> Room | None:
+        """Bytes that so many frames will take, None where the number is unknown."""
+        if frames is None:
+            return None
+        size = (info.width * scale, info.height * scale)
+        beside = _beside(info) if self.target.kind == "container" else 0
+        return expected_room(self.codec, self.pix_fmt, self.crf, size, frames).plus(beside)
+
+    def free_bytes(self) -> int:
+        """What the disk of the target has left; raises VqeError where that cannot be told."""
+        folder = self.target.path.absolute()
+        while not folder.is_dir():
+            folder = folder.parent
+        try:
+            return shutil.disk_usage(folder).free
+        except OSError as error:
+            raise write_error(error, self.target.path) from error
+
+
+def rehearse(
+    output: Path, info: VideoInfo, encoding: Encoding, scale: int, part: bool, overwrite: bool
+) -> Rehearsal:
+    """Tries what `Writer` would do before its first frame; the arguments are as there.
+
+    Raises VqeError as `Writer` does.
+    """
+    target = target_of(output)
+    check_target(target, info.path, overwrite)
+    if target.kind == "images":
+        return Rehearsal(target, "png", "rgb24" if info.colour.bit_depth == 8 else "rgb48be", None, ())
+    if target.kind == "y4m":
+        token(info)
+        return Rehearsal(target, "rawvideo", sample_format(info.pix_fmt).planar, None, ())
+    try:
+        writer = ContainerWriter(target, info, encoding, scale, part, memory=BytesIO())
+    except (OSError, FFmpegError) as error:
+        raise write_error(error, target.path) from error
+    writer.discard()
+    crf = quality(writer.codec, info, encoding)
+    return Rehearsal(target, writer.codec, writer.pix_fmt, crf, tuple(writer.warnings))
+
+
+def _beside(info: VideoInfo) -> int:
+    """Bytes of the streams that are copied: at most the whole input, where it has other streams at all."""
+    if len(info.streams) < 2 or not info.path.is_file():
+        return 0
+    return info.path.stat().st_size
