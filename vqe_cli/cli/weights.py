@@ -12,7 +12,8 @@ from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
 from vqe_cli.errors import VqeError, did_you_mean
 
 if TYPE_CHECKING:
-    from vqe_cli.weights.registry import Pipeline, StageSpec
+    from vqe_cli.weights.ensembles import Ensemble
+    from vqe_cli.weights.registry import Measured, Pipeline, StageSpec
 
 weights_app = typer.Typer(
     help="Lists, verifies, fetches and imports weights.",
@@ -32,13 +33,17 @@ Name = Annotated[
 
 def list_command(json_file: JsonFile = None, debug: Debug = False) -> None:
     """Say what each pipeline is, what it was trained on and what it measured."""
+    from vqe_cli.weights.ensembles import load_ensembles
     from vqe_cli.weights.registry import load_pipelines
 
-    registry = load_pipelines()
+    registry, ensembles = load_pipelines(), load_ensembles()
     if json_file:
-        write_json([_described(pipeline) for pipeline in registry.pipelines], json_file)
+        described = [_described(pipeline) for pipeline in registry.pipelines]
+        write_json([*described, *map(_described_ensemble, ensembles.values())], json_file)
     else:
         _show_list(registry.pipelines, registry.default)
+        for ensemble in ensembles.values():
+            _show_ensemble(ensemble, registry.default)
 
 
 def verify_command(name: Name = None, debug: Debug = False) -> None:
@@ -124,13 +129,20 @@ for _name, _command in COMMANDS.items():
 
 
 def _chosen(name: str | None) -> "list[Pipeline]":
-    """The pipelines of this name at every scale, all without a name. Raises VqeError for an unknown one."""
-    from vqe_cli.weights.registry import load_pipelines
+    """The pipelines of this name at every scale, all without a name; of an ensemble its members, and its
+    mask network as one more. Raises VqeError for an unknown name.
+    """
+    from vqe_cli.weights.ensembles import load_ensembles, model_names
+    from vqe_cli.weights.registry import Pipeline, load_pipelines
 
-    registry = load_pipelines()
-    if name is not None and name not in registry.names():
-        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, registry.names()))
-    return [pipeline for pipeline in registry.pipelines if name in (None, pipeline.name)]
+    if name is not None and name not in model_names():
+        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, model_names()))
+    ensembles = [each for each in load_ensembles().values() if name in (None, each.name)]
+    wanted = {name, *(member for each in ensembles for member in each.members)}
+    masks = [
+        Pipeline(each.name, 1, (each.fusion.gate,)) for each in ensembles if each.fusion.gate is not None
+    ]
+    return [pipe for pipe in load_pipelines().pipelines if name is None or pipe.name in wanted] + masks
 
 
 def _described(pipeline: "Pipeline") -> dict[str, Any]:
@@ -142,6 +154,18 @@ def _described(pipeline: "Pipeline") -> dict[str, Any]:
         "trained_on": pipeline.trained_on,
         "measured": [vars(row) for row in pipeline.measured],
         "files": [_file(stage) for stage in pipeline.stages],
+    }
+
+
+def _described_ensemble(ensemble: "Ensemble") -> dict[str, Any]:
+    """An ensemble as JSON."""
+    return {
+        "name": ensemble.name,
+        "members": list(ensemble.members),
+        "method": ensemble.fusion.method,
+        "weights": list(ensemble.fusion.weights),
+        "description": ensemble.description,
+        "measured": [vars(row) for row in ensemble.measured],
     }
 
 
@@ -163,15 +187,33 @@ def _show_list(pipelines: "tuple[Pipeline, ...]", default: str) -> None:
         console.print(f"[bold]{pipeline.name}[/bold] x{pipeline.scale}{note}: {pipeline.description}")
         if pipeline.trained_on:
             console.print(f"  trained on {pipeline.trained_on}")
-        for row in pipeline.measured:
-            worst = "" if row.worst_db is None else f", worst clip {row.worst_db:+.2f} dB"
-            console.print(f"  {row.on}: {row.gain_db:+.2f} dB RGB-PSNR{worst}")
+        _show_measured(pipeline.measured)
         for stage in pipeline.stages:
             found = stage.located()
             size = f"{found.stat().st_size / 2**20:.1f} MiB" if found else "not on this machine"
             console.print(f"  {stage.file} ({size})")
     if not pipelines:
         say("weights.toml has no pipelines")
+
+
+def _show_ensemble(ensemble: "Ensemble", default: str) -> None:
+    """The paragraph of an ensemble."""
+    note = " (the default)" if ensemble.name == default else ""
+    shares = ensemble.fusion.shares(len(ensemble.members))
+    weighted = [
+        f"{share:.2f} {name}" if ensemble.fusion.weights else name
+        for name, share in zip(ensemble.members, shares, strict=True)
+    ]
+    what = f"{ensemble.fusion.method} of {' and '.join(weighted)}"
+    text = f"; {ensemble.description}" if ensemble.description else ""
+    results().print(f"[bold]{ensemble.name}[/bold]{note}: {what}{text}")
+    _show_measured(ensemble.measured)
+
+
+def _show_measured(measured: "tuple[Measured, ...]") -> None:
+    for row in measured:
+        worst = "" if row.worst_db is None else f", worst clip {row.worst_db:+.2f} dB"
+        results().print(f"  {row.on}: {row.gain_db:+.2f} dB RGB-PSNR{worst}")
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def blended(one: Planes, other: Planes, share: Tensor) -> list[Tensor]:
             if first.shape == share.shape
             else F.adaptive_avg_pool2d(share, (first.shape[-2], first.shape[-1]))
         )
-        blend.append(first + part * (second - first))
+        blend.append(torch.lerp(first, second, part))  # exact at both ends
     return blend
 
 

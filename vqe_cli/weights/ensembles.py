@@ -126,13 +126,18 @@ def load_ensembles(path: Path | None = None) -> dict[str, Ensemble]:
 
 
 def find_ensemble(name: str | None, path: Path | None = None) -> Ensemble | None:
-    """The ensemble of this name (None: of the default's name), None where it is a pipeline's or nobody's."""
+    """The ensemble of this name (None: of the default's name), None where it is a pipeline's.
+
+    Raises VqeError for a name that neither has.
+    """
+    if name is not None and name not in model_names(path):
+        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, model_names(path)))
     return load_ensembles(path).get(name or load_pipelines(path).default)
 
 
-def model_names() -> list[str]:
+def model_names(path: Path | None = None) -> list[str]:
     """All that `--model` takes: pipelines, then ensembles."""
-    return [*load_pipelines().names(), *load_ensembles()]
+    return [*load_pipelines(path).names(), *load_ensembles(path)]
 
 
 def _ensemble(name: str, entry: Mapping[str, Any], folder: Path) -> Ensemble:
