@@ -13,8 +13,7 @@ from vqe_cli.fusion.jobs import Job
 from vqe_cli.fusion.results import Results, Writing, fuse_results
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import LoadedEnsemble, load_ensemble, load_mask
-from vqe_cli.restore.fit import errors_of_pipelines
-from vqe_cli.restore.pipeline import enhance
+from vqe_cli.restore.members import enhance_by, errors_of_pipelines
 from vqe_cli.restore.report import Notice, Progress
 from vqe_cli.restore.settings import Settings
 from vqe_cli.weights.ensembles import Ensemble, Fusion
@@ -65,7 +64,7 @@ def fuse_pipelines(
         assert job.output is not None
         chosen = replace(settings, input=job.members[0], output=job.output)
         with Display(quiet) as display:
-            report = enhance(chosen, display.listen, lambda _: loaded)
+            report = enhance_by(loaded, chosen, display.listen)
         if not quiet:
             say(summary_line(report))
         return report.as_dict()

@@ -1,12 +1,29 @@
-"""What the pipelines of an ensemble make of a clip whose truth is known, for fitting their weights."""
+"""Pipelines that are fused without an entry in weights.toml: run on an input, or compared with its truth."""
 
+import time
 from pathlib import Path
 
 from vqe_cli.fusion.fitting import ClipErrors, clip_errors, truth_side
 from vqe_cli.restore.ensemble import LoadedEnsemble
+from vqe_cli.restore.outcome import Notices
+from vqe_cli.restore.preflight import preflight
+from vqe_cli.restore.report import Listener, Report
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, scene_chunks
+from vqe_cli.restore.whole import enhance_whole
 from vqe_cli.video.sources import open_reader
+
+
+def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = lambda event: None) -> Report:
+    """Enhance an input with these members in one piece, whatever model the settings name.
+
+    An interrupted run begins anew: going on needs the name of an entry. Raises VqeError as `enhance` does.
+    """
+    began = time.perf_counter()
+    notices = Notices(listen)
+    reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
+    notices.add(*preflight(settings, reader.info, loaded).warnings)
+    return enhance_whole(settings, reader, lambda _: loaded, notices, listen, began)
 
 
 def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, truth: Path) -> ClipErrors:
