@@ -77,11 +77,8 @@ def blended(one: Planes, other: Planes, share: Tensor) -> list[Tensor]:
     """(1 - share) * one + share * other; share (1, 1, H, W) is averaged over what a chroma sample covers."""
     blend = []
     for first, second in zip(one, other, strict=True):
-        part = (
-            share
-            if first.shape == share.shape
-            else F.adaptive_avg_pool2d(share, (first.shape[-2], first.shape[-1]))
-        )
+        height, width = first.shape[-2:]
+        part = F.adaptive_avg_pool2d(share, (height, width))
         blend.append(torch.lerp(first, second, part))  # exact at both ends
     return blend
 
