@@ -113,6 +113,8 @@ def test_picture_folder_becomes_bt709(tmp_path: Path) -> None:
 FAKE_HM = """#!{python}
 import shutil, sys, os
 told = sys.argv
+with open(os.path.join(os.path.dirname(told[0]), "command.txt"), "w") as file:
+    file.write(" ".join(told[1:]))
 value = lambda name: told[told.index(name) + 1]
 assert value("-c").endswith("ldp.cfg") and value("-q") == "32"
 assert "--InputBitDepth=8" in told and "--ConformanceWindowMode=1" in told
@@ -136,11 +138,27 @@ def test_reference_encoder(tmp_path: Path) -> None:
     assert [f.qp for f in frames_of(made.path)] == [frame[6][0] for frame in truth]
     assert made.psnr_y_db == float("inf")
     assert "QP 32" in made.path.with_suffix(".log").read_text()
+    # The options of the corpus and what only the clip can tell; HM is given the whole clip as raw samples.
+    told = (tmp_path / "command.txt").read_text().split()
+    assert told[:6] == ["-c", str(config), "-q", "32", "--InputBitDepth=8", "--ConformanceWindowMode=1"]
+    given = dict(zip(told[6::2], told[7::2], strict=True))
+    [first, *_] = frames_of(stream)
+    height, width = first.planes[0].shape
+    assert (given["-wdt"], given["-hgt"], given["-f"]) == (str(width), str(height), str(len(truth)))
+    assert given.keys() == {"-i", "-wdt", "-hgt", "-fr", "-f", "-b"}
+    record = json.loads(made.path.with_suffix(".json").read_text())
+    assert (record["codec"], record["encoder"], record["recipe"]) == ("hm", "TAppEncoder", "hm-ldp-qp32")
     with pytest.raises(VqeError, match="needs HM's encoder"):
         compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "again")
     with pytest.raises(VqeError, match="failed on"):
         compress(stream, recipe_of("hm-ldp-qp30"), tmp_path / "again", hm=ReferenceEncoder(program, config))
     assert not list((tmp_path / "again").iterdir())
+    absent = ReferenceEncoder(tmp_path / "none", config)
+    with pytest.raises(VqeError, match=r"there is no file .*none"):
+        compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "again", hm=absent)
+    program.write_text("no program")
+    with pytest.raises(VqeError, match="cannot run"):
+        compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "again", hm=ReferenceEncoder(program, config))
 
 
 def test_existing_version_is_kept(clip: Path, tmp_path: Path) -> None:
@@ -151,6 +169,16 @@ def test_existing_version_is_kept(clip: Path, tmp_path: Path) -> None:
     assert (tmp_path / "moving clip.mkv").read_bytes() == before
     compress(clip, recipe_of("qp40"), tmp_path, overwrite=True)
     assert (tmp_path / "moving clip.mkv").read_bytes() != before
+
+
+def test_the_clean_clip_is_never_replaced(clip: Path, tmp_path: Path) -> None:
+    before = clip.read_bytes()
+    with pytest.raises(VqeError, match="is the clean clip itself"):
+        compress(clip, recipe_of("qp40"), clip.parent, overwrite=True)
+    assert clip.read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VqeError, match="cannot make the folder"):
+        compress(clip, recipe_of("qp40"), tmp_path / "file" / "lq")
 
 
 @pytest.mark.parametrize("name", ["qp52", "crf", "rate-0k", "ntire", "hm-ldp-37", "qp37 "])

@@ -54,6 +54,10 @@ def test_everything_wrong_with_the_data_at_once(data: Path, tmp_path: Path) -> N
         "002.mkv",
     ):
         assert problem in raised.value.message
+    shutil.copy(folder / "raw/001.mkv", folder / "raw/001.mp4")
+    with pytest.raises(VqeError, match=r"001.mkv and .*001.mp4 have one name"):
+        find_sources(folder, ["qp37"])
+    (folder / "raw/001.mp4").unlink()
     (folder / "raw/003.mkv").unlink()
     with pytest.raises(VqeError, match=r"003.mkv has no truth .*; .*qp22 is not a folder"):
         find_sources(folder, ["qp37", "qp22"])

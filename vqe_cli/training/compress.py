@@ -158,7 +158,14 @@ def compress(
     target = out / f"{path.stem if path.is_file() else path.name}.mkv"
     if target.exists() and not overwrite:
         raise VqeError(f"{target} exists.", "Use --overwrite to replace it.")
-    out.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(path):
+        raise VqeError(f"{target} is the clean clip itself.", "Name another folder by --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VqeError(
+            f"cannot make the folder {out} ({error.strerror}).", "Choose another --out."
+        ) from error
     if recipe.codec == "hm":
         if hm is None:
             raise VqeError(
@@ -170,7 +177,13 @@ def compress(
     made = _checked(source, target)
     record = {**described(recipe, hm), "scale": scale, "source": path.name, "source_sha256": _sha256(path)}
     record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
-    target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    try:
+        target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        target.unlink()
+        raise VqeError(
+            f"cannot write {target.with_suffix('.json')} ({error.strerror}).", "Make room or rights there."
+        ) from error
     return made
 
 

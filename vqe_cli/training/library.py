@@ -38,15 +38,20 @@ class Source:
 
 
 def clips_below(folder: Path) -> dict[str, Path]:
-    """Clips of a folder by name: video files by their stem, picture folders by their name."""
+    """Clips of a folder by name: video files by their stem, picture folders by their name.
+
+    Raises VqeError when there is no such folder, and for two clips of one name.
+    """
     if not folder.is_dir():
         raise VqeError(f"{folder} is not a folder.", "A data folder holds raw/ and lq/RECIPE/.")
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            found[path.name] = path
-        elif not path.name.startswith(".") and path.suffix.lower() not in NOT_CLIPS:
-            found[path.stem] = path
+        if path.name.startswith(".") or (path.is_file() and path.suffix.lower() in NOT_CLIPS):
+            continue
+        name = path.name if path.is_dir() else path.stem
+        if name in found:
+            raise VqeError(f"{found[name]} and {path} have one name.", "Rename or remove one of them.")
+        found[name] = path
     return found
 
 

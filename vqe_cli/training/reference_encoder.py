@@ -10,10 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
+from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.targets import write_error
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,38 @@ def encode(
             raise VqeError(f"there is no file {file}.", "Name HM's TAppEncoder and its configuration.")
     with tempfile.TemporaryDirectory(prefix="vqe-") as folder:
         raw, stream = Path(folder) / "in.yuv", Path(folder) / "out.bin"
-        count = 0
-        with raw.open("wb") as samples:
-            for planes in pictures:
-                count += 1
-                for plane in planes:
-                    samples.write(np.ascontiguousarray(plane).tobytes())
-        _run(hm, info, recipe, raw, stream, count, target.with_suffix(".log"))
+        try:
+            count = _samples(pictures, raw)
+        except OSError as error:
+            raise VqeError(
+                f"cannot write the samples of {info.path} for HM ({error.strerror}).",
+                f"Make room in {tempfile.gettempdir()}, or set TMPDIR to a larger disk.",
+            ) from error
+        said = _run(hm, info, recipe, raw, stream, count)
         aside = target.with_name(f".{target.name}.part")
         try:
             _into_matroska(stream, info, aside)
+            target.with_suffix(".log").write_text(said, encoding="utf-8")
             aside.replace(target)
+        except (OSError, FFmpegError) as error:
+            raise write_error(error, target) from error
         finally:
             aside.unlink(missing_ok=True)
 
 
-def _run(
-    hm: ReferenceEncoder, info: VideoInfo, recipe: Recipe, raw: Path, stream: Path, count: int, log: Path
-) -> None:
-    """Run HM; what it says is its log, which tells the QP of every picture."""
+def _samples(pictures: Iterable[tuple[np.ndarray, ...]], raw: Path) -> int:
+    """Write planes as raw video; gives the number of pictures. OSError if it fails."""
+    count = 0
+    with raw.open("wb") as samples:
+        for planes in pictures:
+            count += 1
+            for plane in planes:
+                samples.write(np.ascontiguousarray(plane).tobytes())
+    return count
+
+
+def _run(hm: ReferenceEncoder, info: VideoInfo, recipe: Recipe, raw: Path, stream: Path, count: int) -> str:
+    """Run HM; gives what it says, its log, which tells the QP of every picture."""
     size = ["-wdt", str(info.width), "-hgt", str(info.height)]
     rate = ["-fr", str(max(1, round(info.rate or 25))), "-f", str(count)]
     arguments = hm.arguments(recipe)
@@ -86,7 +101,7 @@ def _run(
             f"{hm.program} failed on {info.path}{reason}.",
             "Check --hm-config: it must be for this version of HM.",
         )
-    log.write_text(done.stdout, encoding="utf-8")
+    return done.stdout
 
 
 def _into_matroska(stream: Path, info: VideoInfo, target: Path) -> None:
