@@ -1,14 +1,17 @@
 """What is wrong with a config that can be read: contradictions, missing files, unbuildable networks."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import models
+from vqe_cli.errors import VqeError
 from vqe_cli.hevc.pqf import RULES
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
+from vqe_cli.weights.load import read_header
 
 STAGES = ("flow", "1", "2", "gate")
 
@@ -43,17 +46,34 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     ]
     for section, names in shares:
         problems += [f"{n} must lie between 0 and 1" for n in names if not 0 <= _value(section, n) <= 1]
-    for name in ("rate", "clip_norm"):
-        if not getattr(schedule, name) > 0:
-            problems.append(f"schedule.{name} must be above 0")
+    above: list[tuple[Any, tuple[str, ...]]] = [
+        (data, ("data.cache_gib",)),
+        (schedule, ("schedule.rate", "schedule.clip_norm")),
+        (config.validation, ("validation.every_minutes",)),
+    ]
+    for section, names in above:
+        problems += [f"{name} must be above 0" for name in names if not _value(section, name) > 0]
+    for name, value in (
+        ("seed", config.seed),
+        ("schedule.flow_rate", schedule.flow_rate),
+        ("flow.smoothness", config.flow.smoothness),
+    ):
+        if not 0 <= value < math.inf:
+            problems.append(f"{name} must not be below 0")
     if not 0 <= schedule.final_rate <= schedule.rate:
         problems.append("schedule.final_rate must lie between 0 and schedule.rate")
     if data.lifted_peaks and data.scale > 1:
         problems.append("data.lifted_peaks needs data.scale 1, because it mixes the input with the truth")
     if data.crop % 2:
         problems.append("data.crop must be even, because chroma of 4:2:0 has half the size")
-    if not data.recipes or any(weight <= 0 for weight in data.recipes.values()):
+    if not data.recipes or not all(0 < weight < math.inf for weight in data.recipes.values()):
         problems.append("data.recipes must name at least one folder, each with a weight above 0")
+    if not config.validation.recipes:
+        problems.append("validation.recipes must name at least one folder")
+    # Files and folders of the run are called so.
+    for key, name in (("name", config.name), ("phase", config.phase or "one")):
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            problems.append(f"{key} must be fit for a file name, not {name!r}")
     if len(config.flow.motion_px) != 2 or not 0 < config.flow.motion_px[0] <= config.flow.motion_px[-1]:
         problems.append("flow.motion_px must be two amplitudes above 0, the smaller one first")
     return problems + _network_problems(config) + _stage_problems(config, stage)
@@ -87,8 +107,10 @@ def _network_problems(config: TrainConfig) -> list[str]:
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         return [f"network: {error}"]
     problems = []
-    if built.scale != data.scale:
-        problems.append(f"the network enlarges by {built.scale}, data.scale is {data.scale}")
+    before = _scale_of(data.input_stage) if data.input_stage else 1
+    if before is not None and built.scale * before != data.scale:
+        whole = f"{built.scale}, stage I by {before}" if before > 1 else str(built.scale)
+        problems.append(f"the network enlarges by {whole}, data.scale is {data.scale}")
     if network.flow and not hasattr(built, "spynet"):
         problems.append(f"network.flow is set, but {network.arch} has no flow network")
     if network.grow_from and not hasattr(built, "trunk"):
@@ -117,6 +139,17 @@ def _network_problems(config: TrainConfig) -> list[str]:
     if network.arch == "spynet" and data.frames < 2 and config.flow.synthetic_share < 1:
         problems.append("real pairs need data.frames of at least 2 (or flow.synthetic_share: 1)")
     return problems
+
+
+def _scale_of(weights: str) -> int | None:
+    """By how much the network of a file of weights enlarges; None where that cannot be read, which is told
+    when it is loaded."""
+    try:
+        header = read_header(Path(weights))
+        with torch.device("meta"):
+            return int(models.build(header.arch, header.config).scale)
+    except (VqeError, ValueError, TypeError, KeyError, RuntimeError):
+        return None
 
 
 def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
