@@ -76,6 +76,18 @@ def test_ctrl_c_and_resume(data: Path, config: Path, tmp_path: Path) -> None:
     assert json.loads(lines[-1])["step"] == int(step) + 3
 
 
+def test_bench_train(data: Path, config: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ("bench", "train", "--config", config, "--data", data, "--seconds", "1")
+    done = vqe(*arguments, "--set", "data.batch=3", "--json", report)
+    assert done.code == 0, done.stderr
+    told = json.loads(report.read_text())
+    assert told["clips_per_s"] == pytest.approx(3 * told["steps_per_s"])
+    assert re.search(r"clips per s +[\d.]+", done.stdout)
+    assert re.search(r"waiting percent +[\d.]+", done.stdout)
+    assert re.search(r"reached percent +[\d.]+", done.stdout)
+
+
 def test_a_stage_that_is_none(config: Path) -> None:
     done = vqe("train-stage", "3", "--config", config)
     assert done.code == 2
