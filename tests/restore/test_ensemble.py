@@ -79,6 +79,17 @@ def planes_of(path: Path) -> list[tuple[np.ndarray, ...]]:
         return [frame.planes for frame in reader]
 
 
+def assert_same(one: Path, other: Path) -> None:
+    """Equal but for one sample in 10,000: a code plus a change near a half may be rounded the other way."""
+    differences = [
+        np.abs(p.astype(int) - q)
+        for first, second in zip(planes_of(one), planes_of(other), strict=True)
+        for p, q in zip(first, second, strict=True)
+    ]
+    assert max(each.max() for each in differences) <= 1
+    assert sum(each.sum() for each in differences) <= sum(each.size for each in differences) / 10_000
+
+
 def floats_of(folder: Path, model: str, **chosen: object) -> list[list[np.ndarray]]:
     """A pipeline's planes before rounding: what its engine computes, worked out from its pictures."""
     wanted = settings(folder, model, **chosen)
@@ -120,16 +131,14 @@ def test_a_mask_network_chooses(folder: Path) -> None:
     report = enhance(settings(folder, "masked"))
     enhance(settings(folder, "tiny"))
     assert [entry.stage for entry in report.weights] == [1, 1, 2, 0]
-    for one, other in zip(planes_of(folder / "masked.mkv"), planes_of(folder / "tiny.mkv"), strict=True):
-        assert all(np.array_equal(p, q) for p, q in zip(one, other, strict=True))
+    assert_same(folder / "masked.mkv", folder / "tiny.mkv")
 
 
 def test_the_guard_takes_the_safer_pipeline_and_says_so(folder: Path) -> None:
     """A limit that no result keeps: all is the last member's."""
     report = enhance(settings(folder, "careful"))
     enhance(settings(folder, "pair"))
-    for one, other in zip(planes_of(folder / "careful.mkv"), planes_of(folder / "pair.mkv"), strict=True):
-        assert all(np.array_equal(p, q) for p, q in zip(one, other, strict=True))
+    assert_same(folder / "careful.mkv", folder / "pair.mkv")
     assert any("4 of 4 segments" in text for text in report.warnings)
 
 

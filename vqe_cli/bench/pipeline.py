@@ -11,7 +11,7 @@ from torch import nn
 
 from models.deform import SecondOrderDeformableAlignment
 from vqe_cli.restore.device import Compute
-from vqe_cli.restore.engine import load
+from vqe_cli.restore.ensemble import load_model
 from vqe_cli.restore.handover import Clock
 from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.report import Report
@@ -29,9 +29,9 @@ def bench_pipeline(input: Path, options: dict[str, Any]) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(input, Path(folder) / "enhanced.mkv", **options)
-        loaded = load(settings)
+        loaded = load_model(settings)
         alignment = Clock()
-        with timed(loaded.networks[0], alignment, loaded.compute):
+        with timed(nn.ModuleList(loaded.networks), alignment, loaded.compute):
             report = enhance(settings, load=lambda settings: loaded)
     plan = report.plan
     return {

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import nan, prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -69,6 +69,14 @@ class Model(Protocol):
     @property
     def compute(self) -> Compute: ...
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Of all stages that run."""
+
+    @property
+    def entry(self) -> list[Any]:
+        """What of weights.toml its results depend on, the files aside, as JSON holds it."""
+
     def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> Enhancer:
         """What enhances pictures of `size` (height, width) pixels."""
 
@@ -89,6 +97,10 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.pipeline.name
+
+    @property
+    def entry(self) -> list[Any]:
+        return [list(point) for point in self.pipeline.strength]
 
     def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "Engine":
         """As `start_engine`."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.gate import GateNet
 from vqe_cli.errors import VqeError
@@ -56,6 +57,16 @@ class LoadedEnsemble:
     @property
     def compute(self) -> Compute:
         return self.members[0].compute
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return tuple(network for member in self.members for network in member.networks)
+
+    @property
+    def entry(self) -> list[Any]:
+        fusion = self.ensemble.fusion
+        how = [fusion.method, list(fusion.weights), fusion.limit_db, fusion.segment]
+        return [*how, *([member.name, member.entry] for member in self.members)]
 
     def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "EnsembleEngine":
         """An engine for pictures of `size` (height, width), whose members share chunks and memory.
