@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,15 @@ class Notice:
     text: str
 
 
-Event = Plan | Progress | Notice
+@dataclass(frozen=True)
+class Resumed:
+    """An unfinished run goes on: so many frames, in so many segments, are there already."""
+
+    frames: int
+    segments: int
+
+
+Event = Plan | Progress | Notice | Resumed
 Listener = Callable[[Event], None]
 
 
@@ -76,7 +84,8 @@ class Report:
     input, output: paths. plan: what was chosen. frames: written. seconds: by part; wall_s: in all; fps:
     frames per second of it. weights: files that were used. pqf_source: "qp", "hm-log", "period" or "none";
     pqf_count: peaks. duplicates: frames that were not computed because they equal their predecessor.
-    scene_cuts: found. warnings: one sentence each.
+    scene_cuts: found. warnings: one sentence each. kept_frames: of the written ones, those that an earlier
+    run had made; `fps` does not count them.
     """
 
     input: str
@@ -92,6 +101,20 @@ class Report:
     duplicates: int
     scene_cuts: int
     warnings: tuple[str, ...]
+    kept_frames: int = 0
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Self:
+        """The opposite of `as_dict`."""
+        plan = dict(tree["plan"], tiles=tuple(map(tuple, tree["plan"]["tiles"])))
+        plan |= {name: tuple(plan[name]) for name in ("size_in", "size_out")}
+        parts = {
+            "plan": Plan(**plan),
+            "seconds": Seconds(**tree["seconds"]),
+            "weights": tuple(Weights(**entry) for entry in tree["weights"]),
+            "warnings": tuple(tree["warnings"]),
+        }
+        return cls(**{**tree, **parts})
 
     def as_dict(self) -> dict[str, Any]:
         """The report as what JSON can hold."""

@@ -47,7 +47,7 @@ def checksum(planes: Sequence[np.ndarray]) -> int:
     """CRC-32 over all planes."""
     total = 0
     for plane in planes:
-        total = zlib.crc32(np.ascontiguousarray(plane), total)
+        total = zlib.crc32(np.ascontiguousarray(plane).data, total)
     return total
 
 

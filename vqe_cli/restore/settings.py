@@ -36,10 +36,14 @@ MINIMA: dict[str, int] = {
     "tile": 0,
     "tile_overlap": 0,
     "pqf_period": 1,
+    "segment": 0,
+    "workers": 1,
     "crf": 0,
     "start": 0,
     "frames": 1,
 }
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Settings:
     weights: files used in place of the pipeline's own, stage I first.
     scale: output size over input size. tta: turns averaged. stages: which stages run, None for all.
     chunk, overlap: frames kept at a time, context frames on each side; 0 and None are automatic.
-    tile, tile_overlap: pixels; 0 is automatic. device: "auto", "cpu", "mps", "cuda" or "cuda:N".
+    tile, tile_overlap: pixels; 0 is automatic. device: "auto", "cpu", "mps", "cuda" or "cuda:N",
+    or several of these, separated by commas, for one process each.
     pqf: where peak quality frames come from; pqf_rule: which minima of the QP count (SPEC section 3).
     hm_log: log of the HM encoder or decoder with the QPs.
     pqf_period: frames between peaks where QPs do not tell.
@@ -59,7 +64,11 @@ class Settings:
     start: first frame used, from 0; frames: how many, None for all.
     pattern, suffix, container: of a folder, which files are enhanced (None for every video), what is put
     behind their names, and which kind of file they become ("keep": the same).
-    overwrite: whether the output may exist.
+    segment: frames of a part that is finished by itself, about; 0 writes in one piece, which no crash may
+    interrupt. workers: processes that work at the same time, at least one for each device.
+    cluster: address of a Ray cluster that does the work, "auto" for one that runs here; cluster_ship: its
+    machines do not see our files.
+    restart: an unfinished run of the same output is forgotten. overwrite: whether the output may exist.
     """
 
     input: Path
@@ -88,6 +97,11 @@ class Settings:
     pattern: str | None = None
     suffix: str = ""
     container: str = "keep"
+    segment: int = 250
+    workers: int = 1
+    cluster: str | None = None
+    cluster_ship: bool = False
+    restart: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -119,8 +133,8 @@ def checked(name: str, value: Any) -> Any:
     if name in CHOICES and value not in CHOICES[name]:
         *some, last = CHOICES[name]
         raise ValueError(f"is {', '.join(map(str, some))} or {last}, not {value!r}")
-    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-        raise ValueError(f"is auto, cpu, cuda, cuda:N or mps, not {value!r}")
+    if name == "device" and not all(DEVICE.fullmatch(part) for part in value.split(",")):
+        raise ValueError(f"is auto, cpu, cuda, cuda:N, mps or several of them (cuda:0,cuda:1), not {value!r}")
     if name == "suffix" and ("/" in value or "\\" in value):
         raise ValueError(f"is put behind a name and holds no / or \\, as {value!r} does")
     if name in MINIMA and value < MINIMA[name]:

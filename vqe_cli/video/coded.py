@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 # Times, duration (-1: unsaid), key picture or not, bytes that follow.
 HEAD = struct.Struct("<qqBQ")
+# How files end that are not complete.
+ASIDE = ".part"
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,22 @@ class Coded:
 
 
 class CodedFile:
-    """Writes coded pictures: aside, and under `path` when the block ends without an error.
+    """Writes coded pictures aside, and under `path` when they are complete.
 
-    `bytes`, `sha256` and `count` are of the complete file. Raises OSError, as for a full disk.
+    `bytes`, `sha256` and `count` are of what was written. Raises OSError, as for a full disk.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = self.bytes = 0
         self._hash = hashlib.sha256()
-        self._aside = path.with_suffix(".part")
+        # Another process may be at the same part still, one whose master has been killed.
+        self._aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
         self._file = self._aside.open("wb")
 
     @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
-
-    def __enter__(self) -> Self:
-        return self
 
     def add(self, coded: Coded) -> None:
         """Appends one."""
@@ -60,19 +58,18 @@ class CodedFile:
             self.bytes += len(part)
         self.count += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
-                os.replace(self._aside, self.path)
-        finally:
-            with suppress(OSError):  # closing writes what is left, which a full disk does not take
-                self._file.close()
-            self._aside.unlink(missing_ok=True)
+    def complete(self) -> None:
+        """Forces what was written to the disk and gives it its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._aside, self.path)
+
+    def discard(self) -> None:
+        """Removes what was not completed."""
+        with suppress(OSError):  # closing writes what is left, which a full disk does not take
+            self._file.close()
+        self._aside.unlink(missing_ok=True)
 
 
 def read_coded(path: Path) -> Iterator[Coded]:

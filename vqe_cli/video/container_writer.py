@@ -109,7 +109,7 @@ class ContainerWriter:
                 self._mux([packet])
 
     def finish(self) -> None:
-        """Takes the encoder's rest, copies the other streams to their end, closes and renames the file."""
+        """Takes the encoder's rest, copies the other streams to their end, and closes the file."""
         assert self._output is not None
         if not self._joined:
             last = self._encoder.encode(None)
@@ -119,6 +119,9 @@ class ContainerWriter:
         self._output.close()
         if self._aspect_by_hand and self._info.sample_aspect is not None:
             matroska_aspect.fill_in(self._target.aside, self._size, self._info.sample_aspect)
+
+    def publish(self) -> None:
+        """Renames the complete file."""
         os.replace(self._target.aside, self._target.path)
 
     def discard(self) -> None:

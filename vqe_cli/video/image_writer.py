@@ -55,6 +55,9 @@ class ImageWriter:
         path.write_bytes(image)
 
     def finish(self) -> None:
+        """All images are there already."""
+
+    def publish(self) -> None:
         """Moves the images to their folder."""
         self._target.path.mkdir(exist_ok=True)
         for image in sorted(self._folder.iterdir()):

@@ -2,7 +2,7 @@
 complete.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -31,7 +31,10 @@ class Sink(Protocol):
         """Takes the coded pictures of all parts of the video (`coded.CodedFile`) in place of frames."""
 
     def finish(self) -> None:
-        """Completes what lies aside and puts it under its final name."""
+        """Completes what lies aside."""
+
+    def publish(self) -> None:
+        """Puts what is complete under its final name."""
 
     def discard(self) -> None:
         """Removes what lies aside."""
@@ -45,7 +48,8 @@ class Writer:
     keeps our choice (x265; FFV1 where x265 cannot), the default quality and the input's format. scale: of the
     written size. part: only a part of the input is written; the other streams are cut to it, and it starts
     where the input starts. Leaving the context completes the file and renames it; leaving it by an exception
-    removes it. `warnings` says in sentences what could not be kept.
+    removes it. completed: called with the complete file before it is renamed. `warnings` says in
+    sentences what could not be kept.
 
     Raises VqeError before anything is written: the output's name, folder, container, encoder, or a stream
     that the container cannot hold; while writing: a full disk and the like.
@@ -62,7 +66,9 @@ class Writer:
         scale: int = 1,
         part: bool = False,
         overwrite: bool = False,
+        completed: Callable[[Path], None] = lambda aside: None,
     ) -> None:
+        self._completed = completed
         self._target = target_of(Path(output))
         check_target(self._target, info.path, overwrite)
         encoding = Encoding(codec, crf, pix_fmt, dict(options or {}))
@@ -113,6 +119,8 @@ class Writer:
         try:
             if error is None:
                 self._sink.finish()
+                self._completed(self._target.aside)
+                self._sink.publish()
                 complete = True
         except (OSError, FFmpegError) as failure:
             raise write_error(failure, self._target.path) from failure

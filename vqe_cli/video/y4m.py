@@ -48,8 +48,11 @@ class Y4mWriter:
                 self._file.write(coded.data)
 
     def finish(self) -> None:
-        """Completes and renames the file."""
+        """Completes the file."""
         self._file.close()
+
+    def publish(self) -> None:
+        """Renames the complete file."""
         os.replace(self._target.aside, self._target.path)
 
     def discard(self) -> None:

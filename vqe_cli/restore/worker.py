@@ -1,0 +1,90 @@
+"""One segment made by a process that knows nothing but its job."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from av.error import FFmpegError
+
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.engine import Model
+from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
+from vqe_cli.restore.journal import Finished
+from vqe_cli.restore.segments import Job, SegmentWriter, with_planes
+from vqe_cli.restore.settings import Settings
+from vqe_cli.video.reader import WrongEntry
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.targets import write_error
+
+
+class Worker:
+    """Makes segments on one device; networks are loaded at the first and kept while jobs ask for the same."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._model: tuple[Settings, Model] | None = None
+
+    def make(self, job: Job, progress: Callable[[int], None]) -> Finished:
+        """Makes the segment; progress: called with the number of frames done, for each.
+
+        Raises VqeError for what a user can cause.
+        """
+        try:
+            return self._make(job, progress)
+        except WrongEntry:
+            pass  # decoding may begin at the beginning only
+        try:
+            return self._make(replace(job, entry=None), progress)
+        except WrongEntry as error:
+            raise VqeError(
+                f"{job.recipe.info.path} has changed while it was enhanced.",
+                "Begin anew with --restart when it is as it should be.",
+            ) from error
+
+    def _make(self, job: Job, progress: Callable[[int], None]) -> Finished:
+        recipe, settings = job.recipe, job.recipe.settings
+        model = self._loaded(settings)
+        engine = model.start(settings, recipe.info.colour, (recipe.info.height, recipe.info.width))
+        if engine.sizes != recipe.sizes:
+            raise VqeError(
+                f"{model.compute.name} would cut the video into other chunks and tiles than the first.",
+                "Say --chunk, --overlap and --tile, so that the result does not depend on who makes it.",
+            )
+        done: list[Finished] = []
+        reader = open_reader(
+            settings.input, settings.hm_log, settings.start, settings.frames, entry=job.entry
+        )
+        with (
+            reader,
+            written(SegmentWriter(recipe.coder, lambda number: job.file, done.append), job) as writer,
+            prefetched(reader, READ_AHEAD, Clock()) as frames,
+            background(writer.write, WRITE_AHEAD, Clock()) as write,
+        ):
+            count = 0
+            for chunk in with_planes(job.chunks, frames, job.checksums):
+                for frame, planes in engine.enhanced([chunk]):
+                    write((job.number, frame, planes))
+                    count += 1
+                    progress(count)
+        return done[0]
+
+    def _loaded(self, settings: Settings) -> Model:
+        """The networks for these settings, which may be those of the job before."""
+        wanted = replace(settings, device=self._device)
+        key = replace(wanted, input=wanted.input.parent, output=wanted.output.parent)
+        if self._model is None or self._model[0] != key:
+            self._model = (key, load_model(wanted))
+        return self._model[1]
+
+
+@contextmanager
+def written(writer: SegmentWriter, job: Job) -> Iterator[SegmentWriter]:
+    """The writer; its segment is complete when the block ends, and gone when it ends by an error."""
+    try:
+        yield writer
+        writer.complete()
+    except (OSError, FFmpegError) as error:
+        raise write_error(error, job.file) from error
+    finally:
+        writer.discard()
