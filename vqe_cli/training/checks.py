@@ -108,8 +108,9 @@ def _network_problems(config: TrainConfig) -> list[str]:
         return [f"network: {error}"]
     problems = []
     before = _scale_of(data.input_stage) if data.input_stage else 1
-    if before is not None and built.scale * before != data.scale:
-        whole = f"{built.scale}, stage I by {before}" if before > 1 else str(built.scale)
+    own = int(built.scale)  # type: ignore[arg-type]
+    if before is not None and own * before != data.scale:
+        whole = f"{own}, stage I by {before}" if before > 1 else str(own)
         problems.append(f"the network enlarges by {whole}, data.scale is {data.scale}")
     if network.flow and not hasattr(built, "spynet"):
         problems.append(f"network.flow is set, but {network.arch} has no flow network")
@@ -147,7 +148,7 @@ def _scale_of(weights: str) -> int | None:
     try:
         header = read_header(Path(weights))
         with torch.device("meta"):
-            return int(models.build(header.arch, header.config).scale)
+            return int(models.build(header.arch, header.config).scale)  # type: ignore[arg-type]
     except (VqeError, ValueError, TypeError, KeyError, RuntimeError):
         return None
 
