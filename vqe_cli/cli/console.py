@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,7 +44,15 @@ def write_json(document: Any, target: Path) -> None:
 
     Raises VqeError when the file cannot be written.
     """
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    _write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False), target)
+
+
+def write_lines(documents: Iterable[Any], target: Path) -> None:
+    """JSON lines into a file or, where the target is `-`, to stdout; raises VqeError as `write_json` does."""
+    _write("\n".join(json.dumps(document, allow_nan=False) for document in documents), target)
+
+
+def _write(text: str, target: Path) -> None:
     if str(target) == "-":
         print(text)
         return

@@ -24,16 +24,18 @@ class Display:
         console = messages()
         self._quiet, self._clock = quiet, clock
         self._bar = Progress(
-            TextColumn("enhancing"),
+            TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.fields[of]} frames"),
+            TextColumn("{task.completed:.0f}/{task.fields[of]} {task.fields[unit]}"),
             _Speed(),
             TimeRemainingColumn(),
             console=console,
             disable=quiet or not console.is_terminal or console.is_dumb_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("enhancing", total=None, of="?")
+        self._task = self._bar.add_task("enhancing", total=None, of="?", unit="frames")
+        self._chunk = 0  # frames after which the time is told, 0 where it was
+        self._before: int | None = None  # frames that were there when this run began
         self._started = self._last_line = self._clock()
 
     def __enter__(self) -> Self:
@@ -51,9 +53,14 @@ class Display:
             self._line(f"warning: {event.text}")
         elif self._quiet:
             return
+        elif isinstance(event, told.Resumed):
+            self._line(
+                f"an unfinished run goes on: {event.frames} frames are there, in {event.segments} segments"
+            )
         elif isinstance(event, told.Plan):
             self._started = self._last_line = self._clock()
-            self._bar.update(self._task, total=event.frames, of=event.frames or "?")
+            self._bar.reset(self._task, total=event.frames, of=event.frames or "?")
+            self._chunk, self._before = event.chunk, None
             self._line(plan_line(event))
         else:
             self._progress(event)
@@ -61,9 +68,16 @@ class Display:
     def _progress(self, event: told.Progress) -> None:
         now = self._clock()
         self._bar.update(self._task, completed=event.frames)
+        if self._before is None:
+            self._before = event.frames - 1
+        line = progress_line(event, now - self._started, self._before)
+        if 0 < self._chunk <= event.frames - self._before:
+            self._chunk = 0
+            if event.total and event.frames < event.total:
+                self._line(f"after the first chunk: {line}")
         if self._bar.disable and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            say(progress_line(event, now - self._started))
+            say(line)
 
     def _line(self, text: str) -> None:
         """A line above the bar."""
@@ -77,7 +91,7 @@ class _Speed(ProgressColumn):
     """Frames per second over the last while."""
 
     def render(self, task: Task) -> Text:
-        speed = task.speed
+        speed = task.speed if task.fields["unit"] == "frames" else None
         return Text(f"{speed:.1f} fps" if speed else "")
 
 
@@ -95,9 +109,9 @@ def plan_line(plan: told.Plan) -> str:
     )
 
 
-def progress_line(event: told.Progress, seconds: float) -> str:
-    """Frames, speed and time left as a plain line."""
-    speed = event.frames / seconds if seconds > 0 else 0.0
+def progress_line(event: told.Progress, seconds: float, before: int = 0) -> str:
+    """Frames, speed and time left as a plain line; before: frames that were there when the clock started."""
+    speed = (event.frames - before) / seconds if seconds > 0 else 0.0
     of = f" of {event.total}" if event.total else ""
     line = f"{event.frames}{of} frames, {speed:.1f} fps"
     if event.total and speed:

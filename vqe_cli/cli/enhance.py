@@ -1,6 +1,10 @@
 """`vqe enhance INPUT OUTPUT`: the options, one call, and what is shown while it runs."""
 
 import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +23,10 @@ EXAMPLE = "Example: vqe enhance in.mkv out.mkv --model fast --crf 14"
 def enhance_command(
     ctx: typer.Context,
     input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A video, an image folder, 'x%05d.png' or .y4m.")
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="A video, a folder of videos or of images, 'x%05d.png' or .y4m."
+        ),
     ],
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="A video, a folder or 'x%05d.png' for PNG, or .y4m.")
@@ -95,6 +102,15 @@ def enhance_command(
         setting("restart", "Forget an unfinished run of this output.", LONG, "--restart/--no-restart"),
     ] = None,
     workers: Annotated[int | None, setting("workers", "Processes that work at the same time.", LONG)] = None,
+    cluster: Annotated[
+        str | None, setting("cluster", "Work on a Ray cluster.", LONG, metavar="auto|ADDRESS")
+    ] = None,
+    cluster_ship: Annotated[
+        bool | None,
+        setting(
+            "cluster_ship", "Its machines do not see our files.", LONG, "--cluster-ship/--no-cluster-ship"
+        ),
+    ] = None,
     overwrite: Annotated[
         bool | None,
         setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),
@@ -105,6 +121,9 @@ def enhance_command(
             envvar="VQE_CONFIG", show_envvar=False, help="Read this in place of vqe.yaml.", metavar="FILE"
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it takes, then exit.")
+    ] = False,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Show every setting and where it comes from, then exit.")
     ] = False,
@@ -127,13 +146,58 @@ def enhance_command(
         print(as_yaml(chosen))
         return
     check_target(json_file)
+    if dry_run:
+        show_plan(settings, json_file)
+    else:
+        run(settings, json_file, bool(quiet))
 
+
+def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:
+    """Enhance a file or a folder, show how it goes on and what came of it."""
     from vqe_cli.cli.display import Display, summary_line
-    from vqe_cli.restore.pipeline import enhance
+    from vqe_cli.cli.folder import enhance_tree
+    from vqe_cli.restore.pipeline import Restorer
+    from vqe_cli.restore.tree import is_tree
 
-    with Display(bool(quiet)) as display:
-        report = enhance(settings, display.listen)
+    if is_tree(settings):
+        enhance_tree(settings, json_file, quiet)
+        return
+    with going_on(settings), Display(quiet) as display, Restorer() as restorer:
+        report = restorer.enhance(settings, display.listen)
     if not quiet:
         say(summary_line(report))
     if json_file:
         write_json(report.as_dict(), json_file)
+
+
+@contextmanager
+def going_on(settings: Settings) -> Iterator[None]:
+    """Says after Ctrl-C how to go on, where something is finished."""
+    from vqe_cli.restore.journal import is_begun, work_folder
+    from vqe_cli.video.targets import target_of
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder = work_folder(target_of(settings.output).path)
+        if is_begun(folder):
+            again = [word for word in sys.argv[1:] if word != "--restart"]
+            say(f"what is finished is kept in {folder}; to go on: {shlex.join(['vqe', *again])}")
+        raise
+
+
+def show_plan(settings: Settings, json_file: Path | None) -> None:
+    """Print what would be done; nothing is written but the report."""
+    from vqe_cli.cli.folder import show_tree
+    from vqe_cli.cli.forecast import forecast_lines
+    from vqe_cli.restore.preflight import forecast
+    from vqe_cli.restore.tree import is_tree
+
+    if is_tree(settings):
+        show_tree(settings, json_file)
+        return
+    found = forecast(settings)
+    if str(json_file) != "-":
+        print(*forecast_lines(found), sep="\n")
+    if json_file:
+        write_json(found.as_dict(), json_file)

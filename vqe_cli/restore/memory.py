@@ -46,17 +46,17 @@ class Need:
 
 
 def needs(settings: Settings, info: VideoInfo, engine: Enhancer, compute: Compute) -> tuple[Need, ...]:
-    """What a run takes: of the machine's memory and, with a GPU, of the device's."""
+    """What a run takes: of the machine's memory, for all its processes, and, with a GPU, of the device's."""
     chunks, pixels = engine.sizes.chunks, info.width * info.height
     picture = pixels * av.VideoFormat(info.pix_fmt).padded_bits_per_pixel // 8
     held = frames_held(chunks) + READ_AHEAD + (WRITE_AHEAD + ENCODER_PICTURES) * settings.scale**2
     networks = picture_bytes(pixels, chunks.chunk, chunks.overlap, settings) + _largest(engine, pixels)
     host, (free, total) = PROGRAM + held * picture, machine_memory()
     if compute.device.type != "cuda":
-        return (Need("memory", host + networks, free, total),)
+        return (Need("memory", settings.workers * (host + networks), free, total),)
     device_free, device_total = torch.cuda.mem_get_info(compute.device)
     on_device = Need(f"memory of {compute.name}", networks, device_free, device_total)
-    return Need("memory", host, free, total), on_device
+    return Need("memory", settings.workers * host, free, total), on_device
 
 
 def machine_memory() -> tuple[int | None, int | None]:

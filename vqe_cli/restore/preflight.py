@@ -3,15 +3,18 @@ before the first frame.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.journal import work_folder
 from vqe_cli.restore.memory import Need, needs
 from vqe_cli.restore.outcome import colour_warnings, plan_of
 from vqe_cli.restore.report import Plan
+from vqe_cli.restore.segments import in_segments
 from vqe_cli.restore.settings import Settings
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import VideoInfo
@@ -63,31 +66,46 @@ def forecast(settings: Settings) -> Forecast:
 
     Raises VqeError for all that can be noticed without decoding the whole input.
     """
-    with open_reader(
-        settings.input, hm_log=settings.hm_log, start=settings.start, frames=settings.frames
-    ) as reader:
-        return preflight(settings, reader.info)
+    with open_reader(settings.input, settings.hm_log, settings.start, settings.frames) as reader:
+        return preflight(on_one_device(settings), reader.info)
 
 
-def preflight(settings: Settings, info: VideoInfo, model: Model | None = None) -> Forecast:
-    """As `forecast`, of an input that is open already; model: what would run, loaded or without weights.
+def on_one_device(settings: Settings) -> Settings:
+    """The settings for the first of several devices: what is reckoned and chosen goes by it."""
+    return replace(settings, device=settings.device.split(",")[0])
+
+
+def preflight(
+    settings: Settings, info: VideoInfo, model: Model | None = None, new_folder: bool = False
+) -> Forecast:
+    """As `forecast`, of an input that is open already.
+
+    model: what would run, loaded or without weights. new_folder: the output's folder will be made.
 
     Raises VqeError: what `Writer` refuses, too little room on the disk, too little memory, an unknown model,
     weights that are missing or damaged, a device that is not there, sizes that contradict each other.
     """
     part = settings.start > 0 or settings.frames is not None
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
-    written = rehearse(settings.output, info, encoding, settings.scale, part, settings.overwrite)
+    written = rehearse(settings.output, info, encoding, settings.scale, part, settings.overwrite, new_folder)
     model = model or load_model(settings, empty=True)
     engine = model.start(settings, info.colour, (info.height, info.width))
     plan = plan_of(settings, info, model, engine)
     room, free = written.room(info, settings.scale, plan.frames), written.free_bytes()
+    if room is not None and in_segments(settings, plan.frames):
+        room = Room(2 * room.low, 2 * room.high)  # segments and the joined file are there at the same time
+        free += _bytes_in(work_folder(written.target.path))
     warnings = [*colour_warnings(info), *written.warnings]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
     taken = needs(settings, info, engine, model.compute)
     warnings += [warning for need in taken for warning in memory_warnings(need)]
     return Forecast(info, plan, written, room, free, taken, tuple(warnings))
+
+
+def _bytes_in(folder: Path) -> int:
+    """What an unfinished run has written already."""
+    return sum(path.stat().st_size for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def room_warnings(room: Room, free: int, output: str) -> list[str]:

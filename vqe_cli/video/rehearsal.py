@@ -14,7 +14,7 @@ from vqe_cli.video.encoders import Encoding, quality
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.room import Room, expected_room
-from vqe_cli.video.targets import Target, check_target, target_of, write_error
+from vqe_cli.video.targets import Target, check_target, existing_folder, target_of, write_error
 from vqe_cli.video.y4m import token
 
 
@@ -42,24 +42,29 @@ class Rehearsal:
 
     def free_bytes(self) -> int:
         """What the disk of the target has left; raises VqeError where that cannot be told."""
-        folder = self.target.path.absolute()
-        while not folder.is_dir():
-            folder = folder.parent
         try:
-            return shutil.disk_usage(folder).free
+            return shutil.disk_usage(existing_folder(self.target.path.absolute())).free
         except OSError as error:
             raise write_error(error, self.target.path) from error
 
 
 def rehearse(
-    output: Path, info: VideoInfo, encoding: Encoding, scale: int, part: bool, overwrite: bool
+    output: Path,
+    info: VideoInfo,
+    encoding: Encoding,
+    scale: int,
+    part: bool,
+    overwrite: bool,
+    new_folder: bool = False,
 ) -> Rehearsal:
-    """Tries what `Writer` would do before its first frame; the arguments are as there.
+    """Tries what `Writer` would do before its first frame.
+
+    The arguments are as there; new_folder: the folder of the output will be made before.
 
     Raises VqeError as `Writer` does.
     """
     target = target_of(output)
-    check_target(target, info.path, overwrite)
+    check_target(target, info.path, overwrite, new_folder)
     if target.kind == "images":
         return Rehearsal(target, "png", "rgb24" if info.colour.bit_depth == 8 else "rgb48be", None, ())
     if target.kind == "y4m":

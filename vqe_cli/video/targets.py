@@ -79,11 +79,15 @@ def target_of(output: Path) -> Target:
     )
 
 
-def check_target(target: Target, source: Path, overwrite: bool) -> None:
+def check_target(target: Target, source: Path, overwrite: bool, new_folder: bool = False) -> None:
     """Raises VqeError: output is the input, exists already, or its folder is missing or cannot be written
     to.
+
+    new_folder: the folder will be made, in one that is there and can be written to.
     """
     path, folder = target.path, target.path.absolute().parent
+    if new_folder:
+        folder = existing_folder(folder)
     if path.exists() and source.exists() and path.samefile(source):
         raise VqeError(f"{path} is the input itself.", remedy="Choose another name for the output.")
     if target.is_taken() and not overwrite:
@@ -96,6 +100,13 @@ def check_target(target: Target, source: Path, overwrite: bool) -> None:
         raise VqeError(
             f"The folder {folder} cannot be written to.", remedy="Choose another folder for the output."
         )
+
+
+def existing_folder(path: Path) -> Path:
+    """The innermost folder there is of an absolute path; a file in the way is given as it is."""
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def write_error(error: OSError | FFmpegError, path: Path) -> VqeError:
