@@ -209,3 +209,10 @@ def test_the_mask_network_starts_as_the_mean_and_takes_any_size() -> None:
     torch.nn.init.normal_(network.tail.weight)
     mask = network(first, second)
     assert mask.shape == (2, 1, 9, 7) and 0 <= mask.min() < 0.5 < mask.max() <= 1
+
+
+def test_what_results_depend_on_tells_ensembles_of_the_same_files_apart(folder: Path) -> None:
+    """By this an unfinished run is known to have had another method or other weights."""
+    entries = [load_model(settings(folder, name)).entry for name in ("duo", "even", "careful")]
+    assert json.loads(json.dumps(entries)) == entries
+    assert len({json.dumps(entry) for entry in entries}) == 3
