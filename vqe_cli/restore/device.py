@@ -75,11 +75,12 @@ class Compute:
 def choose(device: str = "auto", precision: str = "auto") -> Compute:
     """The device and precision that `--device` and `--precision` ask for.
 
-    device: "auto" (CUDA, else MPS, else CPU), "cpu", "mps", "cuda" or "cuda:N". precision: "auto" is bf16
+    device: "auto" (CUDA, else MPS, else CPU), "cpu", "mps", "cuda" or "cuda:N"; of several, separated by
+    commas, the first. precision: "auto" is bf16
     where the device has instructions for it, fp16 on older CUDA devices, else fp32.
     Raises VqeError for a device that this machine or this build of PyTorch does not have.
     """
-    found = _device(device)
+    found = _device(device.split(",")[0])
     if precision == "auto":
         precision = _best_precision(found)
     if precision == "fp16" and found.type == "cpu":

@@ -1,7 +1,7 @@
 """A loaded pipeline: networks on their device, and chunks of frames turned into enhanced planes."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan, prod
 from typing import Any, Protocol
 
@@ -77,6 +77,9 @@ class Model(Protocol):
     def entry(self) -> list[Any]:
         """What of weights.toml its results depend on, the files aside, as JSON holds it."""
 
+    def on(self, compute: Compute) -> "Model":
+        """The same on another device; loaded on the CPU in float32 before."""
+
     def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> Enhancer:
         """What enhances pictures of `size` (height, width) pixels."""
 
@@ -101,6 +104,9 @@ class Loaded:
     @property
     def entry(self) -> list[Any]:
         return [list(point) for point in self.pipeline.strength]
+
+    def on(self, compute: Compute) -> "Loaded":
+        return replace(self, networks=tuple(map(compute.prepare, self.networks)), compute=compute)
 
     def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "Engine":
         """As `start_engine`."""

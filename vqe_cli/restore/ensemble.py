@@ -68,6 +68,9 @@ class LoadedEnsemble:
         how = [fusion.method, list(fusion.weights), fusion.limit_db, fusion.segment]
         return [*how, *([member.name, member.entry] for member in self.members)]
 
+    def on(self, compute: Compute) -> "LoadedEnsemble":
+        return replace(self, members=tuple(member.on(compute) for member in self.members))
+
     def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "EnsembleEngine":
         """An engine for pictures of `size` (height, width), whose members share chunks and memory.
 

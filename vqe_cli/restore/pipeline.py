@@ -1,5 +1,6 @@
 """A file to a better file: what can be refused is refused; then it is enhanced, whole or in segments."""
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from vqe_cli.errors import VqeError
+from vqe_cli.restore.cluster import RayCrew
 from vqe_cli.restore.crew import Crew, LocalCrew
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.engine import Model
@@ -40,6 +42,7 @@ class Restorer:
         self._model: Model | None = None
         self._crew: Crew | None = None
         self._stack = ExitStack()
+        self._starting = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -51,8 +54,11 @@ class Restorer:
 
     def enhance(self, settings: Settings, listen: Listener = lambda event: None) -> Report:
         """As `pipeline.enhance`."""
-        if self._crew is None and has_crew(settings):
-            self._crew = self._stack.enter_context(new_crew(settings))
+        with self._starting:
+            if self._crew is None and has_crew(settings):
+                crew = new_crew(settings)
+                self._stack.enter_context(crew)
+                self._crew = crew
         return enhance(settings, listen, self._load, self._crew)
 
     def _load(self, settings: Settings) -> Model:
@@ -65,8 +71,10 @@ def has_crew(settings: Settings) -> bool:
     return settings.cluster is not None or settings.workers > 1 or "," in settings.device
 
 
-def new_crew(settings: Settings) -> LocalCrew:
-    """The workers that the settings ask for; raises VqeError for a device that is not there."""
+def new_crew(settings: Settings) -> "LocalCrew | RayCrew":
+    """The workers that the settings ask for; raises VqeError for a device or a cluster that is not there."""
+    if settings.cluster is not None:
+        return RayCrew(settings)
     devices = settings.device.split(",")
     for device in devices:
         choose(device, settings.precision)

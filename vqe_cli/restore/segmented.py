@@ -219,9 +219,9 @@ class Run:
         start = recent[0].frame.index
         needed = recent[first - start : last + 1 - start]
         checksums = {seen.frame.index: seen.checksum for seen in needed if seen.checksum is not None}
-        return Job(
-            self.recipe, number, chunks, checksums, entry_before(recent, first), self.journal.file_of(number)
-        )
+        entry = entry_before(recent, first) if self._uses_entry else None
+        file = self.journal.file_of(number)
+        return Job(self.recipe, number, chunks, checksums, entry, needed[-1].frame.pts, file)
 
     def _progress(self, more: int) -> None:
         self.listen(Progress(self.kept_frames + self.done + more, self.plan.frames))

@@ -73,7 +73,8 @@ class Job:
     """A segment to be made by somebody else.
 
     chunks: without planes. checksums: of the planes of all frames that they hold, by index. entry: where
-    decoding begins. file: where the result goes.
+    decoding begins, last_pts: time of the last frame that is needed (None: unknown). file: where the result
+    goes.
     """
 
     recipe: Recipe
@@ -81,6 +82,7 @@ class Job:
     chunks: tuple[Chunk, ...]
     checksums: Mapping[int, int]
     entry: Entry | None
+    last_pts: int | None
     file: Path
 
     @property

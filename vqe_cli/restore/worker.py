@@ -1,8 +1,9 @@
 """One segment made by a process that knows nothing but its job."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from av.error import FFmpegError
 
@@ -13,7 +14,9 @@ from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background,
 from vqe_cli.restore.journal import Finished
 from vqe_cli.restore.segments import Job, SegmentWriter, with_planes
 from vqe_cli.restore.settings import Settings
+from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
+from vqe_cli.video.shipped import Shipped, unpacked
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import write_error
 
@@ -25,11 +28,19 @@ class Worker:
         self._device = device
         self._model: tuple[Settings, Model] | None = None
 
-    def make(self, job: Job, progress: Callable[[int], None]) -> Finished:
+    def take(self, model: Model, settings: Settings) -> None:
+        """Takes networks that were loaded by somebody else, for jobs with such settings."""
+        self._model = (self._key(settings), model)
+
+    def make(self, job: Job, progress: Callable[[int], None], shipped: Shipped | None = None) -> Finished:
         """Makes the segment; progress: called with the number of frames done, for each.
 
-        Raises VqeError for what a user can cause.
+        shipped: packets to decode in place of the input, which is not there. Raises VqeError for what a user
+        can cause; with shipped packets, WrongEntry where they do not give the frames.
         """
+        if shipped is not None:
+            with closing(unpacked(shipped)) as frames:
+                return self._made(job, frames, progress)
         try:
             return self._make(job, progress)
         except WrongEntry:
@@ -43,6 +54,13 @@ class Worker:
             ) from error
 
     def _make(self, job: Job, progress: Callable[[int], None]) -> Finished:
+        settings = job.recipe.settings
+        with open_reader(
+            settings.input, settings.hm_log, settings.start, settings.frames, entry=job.entry
+        ) as reader:
+            return self._made(job, reader, progress)
+
+    def _made(self, job: Job, source: Iterable[Frame], progress: Callable[[int], None]) -> Finished:
         recipe, settings = job.recipe, job.recipe.settings
         model = self._loaded(settings)
         engine = model.start(settings, recipe.info.colour, (recipe.info.height, recipe.info.width))
@@ -52,13 +70,9 @@ class Worker:
                 "Say --chunk, --overlap and --tile, so that the result does not depend on who makes it.",
             )
         done: list[Finished] = []
-        reader = open_reader(
-            settings.input, settings.hm_log, settings.start, settings.frames, entry=job.entry
-        )
         with (
-            reader,
             written(SegmentWriter(recipe.coder, lambda number: job.file, done.append), job) as writer,
-            prefetched(reader, READ_AHEAD, Clock()) as frames,
+            prefetched(source, READ_AHEAD, Clock()) as frames,
             background(writer.write, WRITE_AHEAD, Clock()) as write,
         ):
             count = 0
@@ -71,11 +85,14 @@ class Worker:
 
     def _loaded(self, settings: Settings) -> Model:
         """The networks for these settings, which may be those of the job before."""
-        wanted = replace(settings, device=self._device)
-        key = replace(wanted, input=wanted.input.parent, output=wanted.output.parent)
+        key = self._key(settings)
         if self._model is None or self._model[0] != key:
-            self._model = (key, load_model(wanted))
+            self._model = (key, load_model(key))
         return self._model[1]
+
+    def _key(self, settings: Settings) -> Settings:
+        """What networks depend on: the settings without the files."""
+        return replace(settings, device=self._device, input=Path(), output=Path(), hm_log=None)
 
 
 @contextmanager

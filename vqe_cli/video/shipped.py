@@ -1,0 +1,89 @@
+"""The packets of a part of a video, taken out of their container, for machines that do not see the file."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import av
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.planes import planes_of
+from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED, side_data_of
+from vqe_cli.video.reader import NOT_CARRIED, Entry
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Packets in decoding order, each with pts, dts and whether decoding may begin there, and their codec.
+
+    entry: where they begin; None for the beginning of the stream.
+    """
+
+    codec: str
+    extradata: bytes
+    size: tuple[int, int]
+    pix_fmt: str
+    entry: Entry | None
+    packets: tuple[tuple[bytes, int | None, int | None, bool], ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(data) for data, *_ in self.packets)
+
+
+def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None) -> Shipped:
+    """The packets that it takes to decode from the entry to the picture shown at `last_pts` (None: all).
+
+    They go on to the second random access picture after it: those that lead the first one are shown before.
+    """
+    packets: list[tuple[bytes, int | None, int | None, bool]] = []
+    beyond = 0
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        extradata = bytes(stream.codec_context.extradata or b"")
+        begun = entry is None
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            begun = begun or (entry is not None and packet.is_keyframe and packet.pts == entry.pts)
+            if not begun:
+                continue
+            if packet.is_keyframe and last_pts is not None and packet.pts is not None:
+                beyond += packet.pts > last_pts
+            if beyond == 2:
+                break
+            packets.append((bytes(packet), packet.pts, packet.dts, packet.is_keyframe))
+    return Shipped(info.codec, extradata, (info.width, info.height), info.pix_fmt, entry, tuple(packets))
+
+
+def unpacked(shipped: Shipped) -> Generator[Frame, None, None]:
+    """The pictures of shipped packets, numbered as in the whole video; only planes and side data are told."""
+    decoder = cast(VideoCodecContext, av.CodecContext.create(shipped.codec, "r"))
+    decoder.width, decoder.height = shipped.size
+    decoder.extradata = shipped.extradata or None
+    decoder.flags |= OUTPUT_CORRUPT | UNALIGNED
+    if decoder.pix_fmt is None:
+        decoder.pix_fmt = shipped.pix_fmt
+    index = 0 if shipped.entry is None else shipped.entry.index
+    for packet in _packets(shipped):
+        try:
+            pictures = decoder.decode(packet)
+        except av.error.FFmpegError:
+            continue
+        for picture in pictures:
+            if shipped.entry is None or (picture.pts is not None and picture.pts >= shipped.entry.pts):
+                told = {name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED}
+                yield Frame(index, planes_of(picture), picture.pts, side_data=told)
+                index += 1
+
+
+def _packets(shipped: Shipped) -> Iterator[Packet | None]:
+    for data, pts, dts, is_keyframe in shipped.packets:
+        packet = Packet(data)
+        packet.pts, packet.dts, packet.is_keyframe = pts, dts, is_keyframe
+        yield packet
+    yield None
