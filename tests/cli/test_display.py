@@ -42,3 +42,15 @@ def test_quiet_leaves_only_warnings(capsys: pytest.CaptureFixture[str]) -> None:
         shown.listen(Progress(1, 2))
         shown.listen(Notice("careful"))
     assert capsys.readouterr() == ("", "warning: careful\n")
+
+
+def test_the_time_is_told_after_the_first_chunk_of_this_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """40 frames were there already: 16 more in 8 seconds, 44 are left."""
+    now = [0.0]
+    with display.Display(clock=lambda: now[0]) as shown:
+        shown.listen(PLAN)
+        for frames in range(41, 60):
+            now[0] += 0.5
+            shown.listen(Progress(frames, 100))
+    told = [line for line in capsys.readouterr().err.splitlines() if "first chunk" in line]
+    assert told == ["after the first chunk: 56 of 100 frames, 2.0 fps, 0:22 left"]

@@ -171,6 +171,21 @@ def test_a_dry_run_tells_of_each_file_and_writes_nothing(
     assert (done.code, states) == (1, {"bad.mkv": "failed", "sub/a.mkv": "planned"})
 
 
+def test_two_workers_give_the_same_files_in_the_same_order(
+    clip: Path, tmp_path: Path, registry: dict[str, str]
+) -> None:
+    put(clip, *(tmp_path / "in" / f"{name}.mkv" for name in "abc"))
+    (tmp_path / "in" / "bad.mkv").write_bytes(b"bad")
+    done, lines = run(tmp_path, registry, "--workers", "2", "--device", "cpu", "--codec", "ffv1")
+    assert done.code == 1 and "3 done, 1 failed" in done.stderr, done.stderr
+    assert list(lines) == ["a.mkv", "b.mkv", "bad.mkv", "c.mkv"]
+    alone = vqe("enhance", clip, tmp_path / "alone.mkv", "--codec", "ffv1", "--device", "cpu", env=registry)
+    assert alone.code == 0, alone.stderr
+    expected = [plane.tobytes() for plane in decoded(tmp_path / "alone.mkv")]
+    for name in "abc":
+        assert [plane.tobytes() for plane in decoded(tmp_path / "out" / f"{name}.mkv")] == expected
+
+
 @pytest.mark.parametrize(
     ("output", "options", "words"),
     [

@@ -46,17 +46,17 @@ def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> Non
     """
     with FolderDisplay(quiet) as display:
         try:
-            enhance_folder(settings, display.listen, display.watch)
+            outcomes = enhance_folder(settings, display.listen, display.watch)
         except KeyboardInterrupt:
             again = shlex.join(["vqe", *sys.argv[1:]])
             say(f"{count_line(display.outcomes)}; the same command goes on: {again}")
             raise
     if not quiet:
-        messages().print(outcome_table(display.outcomes))
-        say(count_line(display.outcomes))
+        messages().print(outcome_table(outcomes))
+        say(count_line(outcomes))
     if json_file:
-        write_lines((outcome.as_dict() for outcome in display.outcomes), json_file)
-    if any(outcome.status == "failed" for outcome in display.outcomes):
+        write_lines((outcome.as_dict() for outcome in outcomes), json_file)
+    if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
 

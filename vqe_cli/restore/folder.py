@@ -2,20 +2,21 @@
 file goes through what a single file goes through, and a bad one does not stop the others.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import Model
-from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
 from vqe_cli.restore.identity import identity
 from vqe_cli.restore.ledger import Ledger, Outcome
 from vqe_cli.restore.pipeline import Restorer
 from vqe_cli.restore.preflight import Forecast, amount, on_one_device, preflight
 from vqe_cli.restore.report import Listener
 from vqe_cli.restore.settings import Settings
+from vqe_cli.restore.side_by_side import Together, side_by_side
 from vqe_cli.restore.tree import videos_below, written_as
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import MUXERS
@@ -87,18 +88,48 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     jobs = survey(settings)
     settings.output.mkdir(exist_ok=True)
     ledger = Ledger(settings.output)
-    outcomes = []
+    outcomes = {number: job.outcome for number, job in enumerate(jobs) if job.outcome is not None}
+    todo = [number for number, job in enumerate(jobs) if job.outcome is None]
+
+    def settle(number: int, outcome: Outcome) -> None:
+        outcomes[number] = outcome
+        if outcome.status != "skipped":
+            ledger.add(outcome, jobs[number].identity)
+        watch(outcome)
+
+    for number, known in list(outcomes.items()):
+        settle(number, known)
     with Restorer() as restorer:
-        for number, job in enumerate(jobs, 1):
-            outcome = job.outcome
-            if outcome is None:
-                watch(Started(number, len(jobs), job))
-                outcome = _enhanced(job, restorer, listen)
-            if outcome.status != "skipped":
-                ledger.add(outcome, job.identity)
-            watch(outcome)
-            outcomes.append(outcome)
-    return outcomes
+        for number, told in _running(settings, [jobs[number] for number in todo], restorer, listen):
+            if told is None:
+                watch(Started(todo[number] + 1, len(jobs), jobs[todo[number]]))
+            else:
+                settle(todo[number], told)
+    return [outcomes[number] for number in range(len(jobs))]
+
+
+def _running(
+    settings: Settings, jobs: Sequence[Job], restorer: Restorer, listen: Listener
+) -> Iterator[tuple[int, Outcome | None]]:
+    """Enhances the files: (position, None) when one begins, (position, outcome) when it has ended.
+
+    One after another, all workers on one file; with several workers as many files at a time, since short
+    files keep one busy only.
+    """
+    count = max(settings.workers, len(settings.device.split(",")))
+    if count == 1 or not settings.segment or not chunks_stand_alone(settings):
+        for position, job in enumerate(jobs):
+            yield position, None
+            yield position, _enhanced(job, restorer, listen)
+        return
+    frames = [job.forecast.plan.frames if job.forecast else None for job in jobs]
+    known = [each for each in frames if each is not None]
+    together = Together(listen, sum(known) if len(known) == len(frames) else None)
+    for position, told in side_by_side(lambda job, hear: _enhanced(job, restorer, hear), jobs, count):
+        if told is None or isinstance(told, Outcome):
+            yield position, told
+        else:
+            together.hear(position, told)
 
 
 def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
