@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from conftest import shared_path
-from tiny_weights import write_recurrent
+from conftest import ROOT, shared_path
+from tiny_weights import write_recurrent, write_tiny
 
 from vqe_cli.bench.pipeline import bench_pipeline
 from vqe_cli.bench.reach import bench_reach
+from vqe_cli.bench.segments import bench_segments
 
 CLIP = "hevc/streams/hm_ldp_cuts.bin"
 CHOSEN = {"device": "cpu", "precision": "fp32"}
@@ -35,3 +36,15 @@ def test_errors_fall_with_the_overlap(weights, monkeypatch) -> None:
     assert near > 2 * far
     near, far = (row["seam_percent"] for row in found["tiles"])
     assert near > 2 * far
+
+
+def test_what_segments_cost(tmp_path) -> None:
+    """A sample looped for five seconds; no workers, whose start would take longer than all else."""
+    write_tiny(tmp_path / "tiny.safetensors")
+    options = {**CHOSEN, "weights": (tmp_path / "tiny.safetensors",), "segment": 20, "chunk": 8}
+    found = bench_segments(ROOT / "samples" / "lq" / "signing.mkv", options, 5.0, 0, lambda text: None)
+    assert found["frames"] > 60
+    assert found["segments_bytes"] == pytest.approx(found["whole_bytes"], rel=0.5)
+    assert found["time_percent"] == pytest.approx(100 * (found["segments_s"] / found["whole_s"] - 1))
+    assert 0 < found["kept_frames"] < found["frames"]
+    assert found["first_new_frame_s"] > 0 and 0 < found["first_frame_s"] < found["segments_s"]

@@ -18,12 +18,14 @@ SIZE = {"width": 48, "height": 32}
 def pictures() -> list[Planes]:
     """Three scenes of 13, 9 and 14 frames; in the first two pictures are shown longer."""
     first = [moving_picture(index, **SIZE) for index in (0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 8, 9)]
-    return [*first, *clip(9, 2.0, **SIZE, start=500), *clip(14, 1.0, **SIZE, start=900)]
+    second = [(16 + luma // 4, *chroma) for luma, *chroma in clip(9, **SIZE, start=500)]
+    third = [(170 + luma // 4, *chroma) for luma, *chroma in clip(14, 1.0, **SIZE, start=900)]
+    return [*first, *second, *third]
 
 
 def write_input(path: Path) -> Path:
-    """These pictures as HEVC with a random access picture every eight frames."""
-    options = {"x265-params": "log-level=none:qp=30:keyint=8:min-keyint=8:scenecut=0"}
+    """These pictures as HEVC with a random access picture every four frames."""
+    options = {"x265-params": "log-level=none:qp=30:keyint=4:min-keyint=4:scenecut=0:bframes=0"}
     return write(path, pictures(), codec="libx265", options=options)
 
 

@@ -120,11 +120,28 @@ def train_command(
     report("Training", bench_train(load(config, changes or []), data, seconds, device), json_file)
 
 
+def segments_command(
+    input: Annotated[Path, typer.Argument(help="A video, which is looped.")],
+    model: Model = None,
+    weights: Weights = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the looped clip.")] = 120,
+    workers: Annotated[int, typer.Option(min=0, help="Compared with one; 0: not at all.")] = 2,
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Measure what segments cost in time and bytes, what workers gain, and how soon a run goes on."""
+    from vqe_cli.bench.segments import bench_segments
+
+    options = {"model": model, "weights": tuple(weights or ())}
+    report("Segments", bench_segments(input, options, seconds, workers, say), json_file)
+
+
 EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
+    "segments": "segments samples/lq/bunny.mkv --model fast",
     "eval": "eval --gt samples/truth --pred samples/lq",
     "train": "train --config configs/fast.yaml --data corpus",
 }
@@ -133,6 +150,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gains": gains_command,
     "pipeline": pipeline_command,
     "reach": reach_command,
+    "segments": segments_command,
     "eval": eval_command,
     "train": train_command,
 }

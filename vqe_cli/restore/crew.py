@@ -70,16 +70,16 @@ class _Hand:
 class LocalCrew:
     """Worker processes on this machine: `with LocalCrew(["cpu", "cpu"]) as crew`.
 
-    devices: of the workers. The processor's threads are shared among workers on it. May be used from several
-    threads.
+    devices: of the workers. threads: of each, None for an equal share of the processor's. May be used from
+    several threads.
     """
 
-    def __init__(self, devices: Sequence[str]) -> None:
+    def __init__(self, devices: Sequence[str], threads: int | None = None) -> None:
         self.size = len(devices)
         self._hands = [_Hand(device) for device in devices]
         self._tasks: deque[_Task] = deque()
         self._context = multiprocessing.get_context("spawn")
-        self._threads = max(1, (os.cpu_count() or 1) // self.size)
+        self._threads = threads or max(1, (os.cpu_count() or 1) // self.size)
         self._wake_up, self._woken = os.pipe()
         self._closing = False
         self._thread = threading.Thread(target=self._direct, name="vqe-crew", daemon=True)

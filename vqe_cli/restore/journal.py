@@ -249,9 +249,11 @@ def left_over(folder: Path, output: Path) -> Report | None:
 
     The folder is removed. None where there is no such run.
     """
-    if not is_begun(folder) or not output.is_file():
+    if not folder.is_dir() or not output.is_file():
         return None
     with claimed(folder, output):
+        if not is_begun(folder):
+            return None
         try:
             lines = read_lines(folder / JOURNAL)
         except VqeError:
@@ -291,7 +293,7 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
 
 def _difference(name: str, before: Any, now: Any) -> str:
     if name.startswith("the "):  # a file
-        return f"{name} has changed"
+        return f"{name} {'have' if name.endswith('s') else 'has'} changed"
     return f"{name} was {_shown(before)} and is {_shown(now)}"
 
 

@@ -1,0 +1,113 @@
+"""What segments cost, what workers gain, and how soon an interrupted run goes on."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from vqe_cli.restore.crew import LocalCrew
+from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.pipeline import enhance
+from vqe_cli.restore.report import Event, Progress, Resumed
+from vqe_cli.restore.settings import Settings
+from vqe_cli.video.opening import open_input, video_stream
+
+
+def bench_segments(
+    input: Path, options: dict[str, Any], seconds: float, workers: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Enhance a clip of so many seconds, made by looping `input`, whole, in segments, and by workers.
+
+    options: other fields of `Settings`. workers: single-threaded processes to compare with one of them, 0 for
+    no comparison. say: told what runs. Raises VqeError as `enhance` does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        clip = looped(input, Path(folder) / "clip.mkv", seconds)
+        settings = Settings(clip, Path(folder) / "out.mkv", **options)
+        model = load_model(settings)
+        say("whole")
+        whole = enhance(replace(settings, segment=0), load=lambda settings: model)
+        whole_bytes = settings.output.stat().st_size
+        settings.output.unlink()
+        say("in segments")
+        first = FirstFrame()
+        parts = enhance(settings, first.listen, load=lambda settings: model)
+        parts_bytes = settings.output.stat().st_size
+        settings.output.unlink()
+        found: dict[str, Any] = {
+            "frames": whole.frames,
+            "whole_s": whole.wall_s,
+            "segments_s": parts.wall_s,
+            "time_percent": 100 * (parts.wall_s / whole.wall_s - 1),
+            "whole_bytes": whole_bytes,
+            "segments_bytes": parts_bytes,
+            "bytes_percent": 100 * (parts_bytes / whole_bytes - 1),
+            "first_frame_s": first.seconds,
+        }
+        say("interrupted at two thirds, and again")
+        again = FirstFrame(stop_at=whole.frames * 2 // 3)
+        try:
+            enhance(settings, again.listen, load=lambda settings: model)
+        except KeyboardInterrupt:
+            again = FirstFrame()
+            kept = enhance(settings, again.listen, load=lambda settings: model).kept_frames
+            found |= {"kept_frames": kept, "first_new_frame_s": again.seconds}
+            settings.output.unlink()
+        if workers:
+            rates = {count: _rate(settings, count, say) for count in (1, workers)}
+            found |= {"one_worker_fps": rates[1], "workers": workers, "workers_fps": rates[workers]}
+            found["gain"] = rates[workers] / rates[1]
+    return found
+
+
+class FirstFrame:
+    """A listener that notes when the first new frame of a run is done; stop_at: Ctrl-C after so many."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.seconds = 0.0
+        self._began = time.perf_counter()
+        self._before, self._stop_at = 0, stop_at
+
+    def listen(self, event: Event) -> None:
+        """Hears an event."""
+        if isinstance(event, Resumed):
+            self._before = event.frames
+        elif isinstance(event, Progress) and event.frames > self._before:
+            self.seconds = self.seconds or time.perf_counter() - self._began
+            if event.frames == self._stop_at:
+                raise KeyboardInterrupt
+
+
+def looped(source: Path, target: Path, seconds: float) -> Path:
+    """The video of `source`, its packets repeated until it is so long; it begins with a random access
+    picture.
+    """
+    with open_input(source) as container, av.open(str(target), "w") as output:
+        stream = video_stream(container, source)
+        copy = output.add_stream_from_template(stream)
+        time_base = stream.time_base or Fraction(1, 1000)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        times = [(packet.pts or 0, packet.dts) for packet in packets]
+        shown = sorted(pts for pts, _ in times)
+        length = shown[-1] - shown[0] + round((shown[-1] - shown[0]) / (len(shown) - 1))
+        for turn in range(max(1, round(seconds / float(length * time_base)))):
+            for packet, (pts, dts) in zip(packets, times, strict=True):
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts = pts + turn * length, (pts if dts is None else dts) + turn * length
+                again.time_base, again.is_keyframe, again.stream = time_base, packet.is_keyframe, copy
+                output.mux(again)
+    return target
+
+
+def _rate(settings: Settings, workers: int, say: Callable[[str], None]) -> float:
+    """Frames a second of so many single-threaded workers, their start included."""
+    say(f"{workers} worker{'' if workers == 1 else 's'}")
+    with LocalCrew(["cpu"] * workers, threads=1) as crew:
+        fps = enhance(settings, crew=crew).fps
+    settings.output.unlink()
+    return fps
