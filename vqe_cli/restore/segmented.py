@@ -263,7 +263,7 @@ class Run:
             if segment.header != header:
                 raise VqeError(
                     f"segment {segment.number} was coded by an encoder that differs from the one here.",
-                    "All machines need the same version of PyAV. Begin anew with --restart.",
+                    "All machines need the same PyAV and the same options. Begin anew with --restart.",
                 )
 
     def _told_losses(self) -> None:

@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from vqe_cli.video import losses
 from vqe_cli.video.coded import Coded
 from vqe_cli.video.container_writer import new_stream_encoder, pictured
-from vqe_cli.video.encoders import Encoding
+from vqe_cli.video.encoders import Encoding, decoder_header
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.image_writer import levels_of, png
@@ -65,7 +65,7 @@ class VideoCoder:
 
     @property
     def header(self) -> bytes:
-        return bytes(self._encoder.extradata or b"")
+        return decoder_header(self._encoder)
 
     def encode(self, planes: Sequence[np.ndarray], frame: Frame) -> list[Coded]:
         assert frame.pts is not None

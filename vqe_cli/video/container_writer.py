@@ -18,7 +18,7 @@ from vqe_cli.video import losses, matroska_aspect
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import decoding_times, read_coded, times_of
 from vqe_cli.video.copies import Copies
-from vqe_cli.video.encoders import Encoding, choose_codec, configure, new_encoder
+from vqe_cli.video.encoders import Encoding, choose_codec, configure, decoder_header, new_encoder
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.hdr_container import template
@@ -83,7 +83,7 @@ class ContainerWriter:
     @property
     def header(self) -> bytes:
         """What a decoder must know before the first packet."""
-        return bytes(self._encoder.extradata or b"")
+        return decoder_header(self._encoder)
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Encodes one frame and copies what belongs beside it."""

@@ -1,7 +1,8 @@
 """Choosing and opening the encoder of the written video."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -27,6 +28,13 @@ DEFAULT_OPTIONS: dict[str, dict[str, str]] = {
     "prores_ks": {"profile": "hq"},
 }
 HEVC_CRF = ("libx265", "libx264")
+
+# Whether a NAL unit, by its first byte, is a parameter set (H.265, table 7-1; H.264, table 7-1).
+PARAMETER_SETS: dict[str, Callable[[int], bool]] = {
+    "libx265": lambda first: 32 <= first >> 1 <= 34,
+    "libx264": lambda first: first & 31 in (7, 8),
+}
+START_CODES = (b"\0\0\1", b"\0\0\0\1")
 
 # x265's cutree writes past its arrays in very narrow pictures (33 to 48 pixels wide; libx265 of PyAV 18.1).
 X265_CUTREE_WIDTH = 128
@@ -145,6 +153,19 @@ def quality(codec: str, info: VideoInfo, wanted: Encoding) -> float | None:
         except (KeyError, ValueError):
             continue
     return None
+
+
+def decoder_header(encoder: VideoCodecContext) -> bytes:
+    """What a decoder must know before the first packet of an opened encoder; b"" where packets tell it.
+
+    Of HEVC and H.264 the parameter sets alone: x265 also notes there on how many threads it runs.
+    """
+    header = bytes(encoder.extradata or b"")
+    if encoder.name not in PARAMETER_SETS or not header.startswith(START_CODES):
+        return header
+    type_of = PARAMETER_SETS[encoder.name]
+    nals = [nal for nal in re.split(b"\0\0\0?\1", header) if nal and type_of(nal[0])]
+    return b"".join(b"\0\0\0\1" + nal for nal in nals)
 
 
 def default_crf(first_qp: float | None) -> float:

@@ -1,0 +1,77 @@
+"""A segment made from a job alone, as another machine would: whatever it needs travels, and is enough."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+from tiny_weights import write_recurrent
+from work_folders import settings_for, write_input
+
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.cluster import shipped_for
+from vqe_cli.restore.crew import Told
+from vqe_cli.restore.device import choose
+from vqe_cli.restore.engine import load
+from vqe_cli.restore.pipeline import enhance
+from vqe_cli.restore.worker import Worker
+from vqe_cli.video.reader import Entry, WrongEntry
+
+
+class Elsewhere:
+    """A crew of one, in this process, that is given jobs as bytes; keeps the jobs. ships: packets, too."""
+
+    size = 1
+
+    def __init__(self, worker: Worker, ships: bool) -> None:
+        self.worker, self.ships, self.jobs = worker, ships, []
+
+    def submit(self, job, inbox) -> None:
+        self.jobs.append(job)
+        packets = shipped_for(job) if self.ships else None
+        job, packets = pickle.loads(pickle.dumps((job, packets)))
+        inbox.put(Told(job.number, finished=self.worker.make(job, lambda frames: None, packets)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Input, recurrent weights, and the file of an ordinary run."""
+    folder = tmp_path_factory.mktemp("worker")
+    write_input(folder / "in.mkv")
+    write_recurrent(folder / "recurrent.safetensors")
+    enhance(settings_in(folder, folder / "alone.mkv"))
+    return folder
+
+
+def settings_in(folder, output):
+    weights = folder / "recurrent.safetensors"
+    return settings_for(folder / "in.mkv", output, weights, overlap=2, pqf_period=2)
+
+
+@pytest.mark.parametrize("ships", [False, True], ids=["shared", "shipped"])
+def test_a_job_holds_all_that_a_segment_needs(ships, folder, tmp_path) -> None:
+    settings = settings_in(folder, tmp_path / "out.mkv")
+    worker = Worker("cpu")
+    worker.take(load(settings).on(choose("cpu", "fp32")), settings)
+    crew = Elsewhere(worker, ships)
+    enhance(settings, crew=crew)
+    assert (tmp_path / "out.mkv").read_bytes() == (folder / "alone.mkv").read_bytes()
+    assert len(crew.jobs) >= 4 and crew.jobs[-1].entry is not None
+    whole = shipped_for(replace(crew.jobs[-1], entry=None, last_pts=None))
+    assert len(whole.packets) == 36
+    assert len(shipped_for(crew.jobs[2]).packets) < 30
+
+
+def test_an_entry_that_is_none(folder, tmp_path) -> None:
+    """Decoding begins at the beginning; from shipped packets it cannot, and says so."""
+    settings = settings_in(folder, tmp_path / "out.mkv")
+    crew = Elsewhere(Worker("cpu"), False)
+    enhance(settings, crew=crew)
+    job = replace(crew.jobs[-1], file=tmp_path / "again.segment")
+    wrong = replace(job, entry=Entry(job.entry.index - 4, job.entry.pts))
+    right = crew.worker.make(job, lambda frames: None)
+    assert crew.worker.make(wrong, lambda frames: None) == right
+    with pytest.raises(WrongEntry):
+        crew.worker.make(wrong, lambda frames: None, shipped_for(wrong))
+    other = {index: checksum ^ 1 for index, checksum in job.checksums.items()}
+    with pytest.raises(VqeError, match="changed while it was enhanced"):
+        crew.worker.make(replace(job, checksums=other), lambda frames: None)
