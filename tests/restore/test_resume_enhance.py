@@ -25,7 +25,8 @@ def begun(tmp_path_factory):
     write_input(folder / "in.mkv")
     write_tiny(folder / "tiny.safetensors")
     enhance(settings_in(folder, output="whole.mkv"))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(segmented, "WRITE_AHEAD", 1)  # so that what is enhanced is encoded, too
         enhance(settings_in(folder), interrupting(26))
     return folder
 

@@ -15,6 +15,7 @@ from vqe_cli.restore.ensemble import load_model
 from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.report import Event, Progress, Resumed
 from vqe_cli.restore.settings import Settings
+from vqe_cli.video.coded import decoding_times
 from vqe_cli.video.opening import open_input, video_stream
 
 
@@ -92,15 +93,15 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
         copy = output.add_stream_from_template(stream)
         time_base = stream.time_base or Fraction(1, 1000)
         packets = [packet for packet in container.demux(stream) if packet.size]
-        times = [(packet.pts or 0, packet.dts) for packet in packets]
-        shown = sorted(pts for pts, _ in times)
+        shown = sorted(packet.pts or 0 for packet in packets)
         length = shown[-1] - shown[0] + round((shown[-1] - shown[0]) / (len(shown) - 1))
-        for turn in range(max(1, round(seconds / float(length * time_base)))):
-            for packet, (pts, dts) in zip(packets, times, strict=True):
-                again = av.Packet(bytes(packet))
-                again.pts, again.dts = pts + turn * length, (pts if dts is None else dts) + turn * length
-                again.time_base, again.is_keyframe, again.stream = time_base, packet.is_keyframe, copy
-                output.mux(again)
+        turns = max(1, round(seconds / float(length * time_base)))
+        times = [(packet.pts or 0) + turn * length for turn in range(turns) for packet in packets]
+        for packet, pts, dts in zip(packets * turns, times, decoding_times(times), strict=True):
+            again = av.Packet(bytes(packet))
+            again.pts, again.dts, again.time_base = pts, dts, time_base
+            again.is_keyframe, again.stream = packet.is_keyframe, copy
+            output.mux(again)
     return target
 
 

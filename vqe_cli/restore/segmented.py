@@ -76,7 +76,10 @@ class Run:
             self._with_entry_or_without(work)
             return self._join()
         except (OSError, FFmpegError, VqeError) as error:
-            raise failed_writing(error, self.journal, self.plan.frames) from error
+            told = failed_writing(error, self.journal, self.plan.frames)
+            if told is error:
+                raise
+            raise told from error
         finally:
             self._told_losses()
 
@@ -93,7 +96,11 @@ class Run:
                 work()
             except WrongEntry as error:
                 raise _changed(self.recipe) from error
-        if file_identity(settings.input) != before:
+        try:
+            after = file_identity(settings.input)
+        except OSError as error:
+            raise _changed(self.recipe) from error
+        if after != before:
             raise _changed(self.recipe)
 
     def _sighted(self, light: bool) -> Generator[Seen, None, None]:
@@ -291,5 +298,5 @@ class Run:
 def _changed(recipe: Recipe) -> VqeError:
     return VqeError(
         f"{recipe.info.path} has changed while it was enhanced.",
-        "Begin anew with --restart when it is as it should be.",
+        "Put it back to go on, or begin anew with --restart when it is as it should be.",
     )
