@@ -50,7 +50,7 @@ def gains_command(
     """Enhance the clips of a validation folder and compare the written files with their truth."""
     from vqe_cli.bench.gains import SINGLE_FRAMES, bench_gains
 
-    options = {"model": model, "weights": tuple(weights or ()), "tta": tta, "stages": stages}
+    options: dict[str, Any] = {"model": model, "weights": tuple(weights or ()), "tta": tta, "stages": stages}
     if single_frames:
         options |= SINGLE_FRAMES
     found = bench_gains(data, recipes.split(","), {**options, "frames": frames}, say)
