@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -11,6 +12,9 @@ from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
 from vqe_cli.restore.pipeline import Restorer
 from vqe_cli.restore.settings import Settings
+from vqe_cli.training.compress import Converter
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.writer import Writer
 
 METRICS = ("psnr", "psnr-y", "ms-ssim")
 # Settings under which a network sees one frame at a time; peaks would be fetched into its context.
@@ -24,6 +28,8 @@ def bench_gains(
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Enhance every clip of `data/lq/RECIPE` as the settings in `options` say and compare with `data/raw`.
+
+    What is enlarged (`scale` in the options) is held against FFmpeg's bicubic enlargement of the input.
 
     The result has the list `recipes` (a row for each: mean gains over clips, the clip that gains least, the
     change of the standard deviation of per-frame PSNR, frames per second) and the list `clips`. Gains are in
@@ -39,7 +45,8 @@ def bench_gains(
                 settings = Settings(input=lq, output=written, codec="ffv1", overwrite=True, **options)
                 report = restorer.enhance(settings)
                 only = Options(max_frames=settings.frames)
-                results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
+                given = enlarged(lq, settings.scale, Path(folder)) if settings.scale > 1 else lq
+                results.append(compare_pair(truth_of(data, lq), written, given, METRICS, only, name=lq.stem))
                 seconds, frames = seconds + report.wall_s, frames + report.frames
                 clips.append({"recipe": recipe, "clip": lq.stem, **gains_of(results[-1])})
                 progress(f"{recipe} {lq.stem}: {clips[-1]['psnr']:+.3f} dB")
@@ -47,9 +54,23 @@ def bench_gains(
     return {"model": options.get("model"), "recipes": rows, "clips": clips}
 
 
+def enlarged(lq: Path, scale: int, folder: Path) -> Path:
+    """The video enlarged by FFmpeg's bicubic filter, written lossless into the folder."""
+    target = folder / "bicubic.mkv"
+    with open_reader(lq) as reader:
+        info = reader.info
+        larger = replace(info, width=scale * info.width, height=scale * info.height)
+        convert = Converter(info, larger)
+        with Writer(target, larger, codec="ffv1", overwrite=True) as writer:
+            for frame in reader:
+                writer.write(convert(frame), frame)
+    return target
+
+
 def clips_of(folder: Path) -> list[Path]:
-    """The videos of a folder, by name."""
-    found = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    """The videos of a folder, by name, without what `vqe compress` tells of each."""
+    files = (path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    found = sorted(path for path in files if path.suffix != ".json")
     if not found:
         raise VqeError(f"{folder} holds no clips.", "A validation folder holds raw/ and lq/RECIPE/.")
     return found

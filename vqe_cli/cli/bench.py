@@ -41,6 +41,7 @@ def gains_command(
     tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
     stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")] = None,
+    scale: Annotated[int, typer.Option(help="1, 2 or 4; against bicubic enlargement.")] = 1,
     single_frames: Annotated[
         bool, typer.Option("--single-frames", help="Feed every frame by itself: what neighbours are worth.")
     ] = False,
@@ -50,7 +51,13 @@ def gains_command(
     """Enhance the clips of a validation folder and compare the written files with their truth."""
     from vqe_cli.bench.gains import SINGLE_FRAMES, bench_gains
 
-    options: dict[str, Any] = {"model": model, "weights": tuple(weights or ()), "tta": tta, "stages": stages}
+    options: dict[str, Any] = {
+        "model": model,
+        "weights": tuple(weights or ()),
+        "tta": tta,
+        "stages": stages,
+        "scale": scale,
+    }
     if single_frames:
         options |= SINGLE_FRAMES
     found = bench_gains(data, recipes.split(","), {**options, "frames": frames}, say)
