@@ -197,7 +197,7 @@ class RecurrentCore(nn.Module, ABC):
         count, _, height, width = spatial[0].shape
         align, backbone = self.deform_align[branch], self.backbone[branch]
         nothing = spatial[0].new_zeros(count, self.prop_channels, height, width)
-        aligned, second = nothing, nothing
+        aligned, second = self.first_aligned(spatial[0]), nothing
         done: list[Tensor] = []
         for index, current in enumerate(spatial):
             if index > 0:
@@ -210,6 +210,10 @@ class RecurrentCore(nn.Module, ABC):
             joined = torch.cat([current, *(features[index] for features in others), aligned], dim=1)
             done.append(aligned + backbone(joined))
         return done
+
+    def first_aligned(self, current: Tensor) -> Tensor:
+        """What stands in for aligned features (N, prop, h, w) at a branch's first visit: nothing."""
+        return current.new_zeros(len(current), self.prop_channels, *current.shape[-2:])
 
     def condition(self, neighbours: Tensor, current: Tensor, visit: Visit) -> Tensor:
         """What offsets are read from: neighbours (N, 2 * prop, h, w), warped, around current features."""

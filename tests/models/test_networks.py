@@ -49,7 +49,7 @@ NETWORKS = {
     ),
     "pqf_basicvsrpp grown x2": (
         "pqf_basicvsrpp",
-        {"num_blocks": 1, "prop_channels": 8, "spatial": SPATIAL | {"scale": 2}, "fusion_kernel": 1},
+        {"num_blocks": 1, "prop_channels": 8, "spatial": SPATIAL | {"scale": 2}},
     ),
 }
 QP = [37.0, float("nan"), 22.0]
@@ -133,6 +133,23 @@ def test_a_grown_network_starts_as_its_spatial_path():
     x, qp = shapes(2, 3, 27, 22, grown)
     alone = spatial(x.flatten(0, 1), qp.flatten()).unflatten(0, (2, 3))
     assert torch.allclose(grown(x, None, qp), alone, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_untrained_branches_carry_running_means_of_pictures():
+    torch.manual_seed(0)
+    grown = models.build("pqf_basicvsrpp", NETWORKS["pqf_basicvsrpp grown"][1] | {"prop_channels": 12}).eval()
+    for parameter in grown.spynet.parameters():
+        torch.nn.init.zeros_(parameter)  # nothing moves
+    shades = torch.tensor([0.2, 0.6, 0.9])
+    clip = shades.view(1, 3, 1, 1, 1).expand(1, 3, 3, 48, 48)
+    features = [grown.extract(frame, None) for frame in clip.unbind(1)]
+    backward, forward, *_ = grown.propagate_all(features, clip, None)
+    centre = (0, slice(grown.carried), 12, 12)
+    for found, (first, second, third) in ((forward, shades), (backward[::-1], shades.flip(0))):
+        assert torch.allclose(found[0][centre], first, atol=1e-3)
+        assert torch.allclose(found[1][centre], (first + second) / 2, atol=1e-3)
+        assert torch.allclose(found[2][centre], first / 4 + second / 4 + third / 2, atol=1e-3)
 
 
 def test_frames_without_gradients_equal_all_at_once():
@@ -225,7 +242,7 @@ def test_each_further_group_of_ten_is_the_step_of_the_paper():
         ("basicvsrpp", {"zzz": 1}, "'zzz'; known are"),
         ("basicvsrpp", {"is_low_res_input": False, "scale": 2}, "scale 2"),
         ("basicvsrpp", {"feature_stride": 2}, "feature_stride 2"),
-        ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 16"),
+        ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 14"),
         ("pqf_basicvsrpp", {"deform_groups": 12}, "not 12"),
     ],
 )

@@ -30,7 +30,6 @@ from vqe_cli.weights.registry import StageSpec
 SPATIAL = {"channels": 8, "blocks": 2, "unshuffle": 2}
 GROWN: dict[str, Any] = {
     "spatial": SPATIAL,
-    "spatial_split": 1,
     "prop_channels": 8,
     "num_blocks": 1,
     "deform_groups": 2,
