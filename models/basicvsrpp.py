@@ -19,11 +19,13 @@ from models.qecnn import QECNN
 # this share comes from the frames visited before.
 MEMORY = 0.5
 # Enhanced neighbours differ by about 0.03 (of 1). The residual blocks want numbers of about 0.3 and give such,
-# of which small steps are enough: else each step of the optimizer disturbs more than there is to gain. The blend
-# needs weights of about 0.3.
+# of which small steps are enough: else each step of the optimizer disturbs more than there is to gain.
+# The blend, whose input is small, needs weights of about 0.5: large steps.
 DIFFERENCE_GAIN = 10.0
 CORRECTION_STEP = 0.1
-BLEND_STEP = 2.0
+BLEND_STEP = 10.0
+# Differences well above this come from wrong motion, and count less the larger they are.
+PLAUSIBLE = 0.03
 PICTURE_WIDTH = 64  # channels at full size, in the public networks whatever mid_channels is
 
 
@@ -90,7 +92,8 @@ class GrownLayout(RecurrentCore):
     Untrained, each branch carries a running mean of the enhanced pictures along the motion, in its first
     channels: four weights for such neighbours gained 0.01 to 0.04 dB on six clips. How they differ from the
     frame at hand is what the correction is made of, by one convolution that starts at zero and by a
-    network of `reconstruction_blocks` residual blocks.
+    network of `reconstruction_blocks` residual blocks. All that works at full size, because a folded
+    picture cannot be moved by a fraction of its fold.
 
     trunk: the single-frame network.
     """
@@ -98,9 +101,9 @@ class GrownLayout(RecurrentCore):
     def __init__(self, trunk: QECNN, reconstruction_blocks: int, **core: Any) -> None:
         super().__init__(**core)
         self.trunk = trunk
-        self.fold = trunk.multiple * trunk.scale
+        self.fold = trunk.scale
         self.carried = min(3 * self.fold**2, self.prop_channels)
-        width, found = trunk.head.out_channels, len(BRANCHES) * self.prop_channels
+        width, found = self.prop_channels, len(BRANCHES) * self.prop_channels
         self.blend = nn.Conv2d(len(BRANCHES) * self.carried, 3 * self.fold**2, 3, padding=1)
         self.reconstruction = ResidualBlocks(self.mid_channels + found, width, reconstruction_blocks)
         self.conv_last = nn.Conv2d(width, 3 * self.fold**2, 3, padding=1)
@@ -110,7 +113,7 @@ class GrownLayout(RecurrentCore):
             start_as_mean(self.deform_align[branch], self.backbone[branch], self.carried)
 
     def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
-        """The enhanced picture, folded, then whether the QP is known, then the QP."""
+        """The enhanced picture, folded to the input's size, then whether the QP is known, then the QP."""
         picture = F.pixel_unshuffle(self.trunk(frames, qp), self.fold)
         qp = frames.new_full(frames.shape[:1], float("nan")) if qp is None else qp.to(frames)
         level = torch.stack([(~qp.isnan()).to(qp), ((qp - 32) / 10).nan_to_num()], dim=1)
@@ -126,7 +129,8 @@ class GrownLayout(RecurrentCore):
         found = found.unflatten(1, (len(BRANCHES), self.prop_channels))
         means, rest = found.split([self.carried, self.prop_channels - self.carried], dim=2)
         means = means - current[:, None, : self.carried]
-        blended = BLEND_STEP * self.blend(means.flatten(1, 2))
+        plausible = means / (1 + (means / PLAUSIBLE).square())
+        blended = BLEND_STEP * self.blend(plausible.flatten(1, 2))
         found = torch.cat([DIFFERENCE_GAIN * means, rest], dim=2).flatten(1, 2)
         rebuilt = CORRECTION_STEP * self.conv_last(self.reconstruction(torch.cat([current, found], dim=1)))
         correction = (blended + rebuilt).to(current.dtype)
@@ -178,21 +182,20 @@ def basicvsrpp(
 
     is_low_res_input: True for x2 and x4 (`scale`, 4 unless said), False for x1. feature_stride: pixels per
     feature, 1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1,
-    else 1). prop_channels: of the propagated features (default mid_channels; 32 where the network is grown).
-    spatial: settings of the QECNN that the network is grown from, whose fold and scale then hold. Raises
+    else 1). prop_channels: of the propagated features (default mid_channels; 16 where the network is grown).
+    spatial: settings of the QECNN that the network is grown from, whose scale then holds. Raises
     ValueError for settings that contradict each other.
     """
     trunk = None
     if spatial is not None:
         trunk = QECNN(**spatial)
-        folded = 3 * (trunk.multiple * trunk.scale) ** 2 + 2
-        found = {"mid_channels": folded, "scale": trunk.scale, "feature_stride": trunk.multiple}
+        found = {"mid_channels": 3 * trunk.scale**2 + 2, "scale": trunk.scale, "feature_stride": 1}
         asked = {"mid_channels": mid_channels, "scale": scale, "feature_stride": feature_stride}
         for key, value in asked.items():
             if value not in (None, found[key]):
                 raise ValueError(f"{key} is {value}, but {found[key]} in the spatial network")
         mid_channels, scale, feature_stride = found.values()
-        prop_channels = prop_channels or 32
+        prop_channels = prop_channels or 16
         is_low_res_input = scale > 1
     scale = scale or (4 if is_low_res_input else 1)
     feature_stride = feature_stride or (1 if is_low_res_input else 4)
