@@ -44,7 +44,8 @@ def test_what_segments_cost(tmp_path) -> None:
     options = {**CHOSEN, "weights": (tmp_path / "tiny.safetensors",), "segment": 20, "chunk": 8}
     found = bench_segments(ROOT / "samples" / "lq" / "signing.mkv", options, 5.0, 0, lambda text: None)
     assert found["frames"] > 60
-    assert found["segments_bytes"] == pytest.approx(found["whole_bytes"], rel=0.5)
+    # Each of the short segments begins with a picture of its own.
+    assert found["whole_bytes"] < found["segments_bytes"] < 2 * found["whole_bytes"]
     assert found["time_percent"] == pytest.approx(100 * (found["segments_s"] / found["whole_s"] - 1))
     assert 0 < found["kept_frames"] < found["frames"]
     assert found["first_new_frame_s"] > 0 and 0 < found["first_frame_s"] < found["segments_s"]

@@ -28,7 +28,7 @@ from vqe_cli.video.coded import ASIDE, sha256_of_file
 
 FORMAT = 1
 SUFFIX = ".vqe-work"
-JOURNAL, LOCK = "journal.jsonl", "lock"
+JOURNAL, LOCK, SEGMENT = "journal.jsonl", "lock", ".segment"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def work_folder(place: Path) -> Path:
 
 @contextmanager
 def claimed(folder: Path, output: Path) -> Iterator[None]:
-    """Keeps the work folder for this process; afterwards it is removed unless a journal is in it.
+    """Keeps the work folder for this process; afterwards it is removed unless a finished segment is in it.
 
     The lock is the operating system's and ends with the process, however that ends. Raises VqeError where
     another process has it, or where the folder cannot be made.
@@ -63,7 +63,7 @@ def claimed(folder: Path, output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (folder / JOURNAL).exists():
+        if not any(folder.glob(f"*{SEGMENT}")):
             shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
 
@@ -125,7 +125,7 @@ class Journal:
 
     def file_of(self, number: int) -> Path:
         """Where a segment lies."""
-        return self.folder / f"{number:05d}.segment"
+        return self.folder / f"{number:05d}{SEGMENT}"
 
     def remember(self, seen: Seen) -> None:
         """A frame was decoded; one that is new is written with the next finished segment."""
