@@ -18,9 +18,9 @@ from models.qecnn import QECNN
 # What an untrained branch of the grown layout carries: a running mean of pictures along the motion, of which
 # this share comes from the frames visited before.
 MEMORY = 0.5
-# Enhanced neighbours differ by about 0.03 (of 1). The residual blocks want numbers of about 0.3 and give such,
-# of which small steps are enough: else each step of the optimizer disturbs more than there is to gain.
-# The blend, whose input is small, needs weights of about 0.5: large steps.
+# Enhanced neighbours differ by about 0.03 (of 1). The residual blocks want numbers of about 0.3 and give
+# such, of which small steps are enough: else the optimizer disturbs more than there is to gain. The blend,
+# whose input is small, needs weights of about 0.5: large steps.
 DIFFERENCE_GAIN = 10.0
 CORRECTION_STEP = 0.1
 BLEND_STEP = 10.0

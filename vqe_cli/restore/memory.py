@@ -18,8 +18,8 @@ from vqe_cli.restore.sizes import picture_bytes
 from vqe_cli.restore.stages import BATCH_PIXELS, Stage
 from vqe_cli.video.frame import VideoInfo
 
-# Python, PyTorch and FFmpeg before the first picture: 240 MiB are resident with all of them imported; the rest
-# is for what their threads take once they compute.
+# Python, PyTorch and FFmpeg before the first picture: 240 MiB are resident with all of them imported; the
+# rest is for what their threads take once they compute.
 PROGRAM = 400 * 2**20
 # Pictures that an encoder holds back, with what it keeps beside each (x265: 20 of lookahead, references,
 # half-size copies), in pictures of the written size.
