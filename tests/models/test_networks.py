@@ -242,7 +242,7 @@ def test_each_further_group_of_ten_is_the_step_of_the_paper():
         ("basicvsrpp", {"zzz": 1}, "'zzz'; known are"),
         ("basicvsrpp", {"is_low_res_input": False, "scale": 2}, "scale 2"),
         ("basicvsrpp", {"feature_stride": 2}, "feature_stride 2"),
-        ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 14"),
+        ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 5"),
         ("pqf_basicvsrpp", {"deform_groups": 12}, "not 12"),
     ],
 )
