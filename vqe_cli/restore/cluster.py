@@ -8,6 +8,7 @@ decoded from, and those that it became.
 
 import logging
 import os
+import socket
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.shipped import Shipped, ship
 
 POLL_S = 0.5
+KNOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,25 @@ def connected(address: str) -> Any:
             "--cluster needs Ray, which is not installed.", "pip install 'vqe[cluster]'"
         ) from error
     try:
+        if ":" in address:
+            knock(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise VqeError(
             f"the Ray cluster {address!r} cannot be reached ({reason}).",
             "Start it with `ray start --head` on one machine and `ray start --address=...` on the others.",
         ) from error
     return ray
+
+
+def knock(address: str) -> None:
+    """See that something listens at "host:port" or "ray://host:port"; Ray itself would try for minutes.
+
+    Raises OSError or ValueError where nothing does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
 # The worker of this process, once it has made one.
