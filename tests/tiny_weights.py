@@ -34,14 +34,15 @@ def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
     network = models.build("pqf_basicvsrpp", config)
     state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
     if not zero:
-        state["fusion.weight"].normal_(0, 0.1)
-        state["trunk.tail.weight"].normal_(0, 0.001)
+        state["blend.weight"].normal_(0, 0.002)
+        state["conv_last.weight"].normal_(0, 0.01)
+        state["trunk.tail.weight"].normal_(0, 0.02)
         for key in state:
             if key.startswith("deform_align") and key.count(".") == 2 and key.endswith("weight"):
                 state[key].normal_(0, 0.02)
-                # The masks start at one half: 0.6 of the neighbours is carried on at each step.
-                state[key][range(8), range(8), 1, 1] += 0.75
-                state[key][range(8), range(8, 16), 1, 1] += 0.45
+                # The masks start at one half: 0.35 of the neighbours is carried on at each step.
+                state[key][range(8), range(8), 1, 1] += 0.5
+                state[key][range(8), range(8, 16), 1, 1] += 0.2
     header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
     save_file(state, path, metadata={"vqe": json.dumps(header)})
     return path

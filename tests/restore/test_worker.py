@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 def settings_in(folder, output):
     weights = folder / "recurrent.safetensors"
-    return settings_for(folder / "in.mkv", output, weights, overlap=2, pqf_period=2)
+    return settings_for(folder / "in.mkv", output, weights, overlap=2, pqf_period=2, codec="ffv1")
 
 
 @pytest.mark.parametrize("ships", [False, True], ids=["shared", "shipped"])

@@ -16,7 +16,8 @@ SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_config_builds(path: Path) -> None:
     config = load(path, need_files=False)
-    stage = "flow" if config.network.arch == "spynet" else "2" if config.data.input_stage else "1"
+    by_arch = {"spynet": "flow", "gate": "gate"}
+    stage = by_arch.get(config.network.arch, "2" if config.data.input_stage else "1")
     legs = load(path, stage=stage, need_files=False).legs()
     for leg in legs:
         with torch.device("meta"):

@@ -179,7 +179,7 @@ def test_one_step_clips_averages_and_rests_what_is_frozen(data: Path, tmp_path: 
     schedule = replace(temporal.schedule, clip_norm=1e-4, flow_frozen=0.5, ema=0.0, warmup=0.0)
     run = alone(data, tmp_path, replace(temporal, network=network, schedule=schedule))
     # Away from zero, so that the flow gets gradients.
-    nn.init.normal_(run.network.fusion.weight, std=0.1)  # type: ignore[union-attr,arg-type]
+    nn.init.normal_(run.network.blend.weight, std=0.1)  # type: ignore[union-attr,arg-type]
     nn.init.normal_(run.network.trunk.tail.weight, std=0.1)  # type: ignore[union-attr,arg-type]
     before = {key: value.clone() for key, value in run.network.state_dict().items()}
 
@@ -192,7 +192,7 @@ def test_one_step_clips_averages_and_rests_what_is_frozen(data: Path, tmp_path: 
     norms = [p.grad.norm() for p in run.network.parameters() if p.grad is not None]
     assert torch.stack(norms).norm() <= 1.001e-4
     assert moved("trunk.tail.")
-    assert moved("fusion.")
+    assert moved("blend.")
     assert not moved("spynet.")
     assert not moved("trunk.head.")
     for averaged, trained in zip(run.ema.parameters(), run.network.parameters(), strict=True):

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import Sizes
@@ -51,7 +52,7 @@ def identity(settings: Settings, model: Model, sizes: Sizes, written: Rehearsal)
 def file_identity(path: Path) -> list[Any]:
     """Size, time and a hash of both ends; for images all names, sizes and times, hashed.
 
-    Raises OSError for a file that is not there.
+    Raises VqeError for a file that is not there.
     """
     images = image_files(path)
     digest = hashlib.sha256()
@@ -60,7 +61,10 @@ def file_identity(path: Path) -> list[Any]:
             told = image.stat()
             digest.update(f"{image.name}\0{told.st_size}\0{told.st_mtime_ns}\0".encode())
         return [len(images), digest.hexdigest()]
-    told = path.stat()
+    try:
+        told = path.stat()
+    except FileNotFoundError:
+        raise VqeError(f"{path} does not exist any more.", "Put it back, and run again to go on.") from None
     with path.open("rb") as file:
         digest.update(file.read(END_BYTES))
         file.seek(max(0, told.st_size - END_BYTES))
