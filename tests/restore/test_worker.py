@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
 
 
 def settings_in(folder, output):
+    # FFV1, because x265 does not always write the same bytes of pictures as small as these.
     weights = folder / "recurrent.safetensors"
     return settings_for(folder / "in.mkv", output, weights, overlap=2, pqf_period=2, codec="ffv1")
 
