@@ -30,7 +30,7 @@ def test_what_is_discarded_leaves_nothing(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-STREAMS = ["hevc/containers/hm_ra.mp4", "samples/lq/bunny.mkv"]
+STREAMS = ["hevc/containers/hm_ra_qp37.hvc1.mp4", "samples/lq/bunny.mkv"]
 
 
 @pytest.mark.parametrize("name", STREAMS)
