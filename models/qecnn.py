@@ -45,25 +45,12 @@ class QECNN(nn.Module):
         """x (N, 3, H, W), RGB in [0, 1], to (N, 3, scale*H, scale*W); qp (N,), NaN where unknown, or None."""
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.multiple)
-        code = self.code(qp, x.shape[0])
-        features = self.features(padded, code, len(self.body))
-        return self.finish(features, padded)[..., : height * self.scale, : width * self.scale]
-
-    def code(self, qp: Tensor | None, count: int) -> Tensor | None:
-        """The QP embedding (N, EMBEDDING) of `count` pictures, None without conditioning."""
-        return self.embed(qp, count) if self.embed is not None else None
-
-    def features(self, padded: Tensor, code: Tensor | None, blocks: int) -> Tensor:
-        """Features (N, channels, H/unshuffle, W/unshuffle) after the head and the first `blocks` blocks."""
-        x = self.head(F.pixel_unshuffle(padded, self.multiple))
-        for block in self.body[:blocks]:
-            x = block(x, code)
-        return x
-
-    def finish(self, features: Tensor, padded: Tensor) -> Tensor:
-        """From the last features to the enhanced picture (N, 3, scale*H, scale*W)."""
+        code = self.embed(qp, len(x)) if self.embed is not None else None
+        features = self.head(F.pixel_unshuffle(padded, self.multiple))
+        for block in self.body:
+            features = block(features, code)
         residual = F.pixel_shuffle(self.tail(features), self.multiple * self.scale)
         base = padded
         if self.scale > 1:
             base = F.interpolate(padded, scale_factor=self.scale, mode="bicubic", align_corners=False)
-        return base + residual.to(base.dtype)
+        return (base + residual.to(base.dtype))[..., : height * self.scale, : width * self.scale]
