@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import AdamW
 
 # Least side of what counts as a matrix, kernels (out, in) and linear layers; what is smaller goes the way of
 # biases. The layers behind the QP are 32 wide: they hear one number, so few of their directions matter.
@@ -17,6 +17,7 @@ LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
 # Root mean square of a step relative to the rate: Adam's usual one, so that both take the same rates.
 STEP_SIZE = 0.2
+MOMENTUM = 0.95
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -30,56 +31,50 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class Muon(Optimizer):
+class Muon(AdamW):
     """Muon for convolutions, as matrices (out, in * kernel), and linear layers that are wide; else Adam.
 
     rate: of both. Parameter groups may carry further keys of their own.
     """
 
     def __init__(self, params: Iterable[dict[str, Any]], rate: float) -> None:
-        super().__init__(params, {"lr": rate, "momentum": 0.95, "betas": (0.9, 0.999), "eps": 1e-8})
+        super().__init__(params, lr=rate, weight_decay=0.0, fused=True)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step along the gradients at hand; `closure` is not for this optimizer."""
         assert closure is None
+        wide: list[tuple[Tensor, Tensor]] = []
         for group in self.param_groups:
             stacks: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if min(parameter.shape[:2]) >= LEAST_SIDE.get(parameter.ndim, math.inf):
+                if parameter.grad is not None and is_wide(parameter):
                     stacks.setdefault(parameter.flatten(1).shape, []).append(parameter)
-                else:
-                    self._adam(parameter, group)
+                    wide.append((parameter, parameter.grad))
             for stack in stacks.values():
-                self._muon(stack, group)
+                self._muon(stack, group["lr"])
+        for parameter, _ in wide:
+            parameter.grad = None  # Adam passes over what has none
+        super().step()
+        for parameter, gradient in wide:
+            parameter.grad = gradient
 
-    def _muon(self, stack: list[Tensor], group: dict[str, Any]) -> None:
+    def _muon(self, stack: list[Tensor], rate: float) -> None:
         """Step parameters whose matrices have one shape; together, which a small machine is grateful for."""
         towards = []
         for parameter in stack:
             state, gradient = self.state[parameter], parameter.grad
             assert gradient is not None
-            if not state:
-                state["m"] = torch.zeros_like(parameter)
-            state["m"].lerp_(gradient, 1 - group["momentum"])
-            towards.append(gradient.lerp(state["m"], group["momentum"]).flatten(1))
+            if not state:  # of which Adam asks for a step when it is loaded
+                state.update(momentum=torch.zeros_like(parameter), step=torch.zeros(()))
+            state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            towards.append(gradient.lerp(state["momentum"], MOMENTUM).flatten(1))
         matrices = orthogonal(torch.stack(towards))
         size = STEP_SIZE * max(matrices.shape[1:]) ** 0.5
         for parameter, matrix in zip(stack, matrices, strict=True):
-            parameter.add_(matrix.view(parameter.shape), alpha=-group["lr"] * size)
+            parameter.add_(matrix.view(parameter.shape), alpha=-rate * size)
 
-    def _adam(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        """Adam (Kingma & Ba 2015)."""
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if not state:
-            state.update(m=torch.zeros_like(parameter), v=torch.zeros_like(parameter), t=0)
-        state["t"] += 1
-        first, second = group["betas"]
-        state["m"].lerp_(gradient, 1 - first)
-        state["v"].lerp_(gradient.square(), 1 - second)
-        mean = state["m"] / (1 - first ** state["t"])
-        spread = (state["v"] / (1 - second ** state["t"])).sqrt()
-        parameter.add_(mean / (spread + group["eps"]), alpha=-group["lr"])
+
+def is_wide(parameter: Tensor) -> bool:
+    """Whether it is the matrix of a wide layer."""
+    return min(parameter.shape[:2], default=0) >= LEAST_SIDE.get(parameter.ndim, math.inf)
