@@ -89,16 +89,14 @@ class Sampler:
             [Cut(d.pair.gt, d.first, count, s * d.top, s * d.left, s * crop) for d in draws], device
         )
         qps, pqfs = [], []
-        for d in draws:
+        for d, lq, gt in zip(draws, lqs, gts, strict=True):
             frames = slice(d.first, d.first + count)
             qp = torch.from_numpy(d.pair.lq.qp[frames]).clone()
             qps.append(torch.full_like(qp, float("nan")) if d.hidden else qp)
             pqfs.append(torch.from_numpy(d.pair.lq.pqf[frames]))
             rng = np.random.default_rng(d.seed)
             if rng.random() < self.config.lifted_peaks:
-                lift_peaks(
-                    lqs[len(qps) - 1], gts[len(qps) - 1], qps[-1], pqfs[-1], float(rng.uniform(0.4, 0.9))
-                )
+                lift_peaks(lq, gt, qps[-1], pqfs[-1], float(rng.uniform(0.4, 0.9)))
         return Batch(
             torch.stack([turned(x, d.turn) for x, d in zip(lqs, draws, strict=True)]),
             torch.stack([turned(x, d.turn) for x, d in zip(gts, draws, strict=True)]),
