@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_weights import write_tiny
-from work_folders import settings_for, write_input
+from work_folders import settings_for, write_all
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.pipeline import Restorer, enhance
+from vqe_cli.restore.pipeline import Restorer
 
 TASK = "ray::make_remotely"
 
@@ -21,11 +20,7 @@ TASK = "ray::make_remotely"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Input, weights, and the file of a run without a cluster."""
-    folder = tmp_path_factory.mktemp("cluster")
-    write_input(folder / "in.mkv")
-    write_tiny(folder / "tiny.safetensors")
-    enhance(settings_for(folder / "in.mkv", folder / "alone.mkv", folder / "tiny.safetensors"))
-    return folder
+    return write_all(tmp_path_factory.mktemp("cluster"))
 
 
 @pytest.fixture(scope="module")

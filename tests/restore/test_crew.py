@@ -6,8 +6,7 @@ import signal
 import time
 
 import pytest
-from tiny_weights import write_tiny
-from work_folders import settings_for, write_input
+from work_folders import settings_for, write_all
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.crew import LocalCrew
@@ -18,11 +17,7 @@ from vqe_cli.restore.report import Progress
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Input, weights, and the file of a run without workers."""
-    folder = tmp_path_factory.mktemp("crew")
-    write_input(folder / "in.mkv")
-    write_tiny(folder / "tiny.safetensors")
-    enhance(settings_for(folder / "in.mkv", folder / "alone.mkv", folder / "tiny.safetensors"))
-    return folder
+    return write_all(tmp_path_factory.mktemp("crew"))
 
 
 def settings_in(folder, output, **chosen):

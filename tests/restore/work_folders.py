@@ -7,8 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 from small_clips import Planes, clip, moving_picture, write
+from tiny_weights import write_tiny
 
 from vqe_cli.restore.journal import Journal
+from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.settings import Settings
 from vqe_cli.video.coded import read_coded
 
@@ -27,6 +29,14 @@ def write_input(path: Path) -> Path:
     """These pictures as HEVC with a random access picture every four frames."""
     options = {"x265-params": "log-level=none:qp=30:keyint=4:min-keyint=4:scenecut=0:bframes=0"}
     return write(path, pictures(), codec="libx265", options=options)
+
+
+def write_all(folder: Path) -> Path:
+    """Input, weights, and the file `alone.mkv` of a run in this process."""
+    write_input(folder / "in.mkv")
+    write_tiny(folder / "tiny.safetensors")
+    enhance(settings_for(folder / "in.mkv", folder / "alone.mkv", folder / "tiny.safetensors"))
+    return folder
 
 
 def settings_for(source: Path, output: Path, weights: Path, **chosen) -> Settings:
