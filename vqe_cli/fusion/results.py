@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vqe_cli.errors import VqeError
-from vqe_cli.fusion.agreement import check_agreement, check_counts
+from vqe_cli.fusion.agreement import REMEDY, check_agreement
 from vqe_cli.fusion.guard import Guard
 from vqe_cli.fusion.methods import Mask, Moment, fused, rounded
-from vqe_cli.measure.sources import Side
+from vqe_cli.measure.sources import Side, in_step
 from vqe_cli.video.colour import to_arrays, to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.sources import open_reader
@@ -168,20 +168,8 @@ class Opened:
 
     def moments(self) -> Iterator[Moment]:
         """The pictures of all members in step. Raises VqeError with all counts where one ends early."""
-        streams = [iter(side) for side in self._sides]
-        count = 0
-        while True:
-            frames = [next(stream, None) for stream in streams]
-            if all(frame is None for frame in frames):
-                return
-            if any(frame is None for frame in frames):
-                counts = [
-                    count + (frame is not None) + sum(1 for _ in stream)
-                    for frame, stream in zip(frames, streams, strict=True)
-                ]
-                check_counts([(s.path, n) for s, n in zip(self._sides, counts, strict=True)])
-            count += 1
-            yield self._moment([frame for frame in frames if frame is not None])
+        for _, frames in in_step(self._sides, remedy=REMEDY):
+            yield self._moment(frames)
 
     def _moment(self, frames: Sequence[Frame]) -> Moment:
         planes = [[plane.float() for plane in to_tensors(frame.planes)] for frame in frames]

@@ -162,8 +162,14 @@ def check_sizes(sides: Sequence[Side]) -> None:
             )
 
 
+UNEQUAL = "Frames are paired by index: drop or repeat none; --max-frames compares the first ones only."
+
+
 def in_step(
-    sides: Sequence[Side], most: int | None, seen: Callable[[int], None] | None = None
+    sides: Sequence[Side],
+    most: int | None = None,
+    seen: Callable[[int], None] | None = None,
+    remedy: str = UNEQUAL,
 ) -> Iterator[tuple[int, tuple[Frame, ...]]]:
     """(index, one frame of every side) by index, at most `most` of them; nothing is ever resynchronised.
 
@@ -181,10 +187,7 @@ def in_step(
                 for frame, stream in zip(frames, streams, strict=True)
             ]
             told = " and ".join(f"{side.path} has {count}" for side, count in zip(sides, counts, strict=True))
-            raise VqeError(
-                f"The frame counts differ: {told}.",
-                "Frames are paired by index: drop or repeat none; --max-frames compares the first ones only.",
-            )
+            raise VqeError(f"The frame counts differ: {told}.", remedy)
         yield index, tuple(frame for frame in frames if frame is not None)
         index += 1
         if seen is not None:
