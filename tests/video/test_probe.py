@@ -6,12 +6,15 @@ from pathlib import Path
 import av
 import pytest
 from conftest import shared_path
+from small_clips import clip, write
 from tiny_clips import make_clip, picture
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.formats import colour_of, sample_format
 from vqe_cli.video.probe import probe
 from vqe_cli.video.reader import Reader
+
+QUIET = {"x265-params": "log-level=none"}
 
 
 def test_tags_aspect_rotation_and_hdr_are_told(tmp_path: Path) -> None:
@@ -33,6 +36,21 @@ def test_tags_aspect_rotation_and_hdr_are_told(tmp_path: Path) -> None:
     assert (info.colour.matrix, info.colour.bit_depth, info.colour.guessed) == ("bt2020nc", 10, False)
     assert (info.sample_aspect, info.rotation_deg, info.rate) == (Fraction(4, 3), 90, 24)
     assert set(info.side_data) == {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}
+
+
+def test_the_container_says_what_the_pictures_do_not(tmp_path: Path) -> None:
+    """The decoder forgets the container's colour tags at the first picture that has none."""
+    plain = write(tmp_path / "plain.mkv", clip(3), matrix=2, codec="libx265", options=QUIET)
+    told = tmp_path / "told.mkv"
+    with av.open(str(plain)) as source, av.open(str(told), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        stream.codec_context.colorspace = 1
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    assert (probe(plain).colour.matrix, probe(plain).colour.guessed) == ("bt601", True)
+    assert (probe(told).colour.matrix, probe(told).colour.guessed) == ("bt709", False)
 
 
 def test_the_first_video_stream_is_it_and_covers_are_not() -> None:

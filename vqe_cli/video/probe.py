@@ -53,6 +53,7 @@ def probe(path: str | Path) -> VideoInfo:
 def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     """`probe` for a container that is open already; it is read from, so open it again before decoding."""
     stream = video_stream(container, path)
+    tags = _container_tags(stream)
     beginning = _beginning(container, stream)
     first = beginning.picture
     width, height = (first.width, first.height) if first else (stream.width, stream.height)
@@ -62,7 +63,7 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
             f"{path} holds no picture that can be decoded.",
             remedy="Its headers are damaged or missing; get an intact copy.",
         )
-    tags = _tags(stream, first)
+    tags |= _picture_tags(first)
     if beginning.chroma_location:
         tags["chroma_location"] = beginning.chroma_location
     try:
@@ -134,25 +135,29 @@ def _beginning(container: InputContainer, stream: VideoStream) -> _Beginning:
     return _Beginning()
 
 
-def _tags(stream: VideoStream, first: av.VideoFrame | None) -> dict[str, int]:
-    """FFmpeg's numbers of the colour tags; a tag that the first picture has goes before the container's."""
+def _container_tags(stream: VideoStream) -> dict[str, int]:
+    """FFmpeg's numbers of the container's colour tags; the decoder writes over them at its first picture."""
     context = stream.codec_context
-    tags = {
+    return {
         "primaries": int(context.color_primaries),
         "transfer": int(context.color_trc),
         "matrix": int(context.colorspace),
         "range": int(context.color_range),
     }
-    if first is not None:
-        unsaid = {"primaries": 2, "transfer": 2, "matrix": 2, "range": 0}
-        shown = {
-            "primaries": int(first.color_primaries),
-            "transfer": int(first.color_trc),
-            "matrix": int(first.colorspace),
-            "range": int(first.color_range),
-        }
-        tags.update({name: value for name, value in shown.items() if value != unsaid[name]})
-    return tags
+
+
+def _picture_tags(picture: av.VideoFrame | None) -> dict[str, int]:
+    """FFmpeg's numbers of the colour tags that a picture has; these go before the container's."""
+    if picture is None:
+        return {}
+    unsaid = {"primaries": 2, "transfer": 2, "matrix": 2, "range": 0}
+    shown = {
+        "primaries": int(picture.color_primaries),
+        "transfer": int(picture.color_trc),
+        "matrix": int(picture.colorspace),
+        "range": int(picture.color_range),
+    }
+    return {name: value for name, value in shown.items() if value != unsaid[name]}
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction | None:
