@@ -7,25 +7,14 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.grown import LEAST_CHANNELS, SPATIAL_CHANNELS, GrownLayout
 from models.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks
 from models.propagation import BRANCHES, RecurrentCore, nearest_peak
 from models.qecnn import QECNN
 
-# What an untrained branch of the grown layout carries: a running mean of pictures along the motion, of which
-# this share comes from the frames visited before.
-MEMORY = 0.5
-# Enhanced neighbours differ by about 0.03 (of 1). The residual blocks want numbers of about 0.3 and give
-# such, of which small steps are enough: else the optimizer disturbs more than there is to gain. The blend,
-# whose input is small, needs weights of about 0.5: large steps.
-DIFFERENCE_GAIN = 10.0
-CORRECTION_STEP = 0.1
-BLEND_STEP = 10.0
-# Differences well above this come from wrong motion, and count less the larger they are.
-PLAUSIBLE = 0.03
 PICTURE_WIDTH = 64  # channels at full size, in the public networks whatever mid_channels is
 
 
@@ -86,84 +75,6 @@ class PublicLayout(RecurrentCore):
         return frames + x
 
 
-class GrownLayout(RecurrentCore):
-    """The branches behind a trained single-frame network, which alone it equals until it is trained further.
-
-    Untrained, each branch carries a running mean of the enhanced pictures along the motion, in its first
-    channels: four weights for such neighbours gained 0.01 to 0.04 dB on six clips. How they differ from the
-    frame at hand is what the correction is made of, by one convolution that starts at zero and by a
-    network of `reconstruction_blocks` residual blocks. All that works at full size, because a folded
-    picture cannot be moved by a fraction of its fold.
-
-    trunk: the single-frame network.
-    """
-
-    def __init__(self, trunk: QECNN, reconstruction_blocks: int, **core: Any) -> None:
-        super().__init__(**core)
-        self.trunk = trunk
-        self.fold = trunk.scale
-        self.carried = min(3 * self.fold**2, self.prop_channels)
-        width, found = self.prop_channels, len(BRANCHES) * self.prop_channels
-        self.blend = nn.Conv2d(len(BRANCHES) * self.carried, 3 * self.fold**2, 3, padding=1)
-        self.reconstruction = ResidualBlocks(self.mid_channels + found, width, reconstruction_blocks)
-        self.conv_last = nn.Conv2d(width, 3 * self.fold**2, 3, padding=1)
-        for parameter in (*self.blend.parameters(), *self.conv_last.parameters()):
-            nn.init.zeros_(parameter)
-        for branch in BRANCHES:
-            start_as_mean(self.deform_align[branch], self.backbone[branch], self.carried)
-
-    def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
-        """The enhanced picture, folded to the input's size, then whether the QP is known, then the QP."""
-        picture = F.pixel_unshuffle(self.trunk(frames, qp), self.fold)
-        qp = frames.new_full(frames.shape[:1], float("nan")) if qp is None else qp.to(frames)
-        level = torch.stack([(~qp.isnan()).to(qp), ((qp - 32) / 10).nan_to_num()], dim=1)
-        return torch.cat([picture, level[..., None, None].expand(-1, -1, *picture.shape[-2:])], dim=1)
-
-    def first_aligned(self, current: Tensor) -> Tensor:
-        """The first frame stands in for the one before it: so the mean is one from the start."""
-        missing = current.new_zeros(len(current), self.prop_channels - self.carried, *current.shape[-2:])
-        return torch.cat([MEMORY * current[:, : self.carried], missing], dim=1)
-
-    def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
-        current, found = features.split([self.mid_channels, len(BRANCHES) * self.prop_channels], dim=1)
-        found = found.unflatten(1, (len(BRANCHES), self.prop_channels))
-        means, rest = found.split([self.carried, self.prop_channels - self.carried], dim=2)
-        means = means - current[:, None, : self.carried]
-        plausible = means / (1 + (means / PLAUSIBLE).square())
-        blended = BLEND_STEP * self.blend(plausible.flatten(1, 2))
-        found = torch.cat([DIFFERENCE_GAIN * means, rest], dim=2).flatten(1, 2)
-        rebuilt = CORRECTION_STEP * self.conv_last(self.reconstruction(torch.cat([current, found], dim=1)))
-        correction = (blended + rebuilt).to(current.dtype)
-        return F.pixel_shuffle(current[:, : 3 * self.fold**2] + correction, self.fold)
-
-
-@torch.no_grad()
-def start_as_mean(align: nn.Module, backbone: nn.Module, carried: int) -> None:
-    """Let a branch start with a running mean of the first `carried` spatial features along the motion.
-
-    The alignment keeps MEMORY of the frame visited before, the residual blocks add the rest from the frame
-    at hand; both pass positive numbers unchanged. The other channels start at random, but weakly.
-    """
-    channels = torch.arange(carried)
-    weight = align.get_parameter("weight").mul_(0.1)
-    weight[:carried] = 0
-    weight[channels, channels, 1, 1] = 2 * MEMORY  # the masks start at one half
-    first, blocks = backbone.get_submodule("main.0"), backbone.get_submodule("main.2")
-    first.get_parameter("weight")[:carried] = 0
-    first.get_parameter("weight")[channels, channels, 1, 1] = 1 - MEMORY
-    first.get_parameter("bias")[:carried] = 0
-    for block in blocks.children():
-        nn.init.zeros_(block.get_parameter("conv2.weight"))
-
-
-def grow_from_spatial(net: GrownLayout, state: dict[str, Tensor]) -> None:
-    """Copy a trained QECNN's weights into the spatial path, so that `net` computes what it computes.
-
-    Raises RuntimeError when keys or shapes differ.
-    """
-    net.trunk.load_state_dict(state, strict=True)
-
-
 def basicvsrpp(
     mid_channels: int | None = None,
     num_blocks: int = 7,
@@ -182,20 +93,25 @@ def basicvsrpp(
 
     is_low_res_input: True for x2 and x4 (`scale`, 4 unless said), False for x1. feature_stride: pixels per
     feature, 1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1,
-    else 1). prop_channels: of the propagated features (default mid_channels; 16 where the network is grown).
-    spatial: settings of the QECNN that the network is grown from, whose scale then holds. Raises
+    else 1). prop_channels: of the propagated features (default mid_channels). spatial: settings of the QECNN
+    that the network is grown from (`grown.GrownLayout`), whose scale then holds; its features have the
+    output's size, its flows 4 pixels, and 9 propagated channels are the least and the default. Raises
     ValueError for settings that contradict each other.
     """
     trunk = None
     if spatial is not None:
         trunk = QECNN(**spatial)
-        found = {"mid_channels": 3 * trunk.scale**2 + 2, "scale": trunk.scale, "feature_stride": 1}
+        found = {"mid_channels": SPATIAL_CHANNELS, "scale": trunk.scale, "feature_stride": 1}
         asked = {"mid_channels": mid_channels, "scale": scale, "feature_stride": feature_stride}
         for key, value in asked.items():
             if value not in (None, found[key]):
                 raise ValueError(f"{key} is {value}, but {found[key]} in the spatial network")
         mid_channels, scale, feature_stride = found.values()
-        prop_channels = prop_channels or 16
+        prop_channels = prop_channels or LEAST_CHANNELS
+        if prop_channels < LEAST_CHANNELS:
+            raise ValueError(
+                f"prop_channels is {prop_channels}, but a grown network carries {LEAST_CHANNELS} or more"
+            )
         is_low_res_input = scale > 1
     scale = scale or (4 if is_low_res_input else 1)
     feature_stride = feature_stride or (1 if is_low_res_input else 4)
@@ -211,7 +127,7 @@ def basicvsrpp(
         "deform_groups": deform_groups,
         "scale": scale,
         "feature_stride": feature_stride,
-        "flow_stride": flow_stride or (1 if is_low_res_input else 4),
+        "flow_stride": flow_stride or (4 if trunk or not is_low_res_input else 1),
     }
     if trunk is None:
         return PublicLayout(reconstruction_blocks, is_low_res_input, qp_conditioning, **core)

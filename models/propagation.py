@@ -194,19 +194,19 @@ class RecurrentCore(nn.Module, ABC):
         self, branch: str, spatial: Sequence[Tensor], others: list[list[Tensor]], visits: list[Visit]
     ) -> list[Tensor]:
         """One branch's features, given the spatial and the earlier branches'; all in the order of visits."""
-        count, _, height, width = spatial[0].shape
         align, backbone = self.deform_align[branch], self.backbone[branch]
-        nothing = spatial[0].new_zeros(count, self.prop_channels, height, width)
-        aligned, second = self.first_aligned(spatial[0]), nothing
+        aligned = second = self.first_aligned(spatial[0])
         done: list[Tensor] = []
         for index, current in enumerate(spatial):
             if index > 0:
-                visit = visits[index - 1]
-                if visit.renew is not None:
-                    second = choose(visit.renew, done[index - 2], second)
+                flow_1, flow_2, renew = visits[index - 1]
+                if renew is None:
+                    second, flow_2 = self.missing_second(done[-1], flow_1)
+                else:
+                    second = choose(renew, done[index - 2], second)
                 neighbours = torch.cat([done[-1], second], dim=1)
-                cond = self.condition(neighbours, current, visit)
-                aligned = align(neighbours, cond, visit.flow_1, visit.flow_2)
+                cond = self.condition(neighbours, current, flow_1, flow_2)
+                aligned = align(neighbours, cond, flow_1, flow_2)
             joined = torch.cat([current, *(features[index] for features in others), aligned], dim=1)
             done.append(aligned + backbone(joined))
         return done
@@ -215,9 +215,14 @@ class RecurrentCore(nn.Module, ABC):
         """What stands in for aligned features (N, prop, h, w) at a branch's first visit: nothing."""
         return current.new_zeros(len(current), self.prop_channels, *current.shape[-2:])
 
-    def condition(self, neighbours: Tensor, current: Tensor, visit: Visit) -> Tensor:
+    def missing_second(self, first: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """What stands in for the second-order neighbour (N, prop, h, w) and the flow to it at a branch's
+        second visit, given the first-order one and its flow: nothing."""
+        return torch.zeros_like(first), torch.zeros_like(flow)
+
+    def condition(self, neighbours: Tensor, current: Tensor, flow_1: Tensor, flow_2: Tensor) -> Tensor:
         """What offsets are read from: neighbours (N, 2 * prop, h, w), warped, around current features."""
-        flows = torch.stack([visit.flow_1, visit.flow_2], dim=1).flatten(0, 1)
+        flows = torch.stack([flow_1, flow_2], dim=1).flatten(0, 1)
         pairs = neighbours.unflatten(1, (2, self.prop_channels)).flatten(0, 1)
         first, second = flow_warp(pairs, flows).unflatten(0, (len(current), 2)).unbind(1)
         return torch.cat([first, current, second], dim=1)

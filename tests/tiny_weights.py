@@ -29,7 +29,7 @@ def write_tiny(path: Path, seed: int = 1, **config: Any) -> str:
 def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
     """A small PQF-BasicVSR++ whose features travel: random where it would start at zero, unless `zero`."""
     spatial = {"channels": 8, "blocks": 2, "unshuffle": 2}
-    config = {"spatial": spatial, "prop_channels": 8, "num_blocks": 1, "deform_groups": 2}
+    config = {"spatial": spatial, "prop_channels": 12, "num_blocks": 1, "deform_groups": 2}
     torch.manual_seed(seed)
     network = models.build("pqf_basicvsrpp", config)
     state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
@@ -41,8 +41,8 @@ def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
             if key.startswith("deform_align") and key.count(".") == 2 and key.endswith("weight"):
                 state[key].normal_(0, 0.02)
                 # The masks start at one half: 0.35 of the neighbours is carried on at each step.
-                state[key][range(8), range(8), 1, 1] += 0.5
-                state[key][range(8), range(8, 16), 1, 1] += 0.2
+                state[key][range(12), range(12), 1, 1] += 0.5
+                state[key][range(12), range(12, 24), 1, 1] += 0.2
     header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
     save_file(state, path, metadata={"vqe": json.dumps(header)})
     return path

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import models
-from models.basicvsrpp import grow_from_spatial
+from models.grown import MEAN, NEIGHBOUR, OWN, grow_from_spatial
 
 SPATIAL = {"channels": 16, "blocks": 3, "unshuffle": 2}
 VIDEO = {"mid_channels": 16, "num_blocks": 1, "reconstruction_blocks": 1}
@@ -45,11 +45,11 @@ NETWORKS = {
     ),
     "pqf_basicvsrpp grown": (
         "pqf_basicvsrpp",
-        {"num_blocks": 1, "prop_channels": 8, "deform_groups": 8, "spatial": SPATIAL},
+        {"num_blocks": 1, "prop_channels": 12, "deform_groups": 8, "spatial": SPATIAL},
     ),
     "pqf_basicvsrpp grown x2": (
         "pqf_basicvsrpp",
-        {"num_blocks": 1, "prop_channels": 8, "spatial": SPATIAL | {"scale": 2}},
+        {"num_blocks": 1, "deform_groups": 2, "spatial": SPATIAL | {"scale": 2}},
     ),
 }
 QP = [37.0, float("nan"), 22.0]
@@ -122,7 +122,7 @@ def test_bfloat16_is_close_and_has_gradients(net):
     change = (exact - exact.mean()).std()
     assert (out.float() - exact).abs().max() < 0.1 * change
     out.float().square().mean().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)
 
 
 @torch.inference_mode()
@@ -136,20 +136,27 @@ def test_a_grown_network_starts_as_its_spatial_path():
 
 
 @torch.inference_mode()
-def test_untrained_branches_carry_running_means_of_pictures():
+def test_untrained_branches_carry_pictures_of_neighbours_and_of_peaks():
     torch.manual_seed(0)
-    grown = models.build("pqf_basicvsrpp", NETWORKS["pqf_basicvsrpp grown"][1] | {"prop_channels": 12}).eval()
+    grown = models.build("pqf_basicvsrpp", NETWORKS["pqf_basicvsrpp grown"][1]).eval()
     for parameter in grown.spynet.parameters():
         torch.nn.init.zeros_(parameter)  # nothing moves
-    shades = torch.tensor([0.2, 0.6, 0.9])
-    clip = shades.view(1, 3, 1, 1, 1).expand(1, 3, 3, 48, 48)
+    shades = torch.tensor([0.2, 0.6, 0.9, 0.4])
+    clip = shades.view(1, 4, 1, 1, 1).expand(1, 4, 3, 48, 48)
     features = [grown.extract(frame, None) for frame in clip.unbind(1)]
-    backward, forward, *_ = grown.propagate_all(features, clip, None)
-    centre = (0, slice(grown.carried), 12, 12)
-    for found, (first, second, third) in ((forward, shades), (backward[::-1], shades.flip(0))):
-        assert torch.allclose(found[0][centre], first, atol=1e-3)
-        assert torch.allclose(found[1][centre], (first + second) / 2, atol=1e-3)
-        assert torch.allclose(found[2][centre], first / 4 + second / 4 + third / 2, atol=1e-3)
+    peaks = torch.tensor([[True, False, False, False]])
+    backward, forward, _, to_peaks = grown.propagate_all(features, clip, peaks)
+
+    def centre(branch, part):
+        return torch.stack([found[0, part, 12, 12].mean() for found in branch])
+
+    for branch, (first, second, third, fourth) in ((forward, shades), (backward[::-1], shades.flip(0))):
+        means = [first, (first + second) / 2, first / 4 + second / 4 + third / 2]
+        assert torch.allclose(centre(branch, MEAN)[:3], torch.stack(means), atol=1e-3)
+        neighbours = torch.stack([first, first, second, third])
+        assert torch.allclose(centre(branch, NEIGHBOUR), neighbours, atol=1e-3)
+        assert torch.allclose(centre(branch, OWN)[-1], fourth, atol=1e-3)
+    assert torch.allclose(centre(to_peaks, NEIGHBOUR), shades[0].expand(4), atol=1e-3)
 
 
 def test_frames_without_gradients_equal_all_at_once():
@@ -243,6 +250,7 @@ def test_each_further_group_of_ten_is_the_step_of_the_paper():
         ("basicvsrpp", {"is_low_res_input": False, "scale": 2}, "scale 2"),
         ("basicvsrpp", {"feature_stride": 2}, "feature_stride 2"),
         ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 5"),
+        ("pqf_basicvsrpp", {"spatial": SPATIAL, "prop_channels": 8}, "carries 9 or more"),
         ("pqf_basicvsrpp", {"deform_groups": 12}, "not 12"),
     ],
 )

@@ -13,7 +13,7 @@ VIDEO = NetworkConfig(
     "pqf_basicvsrpp",
     {
         "spatial": {"channels": 8, "blocks": 2, "unshuffle": 2},
-        "prop_channels": 8,
+        "prop_channels": 12,
         "num_blocks": 1,
         "deform_groups": 2,
     },

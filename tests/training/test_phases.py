@@ -30,7 +30,7 @@ from vqe_cli.weights.registry import StageSpec
 SPATIAL = {"channels": 8, "blocks": 2, "unshuffle": 2}
 GROWN: dict[str, Any] = {
     "spatial": SPATIAL,
-    "prop_channels": 8,
+    "prop_channels": 12,
     "num_blocks": 1,
     "deform_groups": 2,
 }
@@ -175,12 +175,9 @@ def alone(data: Path, folder: Path, config: TrainConfig) -> Run:
 
 def test_one_step_clips_averages_and_rests_what_is_frozen(data: Path, tmp_path: Path) -> None:
     temporal = three_phases().phases[1]
-    network = replace(temporal.network, frozen=("trunk.head.",))
+    network = NetworkConfig("pqf_basicvsrpp", PUBLIC, frozen=("feat_extract.0.",))
     schedule = replace(temporal.schedule, clip_norm=1e-4, flow_frozen=0.5, ema=0.0, warmup=0.0)
     run = alone(data, tmp_path, replace(temporal, network=network, schedule=schedule))
-    # Away from zero, so that the flow gets gradients.
-    nn.init.normal_(run.network.blend.weight, std=0.1)  # type: ignore[union-attr,arg-type]
-    nn.init.normal_(run.network.trunk.tail.weight, std=0.1)  # type: ignore[union-attr,arg-type]
     before = {key: value.clone() for key, value in run.network.state_dict().items()}
 
     def moved(prefix: str) -> bool:
@@ -191,15 +188,15 @@ def test_one_step_clips_averages_and_rests_what_is_frozen(data: Path, tmp_path: 
     loop.optimise(run, batch, share=0.2)
     norms = [p.grad.norm() for p in run.network.parameters() if p.grad is not None]
     assert torch.stack(norms).norm() <= 1.001e-4
-    assert moved("trunk.tail.")
-    assert moved("blend.")
+    assert moved("feat_extract.2.")
+    assert moved("conv_last.")
     assert not moved("spynet.")
-    assert not moved("trunk.head.")
+    assert not moved("feat_extract.0.")
     for averaged, trained in zip(run.ema.parameters(), run.network.parameters(), strict=True):
         assert torch.equal(averaged, trained)
     loop.optimise(run, batch, share=0.6)
     assert moved("spynet.")
-    assert not moved("trunk.head.")
+    assert not moved("feat_extract.0.")
 
 
 def test_rate() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.basicvsrpp import GrownLayout, grow_from_spatial
 from models.flow import SpyNet
+from models.grown import GrownLayout, grow_from_spatial
 from models.layers import ModulatedBlock, ResidualBlock, ResidualBlocks
 from models.propagation import RecurrentCore
 from vqe_cli.errors import VqeError

@@ -1,0 +1,156 @@
+"""BasicVSR++ grown from a trained single-frame network: its branches carry enhanced pictures along the motion
+at first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.flow import resize_flow
+from models.layers import ResidualBlocks, pad_to_multiple
+from models.propagation import BRANCHES, RecurrentCore, Visit
+from models.qecnn import QECNN
+from models.refine import refine_flow
+
+SPATIAL_CHANNELS = 5  # an enhanced picture, whether its QP is known, and the QP
+# What a branch carries before it is trained: a running mean of pictures along the motion, the frame's own
+# picture for later visits, and the neighbour's.
+MEAN, OWN, NEIGHBOUR = slice(0, 3), slice(3, 6), slice(6, 9)
+LEAST_CHANNELS = 9
+# A running mean of pictures along the motion takes this share from the frames visited before.
+MEMORY = 0.5
+# Enhanced neighbours differ by about 0.03 (of 1). A difference counts less the larger it is around its place
+# (in a window of so many pixels), because then the motion is wrong. How fast, the blend learns from three
+# measures of it.
+PLAUSIBLE = (0.008, 0.02, 0.05)
+WINDOW = 5
+# The residual blocks want numbers of about 0.3 and give such, of which small steps are enough: else the
+# optimizer disturbs more than there is to gain. The blend, whose input is small, needs weights of about
+# 0.5: large steps.
+DIFFERENCE_GAIN = 10.0
+CORRECTION_STEP = 0.1
+BLEND_STEP = 10.0
+WIDTH = 64  # of the residual blocks, which see pictures folded to half their size
+FOLD = 2
+
+
+class GrownLayout(RecurrentCore):
+    """The branches behind a trained single-frame network, which alone it equals until it is trained further.
+
+    Untrained, each branch carries enhanced pictures: the first two those of the frames visited before, the
+    last two those of the second-order neighbours, the peaks. How they differ from the frame at hand is what
+    the correction is made of: by one convolution that starts at zero, and by `reconstruction_blocks` residual
+    blocks, whose end does. Motion is the flow network's, refined on the pictures (`refine.refine_flow`).
+    Everything works at the output's size.
+
+    trunk: the single-frame network.
+    """
+
+    def __init__(self, trunk: QECNN, reconstruction_blocks: int, **core: Any) -> None:
+        super().__init__(**core)
+        self.trunk = trunk
+        self.spynet.requires_grad_(False)  # no gradient passes the refinement of its flows
+        seen = 3 * 2 * len(BRANCHES) * len(PLAUSIBLE)
+        free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
+        self.blend = nn.Conv2d(seen, 3, 3, padding=1, bias=False)
+        folded = FOLD**2 * (self.mid_channels + seen + free)
+        self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
+        self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
+        for parameter in (*self.blend.parameters(), *self.conv_last.parameters()):
+            nn.init.zeros_(parameter)
+        for index, branch in enumerate(BRANCHES):
+            start_with_pictures(self.deform_align[branch], self.backbone[branch], order=index // 2)
+
+    def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
+        """The enhanced picture, then whether the QP is known, then the QP."""
+        picture = self.trunk(frames, qp)
+        qp = frames.new_full(frames.shape[:1], float("nan")) if qp is None else qp.to(frames)
+        level = torch.stack([(~qp.isnan()).to(qp), ((qp - 32) / 10).nan_to_num()], dim=1)
+        return torch.cat([picture, level[..., None, None].expand(-1, -1, *picture.shape[-2:])], dim=1)
+
+    def flows(self, clip: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Flows of the clip (N, T, 3, H, W) on a grid of `size`, as `RecurrentCore.flows`, refined."""
+        if clip.shape[1] == 1:
+            nothing = clip.new_zeros(len(clip), 0, 2, *size)
+            return nothing, nothing
+        guesses = super().flows(clip, (clip.shape[-2], clip.shape[-1]))
+        earlier, later = clip[:, :-1].flatten(0, 1), clip[:, 1:].flatten(0, 1)
+        forward, backward = (
+            resize_flow(refine_flow(guess.flatten(0, 1), *pair), size).unflatten(0, guess.shape[:2])
+            for guess, pair in zip(guesses, ((later, earlier), (earlier, later)), strict=True)
+        )
+        return forward, backward
+
+    def propagate(
+        self, branch: str, spatial: Sequence[Tensor], others: list[list[Tensor]], visits: list[Visit]
+    ) -> list[Tensor]:
+        """As `RecurrentCore.propagate`, in float32: bfloat16 rounds pictures by as much as they differ."""
+        with torch.autocast(spatial[0].device.type, enabled=False):
+            return super().propagate(branch, spatial, others, visits)
+
+    def first_aligned(self, current: Tensor) -> Tensor:
+        """The first frame stands in for those before it."""
+        aligned = current.new_zeros(len(current), self.prop_channels, *current.shape[-2:])
+        aligned[:, MEAN] = MEMORY * current[:, :3]
+        aligned[:, NEIGHBOUR] = current[:, :3]
+        return aligned
+
+    def missing_second(self, first: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """The frame visited before stands in for the one before that."""
+        return first, flow
+
+    def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
+        current, found = features.split([self.mid_channels, len(BRANCHES) * self.prop_channels], dim=1)
+        picture = current[:, :3]
+        found = found.unflatten(1, (len(BRANCHES), self.prop_channels))
+        carried = torch.cat([found[:, :, MEAN], found[:, :, NEIGHBOUR]], dim=1)
+        differences = plausible(carried - picture[:, None])
+        free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
+        seen = torch.cat([current, DIFFERENCE_GAIN * differences, free], dim=1)
+        folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
+        rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
+        rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
+        correction = BLEND_STEP * self.blend(differences) + CORRECTION_STEP * rebuilt
+        return picture + correction.to(picture.dtype)
+
+
+def plausible(differences: Tensor) -> Tensor:
+    """Differences of pictures (N, D, 3, H, W), damped where they are large, three times: (N, 9 * D, H, W)."""
+    error = differences.square().mean(dim=2)
+    error = F.avg_pool2d(error, WINDOW, 1, WINDOW // 2, count_include_pad=False)[:, :, None]
+    return torch.cat([(differences / (1 + error / limit**2)).flatten(1, 2) for limit in PLAUSIBLE], dim=1)
+
+
+@torch.no_grad()
+def start_with_pictures(align: nn.Module, backbone: nn.Module, order: int) -> None:
+    """Let a branch start with pictures of its neighbours of first order (0) or second order (1).
+
+    The alignment moves the neighbour's, the residual blocks add the frame's own; both pass positive numbers
+    unchanged. The other channels start at random, but weakly.
+    """
+    weight = align.get_parameter("weight").mul_(0.1)
+    carried = slice(0, LEAST_CHANNELS)
+    weight[carried] = 0
+    first, blocks = backbone.get_submodule("main.0"), backbone.get_submodule("main.2")
+    enter = first.get_parameter("weight")
+    enter[carried] = 0
+    first.get_parameter("bias")[carried] = 0
+    neighbour = order * (weight.shape[1] // 2)
+    for colour in range(3):
+        mean, own, other = (part.start + colour for part in (MEAN, OWN, NEIGHBOUR))
+        weight[mean, neighbour + mean, 1, 1] = 2 * MEMORY  # the masks start at one half
+        weight[other, neighbour + own, 1, 1] = 2
+        enter[mean, colour, 1, 1] = 1 - MEMORY
+        enter[own, colour, 1, 1] = 1
+    for block in blocks.children():
+        nn.init.zeros_(block.get_parameter("conv2.weight"))
+
+
+def grow_from_spatial(net: GrownLayout, state: dict[str, Tensor]) -> None:
+    """Copy a trained QECNN's weights into the spatial path, so that `net` computes what it computes.
+
+    Raises RuntimeError when keys or shapes differ.
+    """
+    net.trunk.load_state_dict(state, strict=True)
