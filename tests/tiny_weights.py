@@ -40,8 +40,8 @@ def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
         for key in state:
             if key.startswith("deform_align") and key.count(".") == 2 and key.endswith("weight"):
                 state[key].normal_(0, 0.02)
-                # The masks start at one half: 0.35 of the neighbours is carried on at each step.
-                state[key][range(12), range(12), 1, 1] += 0.5
+                # The masks start at one half: 0.4 of the neighbours is carried on at each step.
+                state[key][range(12), range(12), 1, 1] += 0.6
                 state[key][range(12), range(12, 24), 1, 1] += 0.2
     header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
     save_file(state, path, metadata={"vqe": json.dumps(header)})

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,9 +11,6 @@ from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
 from vqe_cli.restore.pipeline import Restorer
 from vqe_cli.restore.settings import Settings
-from vqe_cli.training.compress import Converter
-from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Writer
 
 METRICS = ("psnr", "psnr-y", "ms-ssim")
 # Settings under which a network sees one frame at a time; peaks would be fetched into its context.
@@ -29,42 +25,27 @@ def bench_gains(
 ) -> dict[str, Any]:
     """Enhance every clip of `data/lq/RECIPE` as the settings in `options` say and compare with `data/raw`.
 
-    What is enlarged (`scale` in the options) is held against FFmpeg's bicubic enlargement of the input.
+    What is enlarged (`scale` in the options) is held against the bicubic enlargement of the input.
 
     The result has the list `recipes` (a row for each: mean gains over clips, the clip that gains least, the
     change of the standard deviation of per-frame PSNR, frames per second) and the list `clips`. Gains are in
     dB (`psnr` is RGB) and in units of MS-SSIM. Raises VqeError for a folder or a clip that is missing.
     """
     rows, clips = [], []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Restorer() as restorer:
         written = Path(folder) / "enhanced.mkv"
-        restorer = Restorer()
         for recipe in recipes:
             results, seconds, frames = [], 0.0, 0
             for lq in clips_of(data / "lq" / recipe):
                 settings = Settings(input=lq, output=written, codec="ffv1", overwrite=True, **options)
                 report = restorer.enhance(settings)
                 only = Options(max_frames=settings.frames)
-                given = enlarged(lq, settings.scale, Path(folder)) if settings.scale > 1 else lq
-                results.append(compare_pair(truth_of(data, lq), written, given, METRICS, only, name=lq.stem))
+                results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
                 seconds, frames = seconds + report.wall_s, frames + report.frames
                 clips.append({"recipe": recipe, "clip": lq.stem, **gains_of(results[-1])})
                 progress(f"{recipe} {lq.stem}: {clips[-1]['psnr']:+.3f} dB")
             rows.append(row(recipe, results, frames / seconds))
     return {"model": options.get("model"), "recipes": rows, "clips": clips}
-
-
-def enlarged(lq: Path, scale: int, folder: Path) -> Path:
-    """The video enlarged by FFmpeg's bicubic filter, written lossless into the folder."""
-    target = folder / "bicubic.mkv"
-    with open_reader(lq) as reader:
-        info = reader.info
-        larger = replace(info, width=scale * info.width, height=scale * info.height)
-        convert = Converter(info, larger)
-        with Writer(target, larger, codec="ffv1", overwrite=True) as writer:
-            for frame in reader:
-                writer.write(convert(frame), frame)
-    return target
 
 
 def clips_of(folder: Path) -> list[Path]:
