@@ -54,7 +54,7 @@ class GrownLayout(RecurrentCore):
         self.spynet.requires_grad_(False)  # no gradient passes the refinement of its flows
         seen = 3 * 2 * len(BRANCHES) * len(PLAUSIBLE)
         free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
-        self.blend = nn.Conv2d(seen, 3, 3, padding=1, bias=False)
+        self.blend = nn.Conv2d(2 * seen, 3, 3, padding=1, bias=False)
         folded = FOLD**2 * (self.mid_channels + seen + free)
         self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
         self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
@@ -112,7 +112,9 @@ class GrownLayout(RecurrentCore):
         folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
         rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
         rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
-        correction = BLEND_STEP * self.blend(differences) + CORRECTION_STEP * rebuilt
+        # How much a neighbour is worth changes with the QP.
+        by_level = torch.cat([differences, current[:, SPATIAL_CHANNELS - 1 :] * differences], dim=1)
+        correction = BLEND_STEP * self.blend(by_level) + CORRECTION_STEP * rebuilt
         return picture + correction.to(picture.dtype)
 
 

@@ -118,6 +118,8 @@ def _network_problems(config: TrainConfig) -> list[str]:
         problems.append(
             f"network.grow_from is set, but {network.arch} is not in the layout that grows from one"
         )
+    if network.fit_clips and not hasattr(built, "blend"):
+        problems.append(f"network.fit_clips is set, but {network.arch} has no blend of neighbours")
     problems += [
         f"network.frozen: no parameter of {network.arch} begins with {prefix!r}"
         for prefix in network.frozen

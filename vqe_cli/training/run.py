@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from models.grown import GrownLayout
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import has_bf16_instructions
 from vqe_cli.training import checkpoint, shards
+from vqe_cli.training.blend import fit_blend
 from vqe_cli.training.card import Ended
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
@@ -127,6 +129,9 @@ def setup(
     optimizer = optimizer_of(network, config.schedule)
     task = task_of(config, device)
     feed = feed_of(config, place, before)
+    bf16 = use_bf16(config, device)
+    if config.network.fit_clips and state is None:
+        fit(network, config, feed.library, device, bf16)
     run = Run(
         config=config,
         place=place,
@@ -140,7 +145,7 @@ def setup(
         feed=feed,
         sampler=Sampler(feed.library, config.data, config.seed, world.rank, world.size),
         journal=Journal(folder) if world.first else None,
-        bf16=use_bf16(config, device),
+        bf16=bf16,
     )
     if state is not None:
         run.take_up(state)
@@ -150,6 +155,14 @@ def setup(
         asleep = config.data.frames == 1 and network.is_video  # alignment has nothing to do on single frames
         run.compute = DistributedDataParallel(run.compute, find_unused_parameters=asleep)
     return run
+
+
+def fit(network: nn.Module, config: TrainConfig, library: Library, device: torch.device, bf16: bool) -> None:
+    """Solve a grown network's blend; every process does the same."""
+    assert isinstance(network, GrownLayout)
+    sampler = Sampler(library, config.data, config.seed)
+    steps = -(-config.network.fit_clips // config.data.batch)
+    fit_blend(network, (sampler.batch(step, device) for step in range(steps)), bf16)
 
 
 def make_folder(folder: Path) -> None:

@@ -12,7 +12,8 @@ class NetworkConfig:
     partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network that
     becomes the spatial path (stage I). flow: weights of a pre-trained flow network. frozen: beginnings of the
     names of parameters that stay as they are. joint: stage II trains together with the stage I of
-    `data.input_stage`.
+    `data.input_stage`. fit_clips: a network that is grown from one solves its blend of neighbours from so
+    many clips before the first step, by least squares (0: it starts at zero).
     """
 
     arch: str = "qecnn"
@@ -22,6 +23,7 @@ class NetworkConfig:
     flow: str | None = None
     frozen: tuple[str, ...] = ()
     joint: bool = False
+    fit_clips: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""A grown network's blend of neighbours, solved by least squares."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import models
+from models.grown import GrownLayout
+from vqe_cli.training.blend import MARGIN, fit_blend
+from vqe_cli.training.data import Batch
+
+CONFIG = {"spatial": {"channels": 8, "blocks": 1, "unshuffle": 2}, "num_blocks": 1, "deform_groups": 2}
+
+
+def noisy(seed: int, noise: float = 0.02, qp: float = 37.0) -> Batch:
+    """A still picture whose frames err independently of each other."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 12, 12, generator=generator)
+    truth = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bicubic").clamp(0.1, 0.9)
+    gt = truth[:, None].expand(1, 5, 3, 48, 48)
+    lq = gt + noise * torch.randn(gt.shape, generator=generator)
+    return Batch(lq, gt, torch.full((1, 5), qp), torch.tensor([[True, False, False, True, False]]))
+
+
+@pytest.fixture
+def network() -> GrownLayout:
+    torch.manual_seed(1)
+    grown = models.build("pqf_basicvsrpp", CONFIG)
+    assert isinstance(grown, GrownLayout)
+    for parameter in grown.spynet.parameters():
+        torch.nn.init.zeros_(parameter)
+    return grown
+
+
+@torch.no_grad()
+def error(network: GrownLayout, batch: Batch) -> Tensor:
+    """Squared error of each frame, where motion can be found."""
+    inside = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+    output = network(batch.lq, batch.pqf, batch.qp)
+    return (output - batch.gt)[inside].square().mean(dim=(0, 2, 3, 4))
+
+
+def test_neighbours_halve_noise_that_is_not_theirs(network: GrownLayout) -> None:
+    fit_blend(network, [noisy(seed) for seed in range(6)], bf16=False)
+    fresh = noisy(99)
+    single = (fresh.lq - fresh.gt).square().mean()
+    assert error(network, fresh).max() < 0.6 * single
+    # Frames that are each other's copies have nothing to give.
+    still = Batch(fresh.lq[:, :1].expand(1, 5, 3, 48, 48), fresh.gt, fresh.qp, fresh.pqf)
+    with torch.no_grad():
+        assert torch.allclose(network(still.lq, still.pqf, still.qp), still.lq, atol=1e-3)
+
+
+def test_no_step_away_from_it_is_better(network: GrownLayout) -> None:
+    """Of the equations that it was solved from: the slope of their error is nearly zero."""
+    batches = [noisy(seed) for seed in range(3)]
+    slopes = []
+    for solve in (False, True):
+        if solve:
+            fit_blend(network, batches, bf16=False)
+        network.zero_grad()
+        for batch in batches:
+            output = network(batch.lq, batch.pqf, batch.qp)
+            inside = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+            (output - batch.gt)[inside].square().mean().backward()
+        assert network.blend.weight.grad is not None
+        slopes.append(network.blend.weight.grad.norm())
+    assert slopes[1] < 0.2 * slopes[0]
+
+
+def test_the_qp_says_how_much_neighbours_are_worth(network: GrownLayout) -> None:
+    """Fitted where frames of QP 22 are their own best guess, it leaves these alone and not those of QP 42."""
+    agreeing = [noisy(seed, qp=22.0) for seed in range(4)]
+    agreeing = [Batch(b.lq, b.lq, b.qp, b.pqf) for b in agreeing]
+    fit_blend(network, [*agreeing, *(noisy(seed, qp=42.0) for seed in range(4))], bf16=False)
+    with torch.no_grad():
+        moved = [
+            (network(b.lq, b.pqf, b.qp) - b.lq).square().mean()
+            for b in (noisy(99, qp=22.0), noisy(99, qp=42.0))
+        ]
+    assert moved[0] < 0.1 * moved[1]

@@ -1,0 +1,60 @@
+"""The start of a grown network: its blend by least squares, which takes minutes where steps take hours."""
+
+import logging
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.grown import BLEND_STEP, GrownLayout
+from vqe_cli.training.data import Batch
+from vqe_cli.training.schedule import LEAST_ERROR
+
+log = logging.getLogger("vqe.training")
+MARGIN = 8  # pixels from the border of a crop within which motion is not found
+EVERY = 4  # of the pixels, every so many-th is an equation
+RIDGE = 1e-6  # of the mean square of the inputs
+
+
+@torch.no_grad()
+def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool) -> None:
+    """Set the weights of `network.blend` to those that bring its output nearest to the truth of `batches`.
+
+    Every picture counts by its squared error, as in the "psnr" loss. Logs the gain on these batches in dB.
+    """
+    device = network.blend.weight.device
+    unknowns = math.prod(network.blend.weight.shape[1:])
+    products = torch.zeros(unknowns, unknowns, device=device)
+    targets = torch.zeros(unknowns, 3, device=device)
+    pictures = 0
+    seen: list[Tensor] = []
+    hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
+    network.eval()
+    network.blend.weight.zero_()
+    for batch in batches:
+        seen.clear()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            output = network(batch.lq, batch.pqf, batch.qp).float()
+        for differences, error in zip(seen, (batch.gt - output).unbind(1), strict=True):
+            columns = equations(F.unfold(differences, 3, padding=1), error.shape[-2:])
+            rights = equations(error.flatten(2), error.shape[-2:])
+            error_of_each = rights.square().mean(dim=(1, 2), keepdim=True) + LEAST_ERROR
+            importance = 1 / (rights[0].numel() * error_of_each)
+            products += torch.einsum("nip,njp->ij", columns * importance, columns)
+            targets += torch.einsum("nip,njp->ij", columns * importance, rights)
+            pictures += len(rights)
+    hook.remove()
+    network.train()
+    ridge = RIDGE * products.diagonal().mean()
+    weights = torch.linalg.solve(products + ridge * torch.eye(unknowns, device=device), targets)
+    explained = float((weights * targets).sum()) / max(1, pictures)
+    log.info("blend solved from %d pictures: %+.3f dB on them", pictures, -10 * math.log10(1 - explained))
+    network.blend.weight.copy_((weights.T / BLEND_STEP).view_as(network.blend.weight))
+
+
+def equations(x: Tensor, size: torch.Size) -> Tensor:
+    """Some pixels (N, C, P) of x (N, C, H * W), away from the border; `size` is (H, W)."""
+    inside = x.unflatten(2, size)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return inside.flatten(2)[..., ::EVERY]
