@@ -64,6 +64,19 @@ def gains_command(
     report("Gains", found, json_file)
 
 
+def motion_command(
+    data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
+    flow: Annotated[Path, typer.Option(metavar="FILE", help="Weights of a flow network.")],
+    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Find motion on compressed clips: PSNR of the clean neighbour that is moved by it, several ways."""
+    from vqe_cli.bench.motion import bench_motion
+
+    report("Motion", bench_motion(data, recipes.split(","), flow, say), json_file)
+
+
 def pipeline_command(
     input: Annotated[Path, typer.Argument(help="A video.")],
     model: Model = None,
@@ -146,6 +159,7 @@ def segments_command(
 EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
+    "motion": "motion --data corpus/val --flow vqe_cli/weights/shipped/flow.safetensors",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
     "segments": "segments samples/lq/bunny.mkv --model fast",
@@ -155,6 +169,7 @@ EXAMPLES = {
 COMMANDS: dict[str, Callable[..., None]] = {
     "headers": headers_command,
     "gains": gains_command,
+    "motion": motion_command,
     "pipeline": pipeline_command,
     "reach": reach_command,
     "segments": segments_command,
