@@ -54,11 +54,11 @@ class GrownLayout(RecurrentCore):
         self.spynet.requires_grad_(False)  # no gradient passes the refinement of its flows
         seen = 3 * 2 * len(BRANCHES) * len(PLAUSIBLE)
         free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
-        self.blend = nn.Conv2d(2 * seen, 3, 3, padding=1, bias=False)
+        self.blend = Blend(seen)
         folded = FOLD**2 * (self.mid_channels + seen + free)
         self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
         self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
-        for parameter in (*self.blend.parameters(), *self.conv_last.parameters()):
+        for parameter in self.conv_last.parameters():
             nn.init.zeros_(parameter)
         for index, branch in enumerate(BRANCHES):
             start_with_pictures(self.deform_align[branch], self.backbone[branch], order=index // 2)
@@ -112,10 +112,26 @@ class GrownLayout(RecurrentCore):
         folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
         rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
         rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
-        # How much a neighbour is worth changes with the QP.
-        by_level = torch.cat([differences, current[:, SPATIAL_CHANNELS - 1 :] * differences], dim=1)
-        correction = BLEND_STEP * self.blend(by_level) + CORRECTION_STEP * rebuilt
+        correction = self.blend(differences, current[:, SPATIAL_CHANNELS - 1 :]) + CORRECTION_STEP * rebuilt
         return picture + correction.to(picture.dtype)
+
+
+class Blend(nn.Module):
+    """What to add to a picture of the differences of others from it; zero at first.
+
+    One convolution of `channels` differences, and one whose result counts by the QP, because a neighbour is
+    worth more or less with it. weight (3, 2 * channels, 3, 3) holds both.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 2 * channels, 3, 3))
+
+    def forward(self, differences: Tensor, level: Tensor) -> Tensor:
+        """(N, 3, H, W) of differences (N, channels, H, W) and the QP's level (N, 1, H, W)."""
+        both = F.conv2d(differences, torch.cat(self.weight.chunk(2, dim=1)), padding=1)
+        always, by_level = both.chunk(2, dim=1)
+        return BLEND_STEP * (always + level * by_level)
 
 
 def plausible(differences: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from vqe_cli.training.schedule import LEAST_ERROR
 
 log = logging.getLogger("vqe.training")
 MARGIN = 8  # pixels from the border of a crop within which motion is not found
-EVERY = 4  # of the pixels, every so many-th is an equation
+STRIDE = 4  # pixels between those that give an equation, both ways
 RIDGE = 1e-6  # of the mean square of the inputs
 
 
@@ -29,17 +29,19 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool) -> Non
     products = torch.zeros(unknowns, unknowns, device=device)
     targets = torch.zeros(unknowns, 3, device=device)
     pictures = 0
-    seen: list[Tensor] = []
-    hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     network.eval()
     network.blend.weight.zero_()
     for batch in batches:
         seen.clear()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = network(batch.lq, batch.pqf, batch.qp).float()
-        for differences, error in zip(seen, (batch.gt - output).unbind(1), strict=True):
-            columns = equations(F.unfold(differences, 3, padding=1), error.shape[-2:])
-            rights = equations(error.flatten(2), error.shape[-2:])
+        for (differences, level), error in zip(seen, (batch.gt - output).unbind(1), strict=True):
+            around = differences[..., MARGIN - 1 : 1 - MARGIN, MARGIN - 1 : 1 - MARGIN]
+            columns = F.unfold(around.float(), 3, stride=STRIDE)
+            columns = torch.cat([columns, level[:, :, 0, 0, None] * columns], dim=1)
+            rights = error[..., MARGIN:-MARGIN:STRIDE, MARGIN:-MARGIN:STRIDE].flatten(2)
             error_of_each = rights.square().mean(dim=(1, 2), keepdim=True) + LEAST_ERROR
             importance = 1 / (rights[0].numel() * error_of_each)
             products += torch.einsum("nip,njp->ij", columns * importance, columns)
@@ -52,9 +54,3 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool) -> Non
     explained = float((weights * targets).sum()) / max(1, pictures)
     log.info("blend solved from %d pictures: %+.3f dB on them", pictures, -10 * math.log10(1 - explained))
     network.blend.weight.copy_((weights.T / BLEND_STEP).view_as(network.blend.weight))
-
-
-def equations(x: Tensor, size: torch.Size) -> Tensor:
-    """Some pixels (N, C, P) of x (N, C, H * W), away from the border; `size` is (H, W)."""
-    inside = x.unflatten(2, size)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return inside.flatten(2)[..., ::EVERY]

@@ -38,8 +38,8 @@ def card_of(
         "name": config.name,
         **_recipe(config),
         "duplicate_frames_removed": removed,
-        "init": config.network.init or config.network.grow_from,
-        "flow": config.network.flow,
+        "init": _file_name(config.network.init or config.network.grow_from),
+        "flow": _file_name(config.network.flow),
         "iterations": steps,
         "minutes": round(minutes, 1),
         "phases_before": [
@@ -50,6 +50,11 @@ def card_of(
         "footage": config.footage,
         f"{figure}_on_val_while_training": {name: round(gain, 3) for name, gain in gains.items()},
     }
+
+
+def _file_name(path: str | None) -> str | None:
+    """Without its folders, which mean nothing elsewhere."""
+    return Path(path).name if path else None
 
 
 def _recipe(config: TrainConfig) -> dict[str, Any]:
