@@ -48,6 +48,8 @@ class GrownLayout(RecurrentCore):
     trunk: the single-frame network.
     """
 
+    exact = ("deform_align", "backbone")  # computed in float32 whatever the rest is
+
     def __init__(self, trunk: QECNN, reconstruction_blocks: int, **core: Any) -> None:
         super().__init__(**core)
         self.trunk = trunk
@@ -129,7 +131,8 @@ class Blend(nn.Module):
 
     def forward(self, differences: Tensor, level: Tensor) -> Tensor:
         """(N, 3, H, W) of differences (N, channels, H, W) and the QP's level (N, 1, H, W)."""
-        both = F.conv2d(differences, torch.cat(self.weight.chunk(2, dim=1)), padding=1)
+        with torch.autocast(differences.device.type, enabled=False):  # large weights may cancel each other
+            both = F.conv2d(differences.float(), torch.cat(self.weight.chunk(2, dim=1)).float(), padding=1)
         always, by_level = both.chunk(2, dim=1)
         return BLEND_STEP * (always + level * by_level)
 

@@ -262,3 +262,19 @@ def test_a_shipped_pipeline_brings_a_sample_nearer_to_its_truth(model: str, tmp_
 
     gain_db = 10 * np.log10(error(BUNNY) / error(output))
     assert gain_db > 0.1
+
+
+def test_balanced_uses_its_neighbours(tmp_path: Path) -> None:
+    """Fed single frames it loses more than 0.03 dB of its gain on a sample."""
+    truth = decoded(ROOT / "samples" / "truth" / "flower.mkv")[:12]
+    first = ("--model", "balanced", "--frames", "12", "--codec", "ffv1", "--overwrite")
+
+    def psnr(*options: str) -> float:
+        output = tmp_path / "out.mkv"
+        done = vqe("enhance", ROOT / "samples" / "lq" / "flower.mkv", output, *first, *options)
+        assert done.code == 0, done.stderr
+        errors = [(a.astype(float) - b) ** 2 for a, b in zip(decoded(output), truth, strict=True)]
+        return float(-10 * np.log10(np.mean(errors)))
+
+    clips, single_frames = psnr(), psnr("--chunk", "1", "--overlap", "0", "--pqf", "none")
+    assert clips > single_frames + 0.03, (clips, single_frames)

@@ -37,10 +37,13 @@ class Compute:
     def prepare(self, network: nn.Module) -> nn.Module:
         """The network on the device, convolutions laid out channels last and rounded to the precision.
 
-        What decides the rest, position arithmetic and normalisation, stays float32 under autocast.
+        What decides the rest, position arithmetic and normalisation, stays float32 under autocast, and so
+        does what the network names in `exact`.
         """
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in network.modules():
+        exact = [network.get_submodule(name) for name in getattr(network, "exact", ())]
+        kept = {part for module in exact for part in module.modules()}
+        for module in set(network.modules()) - kept:
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.to(DTYPES[self.precision])
         return network.eval().requires_grad_(False)
