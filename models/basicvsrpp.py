@@ -117,7 +117,7 @@ def basicvsrpp(
     feature_stride = feature_stride or (1 if is_low_res_input else 4)
     if scale not in ((2, 4) if is_low_res_input else (1,)):
         raise ValueError(f"scale {scale} does not go with is_low_res_input={is_low_res_input}")
-    if feature_stride not in ((1, 2, 4) if trunk or not is_low_res_input else (1,)):
+    if feature_stride not in ((1,) if is_low_res_input else (1, 2, 4)):
         raise ValueError(f"feature_stride {feature_stride} does not go with scale {scale}")
     core = {
         "mid_channels": mid_channels or 64,

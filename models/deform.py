@@ -167,8 +167,9 @@ class SecondOrderDeformableAlignment(nn.Module):
         tap than the middle one."""
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return False
-        others = self.weight.flatten(2)[..., [0, 1, 2, 3, 5, 6, 7, 8]]
-        return not any(bool(part.any()) for part in (*self.conv_offset[-1].parameters(), others))
+        if any(bool(parameter.any()) for parameter in self.conv_offset[-1].parameters()):
+            return False
+        return not self.weight.flatten(2)[..., [0, 1, 2, 3, 5, 6, 7, 8]].any()
 
     def forward(self, x: Tensor, cond: Tensor, flow_1: Tensor, flow_2: Tensor) -> Tensor:
         """Aligned features (N, O, H, W).

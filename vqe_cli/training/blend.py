@@ -43,9 +43,9 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool) -> Non
             columns = torch.cat([columns, level[:, :, 0, 0, None] * columns], dim=1)
             rights = error[..., MARGIN:-MARGIN:STRIDE, MARGIN:-MARGIN:STRIDE].flatten(2)
             error_of_each = rights.square().mean(dim=(1, 2), keepdim=True) + LEAST_ERROR
-            importance = 1 / (rights[0].numel() * error_of_each)
-            products += torch.einsum("nip,njp->ij", columns * importance, columns)
-            targets += torch.einsum("nip,njp->ij", columns * importance, rights)
+            weighed = columns / (rights[0].numel() * error_of_each)
+            products += torch.einsum("nip,njp->ij", weighed, columns)
+            targets += torch.einsum("nip,njp->ij", weighed, rights)
             pictures += len(rights)
     hook.remove()
     network.train()
