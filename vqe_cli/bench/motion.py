@@ -1,5 +1,6 @@
 """How well motion is found on compressed frames: the clean neighbour, moved, against the clean frame."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -66,7 +67,7 @@ def motions(network: SpyNet, frames: Tensor) -> dict[str, Tensor]:
         "refined": refine_flow(learned, later, earlier),
     }
     try:
-        import cv2
+        cv2: Any = importlib.import_module("cv2")
     except ImportError:
         return found
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
