@@ -95,7 +95,7 @@ def basicvsrpp(
     feature, 1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1,
     else 1). prop_channels: of the propagated features (default mid_channels). spatial: settings of the QECNN
     that the network is grown from (`grown.GrownLayout`), whose scale then holds; its features have the
-    output's size, its flows 4 pixels, and 9 propagated channels are the least and the default. Raises
+    output's size, its flows 4 pixels, and 12 propagated channels are the least and the default. Raises
     ValueError for settings that contradict each other.
     """
     trunk = None

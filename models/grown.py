@@ -14,11 +14,16 @@ from models.propagation import BRANCHES, RecurrentCore, Visit
 from models.qecnn import QECNN
 from models.refine import refine_flow
 
-SPATIAL_CHANNELS = 5  # an enhanced picture, whether its QP is known, and the QP
-# What a branch carries before it is trained: a running mean of pictures along the motion, the frame's own
-# picture for later visits, and the neighbour's.
-MEAN, OWN, NEIGHBOUR = slice(0, 3), slice(3, 6), slice(6, 9)
-LEAST_CHANNELS = 9
+SPATIAL_CHANNELS = 5  # an enhanced picture, its QP, and whether that is known
+GRADED = slice(0, 4)  # a picture and its QP, which are carried together
+# QPs as the branches carry them, positive, and as they count: no more than about 1 from 0.
+GREATEST_QP = 51
+MIDDLE_QP = 32  # also what stands in for an unknown one
+QP_UNIT = 10
+# What a branch carries before it is trained: a running mean of graded pictures along the motion, the frame's
+# own for later visits, and the neighbour's.
+MEAN, OWN, NEIGHBOUR = slice(0, 4), slice(4, 8), slice(8, 12)
+LEAST_CHANNELS = 12
 # A running mean of pictures along the motion takes this share from the frames visited before.
 MEMORY = 0.5
 # Enhanced neighbours differ by about 0.03 (of 1). A difference counts less the larger it is around its place
@@ -32,6 +37,7 @@ WINDOW = 5
 DIFFERENCE_GAIN = 10.0
 CORRECTION_STEP = 0.1
 BLEND_STEP = 10.0
+CARRIED = 2 * len(BRANCHES)  # pictures: a mean and a neighbour's of each branch
 WIDTH = 64  # of the residual blocks, which see pictures folded to half their size
 FOLD = 2
 
@@ -41,9 +47,9 @@ class GrownLayout(RecurrentCore):
 
     Untrained, each branch carries enhanced pictures: the first two those of the frames visited before, the
     last two those of the second-order neighbours, the peaks. How they differ from the frame at hand is what
-    the correction is made of: by one convolution that starts at zero, and by `reconstruction_blocks` residual
-    blocks, whose end does. Motion is the flow network's, refined on the pictures (`refine.refine_flow`).
-    Everything works at the output's size.
+    the correction is made of: by one convolution that starts at zero and, with `reconstruction_blocks`, by
+    residual blocks, whose end does. Motion is the flow network's, refined on the pictures
+    (`refine.refine_flow`). Everything works at the output's size.
 
     trunk: the single-frame network.
     """
@@ -55,22 +61,24 @@ class GrownLayout(RecurrentCore):
         self.trunk = trunk
         self.spynet.requires_grad_(False)  # no gradient passes the refinement of its flows
         seen = 3 * 2 * len(BRANCHES) * len(PLAUSIBLE)
-        free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
         self.blend = Blend(seen)
-        folded = FOLD**2 * (self.mid_channels + seen + free)
-        self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
-        self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
-        for parameter in self.conv_last.parameters():
-            nn.init.zeros_(parameter)
+        self.reconstruction = None
+        if reconstruction_blocks:
+            free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
+            folded = FOLD**2 * (self.mid_channels + CARRIED + seen + free)
+            self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
+            self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
+            for parameter in self.conv_last.parameters():
+                nn.init.zeros_(parameter)
         for index, branch in enumerate(BRANCHES):
             start_with_pictures(self.deform_align[branch], self.backbone[branch], order=index // 2)
 
     def extract(self, frames: Tensor, qp: Tensor | None) -> Tensor:
-        """The enhanced picture, then whether the QP is known, then the QP."""
+        """The enhanced picture, then the QP, then whether it is known."""
         picture = self.trunk(frames, qp)
         qp = frames.new_full(frames.shape[:1], float("nan")) if qp is None else qp.to(frames)
-        level = torch.stack([(~qp.isnan()).to(qp), ((qp - 32) / 10).nan_to_num()], dim=1)
-        return torch.cat([picture, level[..., None, None].expand(-1, -1, *picture.shape[-2:])], dim=1)
+        grade = torch.stack([qp.nan_to_num(MIDDLE_QP) / GREATEST_QP, (~qp.isnan()).to(qp)], dim=1)
+        return torch.cat([picture, grade[..., None, None].expand(-1, -1, *picture.shape[-2:])], dim=1)
 
     def flows(self, clip: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Flows of the clip (N, T, 3, H, W) on a grid of `size`, as `RecurrentCore.flows`, refined."""
@@ -95,8 +103,8 @@ class GrownLayout(RecurrentCore):
     def first_aligned(self, current: Tensor) -> Tensor:
         """The first frame stands in for those before it."""
         aligned = current.new_zeros(len(current), self.prop_channels, *current.shape[-2:])
-        aligned[:, MEAN] = MEMORY * current[:, :3]
-        aligned[:, NEIGHBOUR] = current[:, :3]
+        aligned[:, MEAN] = MEMORY * current[:, GRADED]
+        aligned[:, NEIGHBOUR] = current[:, GRADED]
         return aligned
 
     def missing_second(self, first: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,36 +113,49 @@ class GrownLayout(RecurrentCore):
 
     def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
         current, found = features.split([self.mid_channels, len(BRANCHES) * self.prop_channels], dim=1)
-        picture = current[:, :3]
+        picture, grade, known = current.split([3, 1, 1], dim=1)
         found = found.unflatten(1, (len(BRANCHES), self.prop_channels))
-        carried = torch.cat([found[:, :, MEAN], found[:, :, NEIGHBOUR]], dim=1)
+        carried, grades = torch.cat([found[:, :, MEAN], found[:, :, NEIGHBOUR]], dim=1).split([3, 1], dim=2)
+        level = (GREATEST_QP * grade - MIDDLE_QP) / QP_UNIT
+        worse = GREATEST_QP * (grades[:, :, 0] - grade) / QP_UNIT
         differences = plausible(carried - picture[:, None])
-        free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
-        seen = torch.cat([current, DIFFERENCE_GAIN * differences, free], dim=1)
-        folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
-        rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
-        rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
-        correction = self.blend(differences, current[:, SPATIAL_CHANNELS - 1 :]) + CORRECTION_STEP * rebuilt
+        correction = self.blend(differences, level, worse)
+        if self.reconstruction is not None:
+            free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
+            seen = torch.cat([picture, level, known, worse, DIFFERENCE_GAIN * differences, free], dim=1)
+            folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
+            rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
+            rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
+            correction = correction + CORRECTION_STEP * rebuilt
         return picture + correction.to(picture.dtype)
 
 
 class Blend(nn.Module):
     """What to add to a picture of the differences of others from it; zero at first.
 
-    One convolution of `channels` differences, and one whose result counts by the QP, because a neighbour is
-    worth more or less with it. weight (3, 2 * channels, 3, 3) holds both.
+    One convolution of `channels` differences, whose weights follow the QPs of the picture and of the others,
+    because a neighbour is worth more or less with them. weight (6, 2 * channels, 3, 3): the first three
+    outputs count always and the last three by the picture's QP; the first half of the inputs are the
+    differences and the second half are they times how much worse the others' QPs are.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(3, 2 * channels, 3, 3))
+        self.weight = nn.Parameter(torch.zeros(6, 2 * channels, 3, 3))
 
-    def forward(self, differences: Tensor, level: Tensor) -> Tensor:
-        """(N, 3, H, W) of differences (N, channels, H, W) and the QP's level (N, 1, H, W)."""
+    def forward(self, differences: Tensor, level: Tensor, worse: Tensor) -> Tensor:
+        """(N, 3, H, W) of differences (N, channels, H, W), the QP's level (N, 1, H, W) and how much worse the
+        QPs of the others are (N, CARRIED, H, W), both about 1 for ten steps of the QP."""
         with torch.autocast(differences.device.type, enabled=False):  # large weights may cancel each other
-            both = F.conv2d(differences.float(), torch.cat(self.weight.chunk(2, dim=1)).float(), padding=1)
-        always, by_level = both.chunk(2, dim=1)
+            inputs = blended(differences.float(), worse.float())
+            always, by_level = F.conv2d(inputs, self.weight.float(), padding=1).chunk(2, dim=1)
         return BLEND_STEP * (always + level * by_level)
+
+
+def blended(differences: Tensor, worse: Tensor) -> Tensor:
+    """What `Blend` convolves: differences (N, C, H, W), then they times the others' relative QPs."""
+    others = differences.unflatten(1, (len(PLAUSIBLE), CARRIED, 3))
+    return torch.cat([differences, (others * worse[:, None, :, None]).flatten(1, 3)], dim=1)
 
 
 def plausible(differences: Tensor) -> Tensor:
@@ -159,12 +180,12 @@ def start_with_pictures(align: nn.Module, backbone: nn.Module, order: int) -> No
     enter[carried] = 0
     first.get_parameter("bias")[carried] = 0
     neighbour = order * (weight.shape[1] // 2)
-    for colour in range(3):
-        mean, own, other = (part.start + colour for part in (MEAN, OWN, NEIGHBOUR))
+    for channel in range(GRADED.stop):
+        mean, own, other = (part.start + channel for part in (MEAN, OWN, NEIGHBOUR))
         weight[mean, neighbour + mean, 1, 1] = 2 * MEMORY  # the masks start at one half
         weight[other, neighbour + own, 1, 1] = 2
-        enter[mean, colour, 1, 1] = 1 - MEMORY
-        enter[own, colour, 1, 1] = 1
+        enter[mean, channel, 1, 1] = 1 - MEMORY
+        enter[own, channel, 1, 1] = 1
     for block in blocks.children():
         nn.init.zeros_(block.get_parameter("conv2.weight"))
 

@@ -42,6 +42,18 @@ def choose(renew: Tensor | bool, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(renew.view(-1, 1, 1, 1), new, old)
 
 
+def joined(levels: Sequence[Tensor | None]) -> Tensor | None:
+    """The QPs of several frames, (N,) each, in a row; None where they are unknown."""
+    known = [level for level in levels if level is not None]
+    return torch.cat(known) if known else None
+
+
+def warp_both(neighbours: Tensor, flow_1: Tensor, flow_2: Tensor) -> Tensor:
+    """Neighbours (N, 2 * C, H, W), of first and of second order, moved by their flows."""
+    flows = torch.stack([flow_1, flow_2], dim=1).flatten(0, 1)
+    return flow_warp(neighbours.unflatten(1, (2, -1)).flatten(0, 1), flows).view_as(neighbours)
+
+
 class Visit(NamedTuple):
     """What alignment needs to know at one visit; flows (N, 2, H, W) lead from the current frame.
 
@@ -125,34 +137,42 @@ class RecurrentCore(nn.Module, ABC):
     def reconstruct(self, features: Tensor, frames: Tensor, qp: Tensor | None) -> Tensor:
         """Pictures (N, 3, sH, sW) from all features (N, mid + 4 * prop, h, w) and the padded input."""
 
-    def forward(self, clip: Tensor, pqf: Tensor | None = None, qp: Tensor | None = None) -> Tensor:
-        """Enhance a clip (N, T, 3, H, W), RGB in [0, 1], to (N, T, 3, scale*H, scale*W).
+    def forward(
+        self,
+        clip: Tensor,
+        pqf: Tensor | None = None,
+        qp: Tensor | None = None,
+        keep: slice = slice(None),
+    ) -> Tensor:
+        """Enhance a clip (N, T, 3, H, W), RGB in [0, 1], to (N, K, 3, scale*H, scale*W), its frames `keep`.
 
         pqf (N, T) marks the peak quality frames, None is none. qp (N, T) with NaN where unknown, None is
         unknown.
         """
-        count, length, _, height, width = clip.shape
+        count, _, _, height, width = clip.shape
         # Time goes first, so that a frame's features of all clips lie together.
-        frames = pad_to_multiple(clip.transpose(0, 1).flatten(0, 1), self.feature_stride)
-        qp = None if qp is None else qp.t().flatten()
-        # With gradients all frames at once; without, one at a time, for the memory of long clips.
-        step = count * (length if torch.is_grad_enabled() else 1)
-        runs = [slice(begin, begin + step) for begin in range(0, count * length, step)]
+        frames = pad_to_multiple(clip.transpose(0, 1).flatten(0, 1), self.feature_stride).split(count)
+        levels: Sequence[Tensor | None] = [None] * len(frames) if qp is None else qp.unbind(1)
         spatial = [
             feature
-            for run in runs
-            for feature in self.extract(frames[run], None if qp is None else qp[run]).split(count)
+            for run in self._runs(frames)
+            for feature in self.extract(torch.cat(frames[run]), joined(levels[run])).split(count)
         ]
-        branches = [spatial, *self.propagate_all(spatial, clip, pqf)]
+        branches = [branch[keep] for branch in (spatial, *self.propagate_all(spatial, clip, pqf))]
         del spatial
+        frames, levels = frames[keep], levels[keep]
         pictures = []
-        for run in runs:
-            features = torch.cat([torch.cat(branch[: step // count]) for branch in branches], dim=1)
-            for branch in branches:
-                del branch[: step // count]
-            pictures.append(self.reconstruct(features, frames[run], None if qp is None else qp[run]))
-        out = torch.cat(pictures).unflatten(0, (length, count)).transpose(0, 1)
+        for run in self._runs(frames):
+            features = torch.cat([torch.cat(branch[run]) for branch in branches], dim=1)
+            pictures.append(self.reconstruct(features, torch.cat(frames[run]), joined(levels[run])))
+        out = torch.cat(pictures).unflatten(0, (len(frames), count)).transpose(0, 1)
         return out[..., : height * self.scale, : width * self.scale]
+
+    @staticmethod
+    def _runs(frames: Sequence[Tensor]) -> list[slice]:
+        """Which frames go through at once: with gradients all; without, one, for the memory of long clips."""
+        step = len(frames) if torch.is_grad_enabled() else 1
+        return [slice(begin, begin + step) for begin in range(0, len(frames), step)]
 
     def flows(self, clip: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Flows of the clip (N, T, 3, H, W) on the grid of the features, to previous and to next frames.
@@ -195,6 +215,8 @@ class RecurrentCore(nn.Module, ABC):
     ) -> list[Tensor]:
         """One branch's features, given the spatial and the earlier branches'; all in the order of visits."""
         align, backbone = self.deform_align[branch], self.backbone[branch]
+        assert isinstance(align, SecondOrderDeformableAlignment)
+        rests = align.rests()
         aligned = second = self.first_aligned(spatial[0])
         done: list[Tensor] = []
         for index, current in enumerate(spatial):
@@ -205,8 +227,13 @@ class RecurrentCore(nn.Module, ABC):
                 else:
                     second = choose(renew, done[index - 2], second)
                 neighbours = torch.cat([done[-1], second], dim=1)
-                cond = self.condition(neighbours, current, flow_1, flow_2)
-                aligned = align(neighbours, cond, flow_1, flow_2)
+                moved = warp_both(neighbours, flow_1, flow_2)
+                if rests:
+                    aligned = align.at_rest(moved)
+                else:
+                    first, last = moved.chunk(2, dim=1)
+                    around = torch.cat([first, current, last], dim=1)
+                    aligned = align(neighbours, around, flow_1, flow_2)
             joined = torch.cat([current, *(features[index] for features in others), aligned], dim=1)
             done.append(aligned + backbone(joined))
         return done
@@ -219,10 +246,3 @@ class RecurrentCore(nn.Module, ABC):
         """What stands in for the second-order neighbour (N, prop, h, w) and the flow to it at a branch's
         second visit, given the first-order one and its flow: nothing."""
         return torch.zeros_like(first), torch.zeros_like(flow)
-
-    def condition(self, neighbours: Tensor, current: Tensor, flow_1: Tensor, flow_2: Tensor) -> Tensor:
-        """What offsets are read from: neighbours (N, 2 * prop, h, w), warped, around current features."""
-        flows = torch.stack([flow_1, flow_2], dim=1).flatten(0, 1)
-        pairs = neighbours.unflatten(1, (2, self.prop_channels)).flatten(0, 1)
-        first, second = flow_warp(pairs, flows).unflatten(0, (len(current), 2)).unbind(1)
-        return torch.cat([first, current, second], dim=1)

@@ -45,11 +45,15 @@ NETWORKS = {
     ),
     "pqf_basicvsrpp grown": (
         "pqf_basicvsrpp",
-        {"num_blocks": 1, "prop_channels": 12, "deform_groups": 8, "spatial": SPATIAL},
+        {"num_blocks": 1, "prop_channels": 16, "deform_groups": 8, "spatial": SPATIAL},
     ),
     "pqf_basicvsrpp grown x2": (
         "pqf_basicvsrpp",
         {"num_blocks": 1, "deform_groups": 2, "spatial": SPATIAL | {"scale": 2}},
+    ),
+    "pqf_basicvsrpp blend": (
+        "pqf_basicvsrpp",
+        {"num_blocks": 1, "deform_groups": 2, "reconstruction_blocks": 0, "spatial": SPATIAL},
     ),
 }
 QP = [37.0, float("nan"), 22.0]
@@ -143,13 +147,17 @@ def test_untrained_branches_carry_pictures_of_neighbours_and_of_peaks():
         torch.nn.init.zeros_(parameter)  # nothing moves
     shades = torch.tensor([0.2, 0.6, 0.9, 0.4])
     clip = shades.view(1, 4, 1, 1, 1).expand(1, 4, 3, 48, 48)
-    features = [grown.extract(frame, None) for frame in clip.unbind(1)]
+    qps = torch.tensor([22.0, 37.0, torch.nan, 42.0])
+    features = [grown.extract(frame, qp[None]) for frame, qp in zip(clip.unbind(1), qps, strict=True)]
     peaks = torch.tensor([[True, False, False, False]])
     backward, forward, _, to_peaks = grown.propagate_all(features, clip, peaks)
 
-    def centre(branch, part):
-        return torch.stack([found[0, part, 12, 12].mean() for found in branch])
+    def centre(branch, part, of_qp=False):
+        channels = part.stop - 1 if of_qp else slice(part.start, part.stop - 1)
+        return torch.stack([found[0, channels, 12, 12].mean() for found in branch])
 
+    levels = qps.nan_to_num(32) / 51
+    assert torch.allclose(centre(forward, NEIGHBOUR, of_qp=True), levels[[0, 0, 1, 2]], atol=1e-3)
     for branch, (first, second, third, fourth) in ((forward, shades), (backward[::-1], shades.flip(0))):
         means = [first, (first + second) / 2, first / 4 + second / 4 + third / 2]
         assert torch.allclose(centre(branch, MEAN)[:3], torch.stack(means), atol=1e-3)
@@ -157,6 +165,7 @@ def test_untrained_branches_carry_pictures_of_neighbours_and_of_peaks():
         assert torch.allclose(centre(branch, NEIGHBOUR), neighbours, atol=1e-3)
         assert torch.allclose(centre(branch, OWN)[-1], fourth, atol=1e-3)
     assert torch.allclose(centre(to_peaks, NEIGHBOUR), shades[0].expand(4), atol=1e-3)
+    assert torch.allclose(centre(to_peaks, NEIGHBOUR, of_qp=True), levels[0].expand(4), atol=1e-3)
 
 
 def test_frames_without_gradients_equal_all_at_once():
@@ -165,6 +174,16 @@ def test_frames_without_gradients_equal_all_at_once():
     at_once = net(x, None, qp)
     with torch.inference_mode():
         assert torch.allclose(net(x, None, qp), at_once, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "basicvsrpp" in name])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_frames_that_are_kept_are_those_of_the_whole(name, gradients):
+    net = network(name)
+    x, qp = shapes(2, 5, 24, 20, net)
+    pqf = torch.tensor([[1, 0, 0, 0, 1], [0, 0, 1, 0, 0]]).bool()
+    with torch.set_grad_enabled(gradients):
+        assert torch.equal(net(x, pqf, qp, slice(1, -2)), net(x, pqf, qp)[:, 1:-2])
 
 
 @torch.inference_mode()
@@ -250,7 +269,7 @@ def test_each_further_group_of_ten_is_the_step_of_the_paper():
         ("basicvsrpp", {"is_low_res_input": False, "scale": 2}, "scale 2"),
         ("basicvsrpp", {"feature_stride": 2}, "feature_stride 2"),
         ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 5"),
-        ("pqf_basicvsrpp", {"spatial": SPATIAL, "prop_channels": 8}, "carries 9 or more"),
+        ("pqf_basicvsrpp", {"spatial": SPATIAL, "prop_channels": 8}, "carries 12 or more"),
         ("pqf_basicvsrpp", {"deform_groups": 12}, "not 12"),
     ],
 )

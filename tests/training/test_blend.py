@@ -79,3 +79,26 @@ def test_the_qp_says_how_much_neighbours_are_worth(network: GrownLayout) -> None
             for b in (noisy(99, qp=22.0), noisy(99, qp=42.0))
         ]
     assert moved[0] < 0.1 * moved[1]
+
+
+def test_better_neighbours_are_worth_more(network: GrownLayout) -> None:
+    """Fitted where the QP tells how much frames err, frames take more of better ones than of worse ones."""
+
+    def uneven(seed: int) -> Batch:
+        """Frames of QP 42, of which every other one errs half as much and has QP 32."""
+        batch = noisy(seed, qp=42.0)
+        better = torch.arange(5) % 2 == seed % 2
+        share = torch.where(better, 0.5, 1.0)[:, None, None, None]
+        return Batch(
+            batch.gt + share * (batch.lq - batch.gt),
+            batch.gt,
+            torch.where(better, 32.0, 42.0)[None],
+            batch.pqf,
+        )
+
+    fit_blend(network, [uneven(seed) for seed in range(8)], bf16=False)
+    fresh = uneven(98)
+    told = error(network, fresh)[1:4].mean()
+    with torch.no_grad():
+        network.blend.weight[:, network.blend.weight.shape[1] // 2 :] = 0  # what the others' QPs say
+    assert told < 0.95 * error(network, fresh)[1:4].mean()

@@ -90,6 +90,19 @@ def test_scales_down_as_ffmpeg_does(clip: Path, tmp_path: Path) -> None:
         compress(odd, recipe_of("qp37"), tmp_path / "lq", scale=4)
 
 
+def test_lossless_is_the_clip_itself(clip: Path, tmp_path: Path) -> None:
+    made = compress(clip, recipe_of("lossless"), tmp_path / "same")
+    assert made.psnr_y_db == float("inf")
+    for given, written in zip(frames_of(clip), frames_of(made.path), strict=True):
+        assert all(map(np.array_equal, given.planes, written.planes))
+    # At half the size it is a truth, whose versions are those of the clip scaled down.
+    half = compress(clip, recipe_of("lossless"), tmp_path / "half", scale=2)
+    again = compress(half.path, recipe_of("qp30"), tmp_path / "again")
+    at_once = compress(clip, recipe_of("qp30"), tmp_path / "at once", scale=2)
+    for one, other in zip(frames_of(again.path), frames_of(at_once.path), strict=True):
+        assert all(map(np.array_equal, one.planes, other.planes))
+
+
 def test_picture_folder_becomes_bt709(tmp_path: Path) -> None:
     folder = tmp_path / "raw" / "walk"
     folder.mkdir(parents=True)

@@ -138,6 +138,42 @@ def test_phases_are_one_run(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert before == [("spatial", 3, 1), ("temporal", 3, 3)]
 
 
+def test_a_blend_is_solved_once(data: Path, tmp_path: Path) -> None:
+    temporal = three_phases().phases[1]
+    config = replace(temporal, network=replace(temporal.network, fit_clips=2))
+    solved = alone(data, tmp_path, config).network.state_dict()
+    assert solved["blend.weight"].any()
+    later = replace(config, seed=1)
+    run = alone(data, tmp_path / "b", later, solved)
+    assert torch.equal(run.network.state_dict()["blend.weight"], solved["blend.weight"])
+
+
+def test_a_blend_needs_no_steps(data: Path, tmp_path: Path) -> None:
+    temporal = three_phases().phases[1]
+    network = replace(temporal.network, config=GROWN | {"reconstruction_blocks": 0}, fit_clips=2)
+    config = replace(temporal, phase="", network=network, schedule=ScheduleConfig(steps=0))
+    solved = checkpoint.read_weights(loop.train(config, data, tmp_path))
+    assert solved["blend.weight"].any()
+    rest = alone(data, tmp_path / "b", config).network.get_parameter("trunk.head.weight")
+    assert torch.equal(solved["trunk.head.weight"], rest.bfloat16().float())
+
+
+def test_context_is_seen_but_not_learned_from(data: Path, tmp_path: Path) -> None:
+    temporal = three_phases().phases[1]
+    run = alone(data, tmp_path, replace(temporal, data=replace(temporal.data, frames=4, context=1)))
+    nn.init.normal_(run.network.get_parameter("conv_last.weight"))
+    batch = run.sampler.batch(0)
+    loss = run.task.loss(run.network, batch, 0.0)
+    outer, inner = batch.gt.clone(), batch.gt.clone()
+    outer[:, [0, -1]] = 0
+    inner[:, 1] = 0
+    assert run.task.loss(run.network, replace(batch, gt=outer), 0.0) == loss
+    assert run.task.loss(run.network, replace(batch, gt=inner), 0.0) != loss
+    seen = batch.lq.clone()
+    seen[:, 0] = 0
+    assert run.task.loss(run.network, replace(batch, lq=seen), 0.0) != loss
+
+
 def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
     first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
     stage_one = randomised("pqf_basicvsrpp", GROWN)
@@ -169,8 +205,11 @@ def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run/1-alone/second-stage1.safetensors").exists()
 
 
-def alone(data: Path, folder: Path, config: TrainConfig) -> Run:
-    return setup(config, Place(data, torch.device("cpu"), World(), lambda _: None), folder, resume=False)
+def alone(
+    data: Path, folder: Path, config: TrainConfig, weights: dict[str, torch.Tensor] | None = None
+) -> Run:
+    place = Place(data, torch.device("cpu"), World(), lambda _: None)
+    return setup(config, place, folder, resume=False, weights=weights)
 
 
 def test_one_step_clips_averages_and_rests_what_is_frozen(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vqe_cli.training.reference_encoder import ReferenceEncoder
 
 EXAMPLE = "Example: vqe compress data/train/raw --recipe qp37 --out data/train/lq/qp37"
-RECIPES = ["qp37", "crf28", "ntire-200k", "rate-60k", "x264-crf32", "hm-ldp-qp37"]
+RECIPES = ["qp37", "crf28", "ntire-200k", "rate-60k", "x264-crf32", "hm-ldp-qp37", "lossless"]
 
 
 def check_scale(value: int) -> int:
@@ -31,7 +31,7 @@ def compress_command(
     recipe: Annotated[
         str,
         typer.Option(
-            metavar="qpNN|crfNN|ntire-200k|rate-60k|x264-crfNN|hm-ldp-qpNN",
+            metavar="qpNN|crfNN|ntire-200k|rate-60k|x264-crfNN|hm-ldp-qpNN|lossless",
             help="How to compress.",
             autocompletion=lambda incomplete: [name for name in RECIPES if name.startswith(incomplete)],
         ),

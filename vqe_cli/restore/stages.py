@@ -62,8 +62,8 @@ class Stage:
 
     def _turns(self, clip: Tensor, pqf: Tensor, qp: Tensor, keep: slice) -> Tensor:
         def run(turn: Tensor) -> Tensor:
-            out: Tensor = self.network(turn[None], pqf[None], qp[None])
-            return out[0, keep]
+            out: Tensor = self.network(turn[None], pqf[None], qp[None], keep)
+            return out[0]
 
         return averaged(run, clip, self.tta)
 

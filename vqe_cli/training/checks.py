@@ -34,7 +34,10 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     ]
     counts: list[tuple[Any, tuple[str, ...]]] = [
         (data, ("data.frames", "data.crop", "data.batch", "data.every")),
-        (schedule, ("schedule.steps", "schedule.restarts")),
+        (
+            schedule,
+            ("schedule.restarts",) if config.network.fit_clips else ("schedule.steps", "schedule.restarts"),
+        ),
         (config.validation, ("validation.frame_step", "validation.clips")),
     ]
     for section, names in counts:
@@ -57,6 +60,9 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         ("seed", config.seed),
         ("schedule.flow_rate", schedule.flow_rate),
         ("flow.smoothness", config.flow.smoothness),
+        ("network.fit_clips", config.network.fit_clips),
+        ("data.context", data.context),
+        ("schedule.steps", schedule.steps),
     ):
         if not 0 <= value < math.inf:
             problems.append(f"{name} must not be below 0")
@@ -64,6 +70,10 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         problems.append("schedule.final_rate must lie between 0 and schedule.rate")
     if data.lifted_peaks and data.scale > 1:
         problems.append("data.lifted_peaks needs data.scale 1, because it mixes the input with the truth")
+    if not schedule.steps and not config.network.fit_clips:
+        problems.append("schedule.steps must be at least 1 without network.fit_clips")
+    if 2 * data.context >= data.frames:
+        problems.append("data.context must be less than half of data.frames")
     if data.crop % 2:
         problems.append("data.crop must be even, because chroma of 4:2:0 has half the size")
     if not data.recipes or not all(0 < weight < math.inf for weight in data.recipes.values()):
@@ -131,6 +141,8 @@ def _network_problems(config: TrainConfig) -> list[str]:
         problems.append("network.joint needs data.input_stage, the stage I to train with")
     if data.input_stage and (built.is_video or network.arch == "spynet"):
         problems.append(f"data.input_stage is for stage II, {network.arch} is no network of stage II")
+    if data.context and not built.is_video:
+        problems.append(f"data.context is for video networks, and {network.arch} is none")
     if data.every > 1 and (not data.input_stage or network.joint):
         problems.append("data.every is for stage II by itself, with data.input_stage")
     if data.every > data.frames:

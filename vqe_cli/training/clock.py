@@ -68,7 +68,7 @@ class Clock:
     def due(self, step: int, untold: bool) -> Due:
         """What is due before step `step` (from 0); untold: whether there are figures worth telling."""
         now = time.monotonic()
-        share = step / self.steps
+        share = step / self.steps if self.steps else 1.0
         if self.budget_s is not None:
             share = self.elapsed_s / max(1.0, self.budget_s - self.overhead_s - self.reserve_s)
         validate, save = now - self.validated > self.validate_every_s, now - self.saved > CHECKPOINT_EVERY_S

@@ -23,11 +23,17 @@ class Joint(nn.Module):
         self.scale = int(stage_one.scale) * int(stage_two.scale)  # type: ignore[arg-type]
         self.multiple = stage_one.multiple
 
-    def forward(self, clip: Tensor, pqf: Tensor | None = None, qp: Tensor | None = None) -> Tensor:
-        """clip (N, T, 3, H, W), pqf and qp (N, T) or None, to (N, T, 3, sH, sW)."""
-        levels = None if qp is None else qp.flatten()
+    def forward(
+        self,
+        clip: Tensor,
+        pqf: Tensor | None = None,
+        qp: Tensor | None = None,
+        keep: slice = slice(None),
+    ) -> Tensor:
+        """clip (N, T, 3, H, W), pqf and qp (N, T) or None, to (N, K, 3, sH, sW), the frames `keep`."""
+        levels = None if qp is None else qp[:, keep].flatten()
         if self.stage_one.is_video:
-            enhanced = self.stage_one(clip, pqf, qp).flatten(0, 1)
+            enhanced = self.stage_one(clip, pqf, qp, keep).flatten(0, 1)
         else:
-            enhanced = self.stage_one(clip.flatten(0, 1), levels)
-        return self.stage_two(enhanced, levels).unflatten(0, clip.shape[:2])
+            enhanced = self.stage_one(clip[:, keep].flatten(0, 1), levels)
+        return self.stage_two(enhanced, levels).unflatten(0, (len(clip), -1))

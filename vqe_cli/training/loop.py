@@ -76,7 +76,7 @@ def budget_of(legs: Sequence[TrainConfig], max_minutes: float | None, spent_s: f
     if max_minutes is None:
         return None
     left_s = max(0.0, 60 * max_minutes - spent_s)
-    return left_s * legs[0].schedule.steps / sum(leg.schedule.steps for leg in legs)
+    return left_s * legs[0].schedule.steps / max(1, sum(leg.schedule.steps for leg in legs))
 
 
 def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:

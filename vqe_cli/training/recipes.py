@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from vqe_cli.errors import VqeError
 
-KNOWN = "qpNN, crfNN, ntire-200k, rate-60k (any rate), x264-crfNN, hm-ldp-qpNN"
+KNOWN = "qpNN, crfNN, ntire-200k, rate-60k (any rate), x264-crfNN, hm-ldp-qpNN, lossless"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """codec: "libx265", "libx264" or "hm". qp: constant QP, crf: constant quality, kbit_s: rate of two
-    passes; one of them is set."""
+    """codec: "libx265", "libx264", "hm", or "ffv1", which loses nothing. qp: constant QP, crf: constant
+    quality, kbit_s: rate of two passes; one of them is set for the first three."""
 
     name: str
     codec: str
@@ -21,7 +21,7 @@ class Recipe:
 
     def options(self, stats: str = "", which: int = 0) -> dict[str, str]:
         """The encoder's options; stats, which: the statistics file of two passes and the pass, 1 or 2."""
-        own = {"preset": "medium"}
+        own = {} if self.codec == "ffv1" else {"preset": "medium"}
         if self.crf is not None:
             own["crf"] = str(self.crf)
         if self.qp is not None:
@@ -52,6 +52,8 @@ PATTERNS = (
 
 def recipe_of(name: str) -> Recipe:
     """The recipe of a name. Raises VqeError for a name or number that there is not."""
+    if name == "lossless":
+        return Recipe(name, "ffv1")
     for pattern in PATTERNS:
         found = re.fullmatch(pattern.name, name)
         if found and int(found[1]) <= pattern.highest and (pattern.number != "kbit_s" or int(found[1]) > 0):

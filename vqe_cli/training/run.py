@@ -158,11 +158,13 @@ def setup(
 
 
 def fit(network: nn.Module, config: TrainConfig, library: Library, device: torch.device, bf16: bool) -> None:
-    """Solve a grown network's blend; every process does the same."""
+    """Solve a grown network's blend, unless it has been by a phase before; every process does the same."""
     assert isinstance(network, GrownLayout)
+    if network.blend.weight.any():
+        return
     sampler = Sampler(library, config.data, config.seed)
     steps = -(-config.network.fit_clips // config.data.batch)
-    fit_blend(network, (sampler.batch(step, device) for step in range(steps)), bf16)
+    fit_blend(network, (sampler.batch(step, device) for step in range(steps)), bf16, config.data.kept)
 
 
 def make_folder(folder: Path) -> None:

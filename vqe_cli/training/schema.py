@@ -13,7 +13,7 @@ class NetworkConfig:
     becomes the spatial path (stage I). flow: weights of a pre-trained flow network. frozen: beginnings of the
     names of parameters that stay as they are. joint: stage II trains together with the stage I of
     `data.input_stage`. fit_clips: a network that is grown from one solves its blend of neighbours from so
-    many clips before the first step, by least squares (0: it starts at zero).
+    many clips before the first step, by least squares (0: it starts at zero), unless a phase before has.
     """
 
     arch: str = "qecnn"
@@ -30,18 +30,20 @@ class NetworkConfig:
 class DataConfig:
     """What is fed. recipes: name of a folder below lq/ -> how often it is drawn (relative).
 
-    frames: clip length; crop: side of the square crops, pixels of the compressed picture; batch: clips a step
-    and process. unknown_qp: share of clips whose QPs are hidden, so that unknown is a trained case. scale:
-    how much larger the truth is than the input. duplicates: "remove" takes frames that equal their
-    predecessor bit for bit out of the compressed clip and its truth (RMD), "keep" does not. cache_gib: most
-    memory that decoded clips may take, in each process; cache: "ram", or "device" (on the GPU). input_stage:
-    weights of a trained stage I whose outputs are the input (stage II only); every: of each clip's outputs
-    every n-th frame is learned from (stage II). lifted_peaks: share of clips whose peaks are brought nearer
-    to the truth (`sampler.lift_peaks`). members: the two pipelines that a mask network weighs (gate only).
+    frames: clip length; context: so many of them at either end are seen but not learned from; crop: side of
+    the square crops, pixels of the compressed picture; batch: clips a step and process. unknown_qp: share of
+    clips whose QPs are hidden, so that unknown is a trained case. scale: how much larger the truth is than
+    the input. duplicates: "remove" takes frames that equal their predecessor bit for bit out of the
+    compressed clip and its truth (RMD), "keep" does not. cache_gib: most memory that decoded clips may take,
+    in each process; cache: "ram", or "device" (on the GPU). input_stage: weights of a trained stage I whose
+    outputs are the input (stage II only); every: of each clip's outputs every n-th frame is learned from
+    (stage II). lifted_peaks: share of clips whose peaks are brought nearer to the truth
+    (`sampler.lift_peaks`). members: the two pipelines that a mask network weighs (gate only).
     """
 
     recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
     frames: int = 1
+    context: int = 0
     crop: int = 96
     batch: int = 16
     lifted_peaks: float = 0.0
@@ -55,16 +57,22 @@ class DataConfig:
     every: int = 1
     members: tuple[str, ...] = ()
 
+    @property
+    def kept(self) -> slice:
+        """The frames of a clip that are learned from."""
+        return slice(self.context, -self.context or None)
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     """How long and how fast.
 
-    loss: "charbonnier", or "psnr" (the mean of the pictures' PSNR, which weighs a lightly compressed picture
-    as much as a heavily compressed one); optimizer: "adamw", or "muon" (`muon.Muon`: fewer steps on
-    convolutions of 32 channels and more); mse_share: last share of the run whose loss is the squared error
-    instead; rate: peak learning rate; warmup: share of the run; restarts: cosine periods; flow_rate: the flow
-    network's rate relative to `rate`; flow_frozen: share of the run in which it does not move.
+    steps: of optimisation; 0 where only network.fit_clips is to do something. loss: "charbonnier", or "psnr"
+    (the mean of the pictures' PSNR, which weighs a lightly compressed picture as much as a heavily
+    compressed one); optimizer: "adamw", or "muon" (`muon.Muon`: fewer steps on convolutions of 32 channels
+    and more); mse_share: last share of the run whose loss is the squared error instead; rate: peak learning
+    rate; warmup: share of the run; restarts: cosine periods; flow_rate: the flow network's rate relative to
+    `rate`; flow_frozen: share of the run in which it does not move.
     """
 
     loss: str = "charbonnier"

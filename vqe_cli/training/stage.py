@@ -34,8 +34,9 @@ class StageTask:
                 clip = run_network(self.stage_one, batch).unflatten(0, batch.lq.shape[:2])
             every = self.config.data.every
             batch = Batch(clip.float(), batch.gt, batch.qp, batch.pqf).at(slice(every // 2, None, every))
-        prediction = run_network(network, batch)
-        return loss_at(share, prediction.float(), batch.gt.flatten(0, 1), self.config.schedule)
+        keep = self.config.data.kept
+        prediction = run_network(network, batch, keep)
+        return loss_at(share, prediction.float(), batch.gt[:, keep].flatten(0, 1), self.config.schedule)
 
     @torch.inference_mode()
     def measure(self, network: nn.Module, pair: Pair) -> float:
@@ -69,10 +70,12 @@ class StageTask:
         return lq, enhanced, gt
 
 
-def run_network(network: nn.Module, batch: Batch) -> Tensor:
-    """The pictures (N*T, 3, sH, sW) that a network makes of a batch's clips with their QPs and peaks."""
+def run_network(network: nn.Module, batch: Batch, keep: slice = slice(None)) -> Tensor:
+    """The pictures (N*K, 3, sH, sW) that a network makes of a batch's clips with their QPs and peaks, of the
+    frames `keep`."""
     if network.is_video:
-        return network(batch.lq, batch.pqf, batch.qp).flatten(0, 1)
+        return network(batch.lq, batch.pqf, batch.qp, keep).flatten(0, 1)
+    batch = batch.at(keep)
     pictures = batch.lq.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     return network(pictures, batch.qp.flatten())
 
