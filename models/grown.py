@@ -119,7 +119,7 @@ class GrownLayout(RecurrentCore):
         level = (GREATEST_QP * grade - MIDDLE_QP) / QP_UNIT
         worse = GREATEST_QP * (grades[:, :, 0] - grade) / QP_UNIT
         differences = plausible(carried - picture[:, None])
-        correction = self.blend(differences, level, worse)
+        correction = self.blend(blended(differences, worse), level)
         if self.reconstruction is not None:
             free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
             seen = torch.cat([picture, level, known, worse, DIFFERENCE_GAIN * differences, free], dim=1)
@@ -143,17 +143,18 @@ class Blend(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(6, 2 * channels, 3, 3))
 
-    def forward(self, differences: Tensor, level: Tensor, worse: Tensor) -> Tensor:
-        """(N, 3, H, W) of differences (N, channels, H, W), the QP's level (N, 1, H, W) and how much worse the
-        QPs of the others are (N, CARRIED, H, W), both about 1 for ten steps of the QP."""
-        with torch.autocast(differences.device.type, enabled=False):  # large weights may cancel each other
-            inputs = blended(differences.float(), worse.float())
-            always, by_level = F.conv2d(inputs, self.weight.float(), padding=1).chunk(2, dim=1)
+    def forward(self, inputs: Tensor, level: Tensor) -> Tensor:
+        """(N, 3, H, W) of inputs (N, 2 * channels, H, W), which `blended` gives, and the QP's level
+        (N, 1, H, W), about 1 for ten steps of the QP."""
+        with torch.autocast(inputs.device.type, enabled=False):  # large weights may cancel each other
+            weight = self.weight.float()
+            always, by_level = F.conv2d(inputs.float(), weight, padding=1).chunk(2, dim=1)
         return BLEND_STEP * (always + level * by_level)
 
 
 def blended(differences: Tensor, worse: Tensor) -> Tensor:
-    """What `Blend` convolves: differences (N, C, H, W), then they times the others' relative QPs."""
+    """What `Blend` convolves: differences (N, C, H, W), then they times how much worse the others' QPs are,
+    (N, CARRIED, H, W), about 1 for ten steps of the QP."""
     others = differences.unflatten(1, (len(PLAUSIBLE), CARRIED, 3))
     return torch.cat([differences, (others * worse[:, None, :, None]).flatten(1, 3)], dim=1)
 

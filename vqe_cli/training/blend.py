@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.grown import BLEND_STEP, GrownLayout, blended
+from models.grown import BLEND_STEP, GrownLayout
 from vqe_cli.training.data import Batch
 from vqe_cli.training.schedule import LEAST_ERROR
 
@@ -30,7 +30,7 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
     products = torch.zeros(unknowns, unknowns, device=device)
     targets = torch.zeros(unknowns, 3, device=device)
     pictures = 0
-    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    seen: list[tuple[Tensor, Tensor]] = []
     hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     network.eval()
     network.blend.weight.zero_()
@@ -39,11 +39,9 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = network(batch.lq, batch.pqf, batch.qp, keep).float()
         errors = (batch.gt[:, keep] - output).unbind(1)
-        for (differences, level, worse), error in zip(seen, errors, strict=True):
-            around = blended(differences.float(), worse.float())
-            columns = F.unfold(
-                around[..., MARGIN - 1 : 1 - MARGIN, MARGIN - 1 : 1 - MARGIN], 3, stride=STRIDE
-            )
+        for (inputs, level), error in zip(seen, errors, strict=True):
+            around = inputs[..., MARGIN - 1 : 1 - MARGIN, MARGIN - 1 : 1 - MARGIN]
+            columns = F.unfold(around.float(), 3, stride=STRIDE)
             columns = torch.cat([columns, level[:, :, 0, 0, None] * columns], dim=1)
             rights = error[..., MARGIN:-MARGIN:STRIDE, MARGIN:-MARGIN:STRIDE].flatten(2)
             error_of_each = rights.square().mean(dim=(1, 2), keepdim=True) + LEAST_ERROR
