@@ -103,6 +103,27 @@ def test_lossless_is_the_clip_itself(clip: Path, tmp_path: Path) -> None:
         assert all(map(np.array_equal, one.planes, other.planes))
 
 
+def test_filters_change_the_pictures_first(clip: Path, tmp_path: Path) -> None:
+    made = compress(clip, recipe_of("lossless"), tmp_path / "flipped", filters=["hflip", "crop=64:32:0:0"])
+    for given, written in zip(frames_of(clip), frames_of(made.path), strict=True):
+        assert np.array_equal(given.planes[0][:32, ::-1][:, :64], written.planes[0])
+    assert json.loads(made.path.with_suffix(".json").read_text())["filters"] == ["hflip", "crop=64:32:0:0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nosuch", "FFmpeg refuses the filters nosuch"),
+        ("scale=a:b", "FFmpeg refuses"),
+        ("reverse", "no picture"),
+    ],
+)
+def test_filters_that_cannot_work(clip: Path, tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(VqeError, match=said):
+        compress(clip, recipe_of("lossless"), tmp_path / "out", filters=[text])
+    assert not list(tmp_path.glob("out/*"))
+
+
 def test_picture_folder_becomes_bt709(tmp_path: Path) -> None:
     folder = tmp_path / "raw" / "walk"
     folder.mkdir(parents=True)

@@ -24,8 +24,8 @@ def bench_segments(
 ) -> dict[str, Any]:
     """Enhance a clip of so many seconds, made by looping `input`, whole, in segments, and by workers.
 
-    options: other fields of `Settings`. workers: single-threaded processes to compare with one of them, 0 for
-    no comparison. say: told what runs. Raises VqeError as `enhance` does.
+    options: other fields of `Settings`. workers: processes with one core each to compare with one of them, 0
+    for no comparison. say: told what runs. Raises VqeError as `enhance` does.
     """
     with tempfile.TemporaryDirectory() as folder:
         clip = looped(input, Path(folder) / "clip.mkv", seconds)
@@ -106,9 +106,9 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
 
 
 def _rate(settings: Settings, workers: int, say: Callable[[str], None]) -> float:
-    """Frames a second of so many single-threaded workers, their start included."""
+    """Frames a second of so many workers with one core each, their start included."""
     say(f"{workers} worker{'' if workers == 1 else 's'}")
-    with LocalCrew(["cpu"] * workers, threads=1) as crew:
+    with LocalCrew(["cpu"] * workers, one_core=True) as crew:
         fps = enhance(settings, crew=crew).fps
     settings.output.unlink()
     return fps

@@ -40,6 +40,15 @@ def compress_command(
     scale: Annotated[
         int, typer.Option(metavar="1|2|4", callback=check_scale, help="Scale down by this first.")
     ] = 1,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME=ARGUMENTS",
+            show_default=False,
+            help="Change the pictures by FFmpeg's filter first; repeatable.",
+        ),
+    ] = None,
     hm: Annotated[
         Path | None, typer.Option(metavar="TAppEncoder", show_default=False, help="HM's encoder.")
     ] = None,
@@ -64,7 +73,7 @@ def compress_command(
     failed = 0
     for clip in clips:
         try:
-            made = compress(clip, how, out, scale, encoder, overwrite)
+            made = compress(clip, how, out, scale, filters or (), encoder, overwrite)
         except VqeError as error:
             if len(clips) == 1:
                 raise

@@ -62,6 +62,7 @@ class _Hand:
     """A worker process, where it has been started, and what it is doing."""
 
     device: str
+    core: int | None
     process: BaseProcess | None = None
     connection: Connection | None = None
     task: _Task | None = None
@@ -70,16 +71,17 @@ class _Hand:
 class LocalCrew:
     """Worker processes on this machine: `with LocalCrew(["cpu", "cpu"]) as crew`.
 
-    devices: of the workers. threads: of each, None for an equal share of the processor's. May be used from
-    several threads.
+    devices: of the workers. one_core: each stays on one core, its codecs, too, where the system can do that;
+    otherwise they compute on an equal share of the processor's. May be used from several threads.
     """
 
-    def __init__(self, devices: Sequence[str], threads: int | None = None) -> None:
+    def __init__(self, devices: Sequence[str], one_core: bool = False) -> None:
         self.size = len(devices)
-        self._hands = [_Hand(device) for device in devices]
+        cores = _cores() if one_core else [None] * self.size
+        self._hands = [_Hand(device, cores[number % len(cores)]) for number, device in enumerate(devices)]
         self._tasks: deque[_Task] = deque()
         self._context = multiprocessing.get_context("spawn")
-        self._threads = threads or max(1, (os.cpu_count() or 1) // self.size)
+        self._threads = 1 if one_core else max(1, (os.cpu_count() or 1) // self.size)
         self._wake_up, self._woken = os.pipe()
         self._closing = False
         self._thread = threading.Thread(target=self._direct, name="vqe-crew", daemon=True)
@@ -133,7 +135,7 @@ class LocalCrew:
         self._dismiss(hand)
         hand.connection, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=serve, args=(hand.device, self._threads, theirs), name="vqe-worker", daemon=True
+            target=serve, args=(hand.device, self._threads, hand.core, theirs), name="vqe-worker", daemon=True
         )
         process.start()
         theirs.close()
@@ -182,9 +184,19 @@ class LocalCrew:
         return code
 
 
-def serve(device: str, threads: int, master: Connection) -> None:
-    """The life of a worker process: jobs come in, what is told of them goes out, until the master is gone."""
+def _cores() -> list[int | None]:
+    """The cores that this process may use; [None] where the system does not say."""
+    return [*sorted(os.sched_getaffinity(0))] if hasattr(os, "sched_getaffinity") else [None]
+
+
+def serve(device: str, threads: int, core: int | None, master: Connection) -> None:
+    """The life of a worker process: jobs come in, what is told of them goes out, until the master is gone.
+
+    core: the only one that it may use; None: all.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the master decides
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     import torch
 
     from vqe_cli.restore.worker import Worker

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -41,22 +41,25 @@ class Made:
 
 
 class Source:
-    """A clean clip as what a recipe encodes: 8-bit 4:2:0, scaled down where that is asked for.
+    """A clean clip as what a recipe encodes: 8-bit 4:2:0, filtered and scaled down where that is asked for.
 
-    Scaling is FFmpeg's bicubic on the YUV planes. RGB pictures become BT.709, limited range, and are tagged
-    so. Raises VqeError as `open_reader` does, and where the scaled size would not be even.
+    filters: FFmpeg's, each as NAME=ARGUMENTS, that make one picture of each. Scaling is FFmpeg's bicubic on
+    the YUV planes and comes after them. RGB pictures become BT.709, limited range, and are tagged so. Raises
+    VqeError as `open_reader` does, for filters that FFmpeg refuses, and for odd sizes.
     """
 
-    def __init__(self, path: Path, scale: int) -> None:
+    def __init__(self, path: Path, scale: int, filters: Sequence[str] = ()) -> None:
         self.path = path
         self.scale = scale
+        self.filters = tuple(filters)
         given = open_reader(path).info
-        width, height = given.width // scale, given.height // scale
-        if given.width % (2 * scale) or given.height % (2 * scale):
+        width, height = self._filtered_size(given)
+        if width % (2 * scale) or height % (2 * scale):
             raise VqeError(
-                f"{path} is {given.width}x{given.height}, which gives no even size when divided by {scale}.",
+                f"{path} is {width}x{height}, which gives no even size when divided by {scale}.",
                 f"Crop it to multiples of {2 * scale} first.",
             )
+        width, height = width // scale, height // scale
         tags = dict(given.tags)
         if given.colour.matrix == "rgb":
             tags |= {"matrix": BT709, "primaries": BT709, "transfer": BT709, "range": LIMITED}
@@ -77,19 +80,26 @@ class Source:
 
     def pictures(self) -> Iterator[tuple[Frame, tuple[np.ndarray, ...]]]:
         """Each frame with the planes that are encoded of it."""
-        convert = self._converter() if self.scale > 1 or self.given.pix_fmt != FORMAT else None
+        changed = self.filters or self.scale > 1 or self.given.pix_fmt != FORMAT
+        convert = Converter(self.given, self.filters, self.info) if changed else None
         with open_reader(self.path) as reader:
             for frame in reader:
                 yield frame, convert(frame) if convert else frame.planes
 
-    def _converter(self) -> "Converter":
-        return Converter(self.given, self.info)
+    def _filtered_size(self, given: VideoInfo) -> tuple[int, int]:
+        """Width and height behind the filters, of the clip's first picture."""
+        if not self.filters:
+            return given.width, given.height
+        convert = Converter(given, self.filters, None)
+        with open_reader(self.path) as reader:
+            luma = convert(next(iter(reader)))[0]
+        return luma.shape[1], luma.shape[0]
 
 
 class Converter:
-    """FFmpeg's scale filter from a frame's planes to those of `wanted`."""
+    """FFmpeg's filters, then its scaling, from a frame's planes to those of `wanted`; None: no scaling."""
 
-    def __init__(self, given: VideoInfo, wanted: VideoInfo) -> None:
+    def __init__(self, given: VideoInfo, filters: Sequence[str], wanted: VideoInfo | None) -> None:
         from vqe_cli.video.formats import sample_format
 
         self.planar = sample_format(given.pix_fmt).planar
@@ -101,13 +111,21 @@ class Converter:
             format=av.VideoFormat(self.planar),
             time_base=Fraction(1, 1),
         )
-        arguments = f"w={wanted.width}:h={wanted.height}:flags=bicubic"
+        width, height = (wanted.width, wanted.height) if wanted else ("iw", "ih")
+        arguments = f"w={width}:h={height}:flags=bicubic"
         if given.colour.matrix == "rgb":
             arguments += ":out_color_matrix=bt709:out_range=limited"
-        chain = [source, graph.add("scale", arguments), graph.add("format", FORMAT), graph.add("buffersink")]
-        for one, next_one in pairwise(chain):
-            one.link_to(next_one)
-        graph.configure()
+        try:
+            named = [graph.add(*text.split("=", 1)) for text in filters]
+            chain = [source, *named, graph.add("scale", arguments), graph.add("format", FORMAT)]
+            for one, next_one in pairwise([*chain, graph.add("buffersink")]):
+                one.link_to(next_one)
+            graph.configure()
+        except (ValueError, IndexError, OSError) as error:
+            raise VqeError(
+                f"FFmpeg refuses the filters {', '.join(filters)} ({error}).",
+                "Give each as NAME=ARGUMENTS, as in --filter rotate=0.4 --filter crop=320:176.",
+            ) from error
         self.graph = graph
         self.count = 0
 
@@ -117,7 +135,13 @@ class Converter:
         picture.color_range = 2 if self.full_range else 1
         self.count += 1
         self.graph.push(picture)
-        pulled = self.graph.pull()
+        try:
+            pulled = self.graph.pull()
+        except (BlockingIOError, EOFError) as error:
+            raise VqeError(
+                "a filter gives no picture for the one that it was given.",
+                "Take filters that make one picture of each.",
+            ) from error
         assert isinstance(pulled, av.VideoFrame)
         return planes_of(pulled)
 
@@ -145,16 +169,17 @@ def compress(
     recipe: Recipe,
     out: Path,
     scale: int = 1,
+    filters: Sequence[str] = (),
     hm: ReferenceEncoder | None = None,
     overwrite: bool = False,
 ) -> Made:
     """Make the compressed version `out/NAME.mkv` of a clean clip, and `out/NAME.json`, which says how it was
     made.
 
-    hm: HM's encoder, for its recipes. Raises VqeError for unreadable clips, existing versions, failing
-    encoders, and versions that do not have the frames that went in.
+    scale, filters: as for `Source`. hm: HM's encoder, for its recipes. Raises VqeError for unreadable clips,
+    existing versions, failing encoders, and versions that do not have the frames that went in.
     """
-    source = Source(path, scale)
+    source = Source(path, scale, filters)
     target = out / f"{path.stem if path.is_file() else path.name}.mkv"
     if target.exists() and not overwrite:
         raise VqeError(f"{target} exists.", "Use --overwrite to replace it.")
@@ -175,7 +200,8 @@ def compress(
     else:
         _encode(source, recipe, target)
     made = _checked(source, target)
-    record = {**described(recipe, hm), "scale": scale, "source": path.name, "source_sha256": _sha256(path)}
+    record = {**described(recipe, hm), "filters": list(filters), "scale": scale}
+    record |= {"source": path.name, "source_sha256": _sha256(path)}
     record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
     try:
         target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
