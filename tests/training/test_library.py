@@ -40,6 +40,14 @@ def test_a_pair_is_what_the_files_hold(data: Path) -> None:
     assert pair.gt.frames == 5
 
 
+@pytest.mark.parametrize(("pqf", "marks"), [("none", [0, 0, 0, 0, 0]), ("period", [1, 0, 0, 0, 1])])
+def test_peaks_as_the_config_says(data: Path, pqf: str, marks: list[int]) -> None:
+    config = DataConfig({"qp37": 1.0}, crop=32, pqf=pqf)
+    pairs, problems, _ = decode_pairs(find_sources(data, ["qp37"])[:1], config)
+    assert not problems
+    assert pairs[0].lq.pqf.tolist() == marks
+
+
 def test_everything_wrong_with_the_data_at_once(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "train"
     shutil.copytree(data, folder)

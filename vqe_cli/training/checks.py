@@ -25,6 +25,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
             ("precision", config.precision, ("auto", "fp32", "bf16")),
             ("data.scale", data.scale, (1, 2, 4)),
             ("schedule.loss", schedule.loss, ("charbonnier", "psnr")),
+            ("data.pqf", data.pqf, ("auto", "qp", "period", "none")),
             ("data.pqf_rule", data.pqf_rule, RULES),
             ("data.duplicates", data.duplicates, ("remove", "keep")),
             ("data.cache", data.cache, ("ram", "device")),

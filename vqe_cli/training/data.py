@@ -84,18 +84,24 @@ class Batch:
         return Batch(lq, gt, qp, pqf, self.seeds)
 
 
-def decode_clip(path: Path, pqf_rule: str = "prominent", drop: frozenset[int] = frozenset()) -> Clip:
-    """Decode a whole short clip; frames whose index is in `drop` are left out (duplicate removal)."""
+def decode_clip(
+    path: Path, pqf: str = "auto", pqf_rule: str = "prominent", drop: frozenset[int] = frozenset()
+) -> Clip:
+    """Decode a whole short clip; frames whose index is in `drop` are left out (duplicate removal).
+
+    pqf, pqf_rule: how peaks are found, as `mark` names it.
+    """
     with open_reader(path) as reader:
         frames = [frame for frame in reader if frame.index not in drop]
         colour = reader.info.colour
     if not frames:
         raise VqeError(f"{path} has no frames.", "Remove it from the data folder.")
     qps = [frame.qp for frame in frames]
-    pqf = mark(qps, [frame.irap for frame in frames], [frame.sequence for frame in frames], rule=pqf_rule)
+    irap, sequence = [frame.irap for frame in frames], [frame.sequence for frame in frames]
+    peaks = mark(qps, irap, sequence, pqf_rule, pqf)
     network_qp = [np.nan if frame.network_qp is None else frame.network_qp for frame in frames]
     planes = tuple(np.stack([frame.planes[i] for frame in frames]) for i in range(len(frames[0].planes)))
-    return Clip(path.stem, planes, colour, np.array(network_qp, np.float32), np.array(pqf, bool))
+    return Clip(path.stem, planes, colour, np.array(network_qp, np.float32), np.array(peaks, bool))
 
 
 def duplicates(clip: Clip) -> frozenset[int]:

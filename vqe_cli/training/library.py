@@ -169,7 +169,7 @@ def decode_pairs(sources: list[Source], config: DataConfig) -> tuple[list[Pair],
         return pairs, [str(error).rstrip(".")], removed
     for source in sources:
         try:
-            lq = data.decode_clip(source.lq, config.pqf_rule)
+            lq = data.decode_clip(source.lq, config.pqf, config.pqf_rule)
         except VqeError as error:
             problems.append(str(error).rstrip("."))
             continue
@@ -179,8 +179,8 @@ def decode_pairs(sources: list[Source], config: DataConfig) -> tuple[list[Pair],
         # A clip that hardly moves may have too few frames left: it stays as it is.
         if drop and lq.frames - len(drop) >= config.frames:
             removed += len(drop)
-            lq = data.decode_clip(source.lq, config.pqf_rule, drop)
-            pairs.append(agreed(source.recipe, lq, data.decode_clip(source.gt, config.pqf_rule, drop)))
+            lq = data.decode_clip(source.lq, config.pqf, config.pqf_rule, drop)
+            pairs.append(agreed(source.recipe, lq, data.decode_clip(source.gt, drop=drop)))
         else:
             pairs.append(agreed(source.recipe, lq, gt))
     return pairs, problems, removed

@@ -33,12 +33,13 @@ class DataConfig:
     frames: clip length; context: so many of them at either end are seen but not learned from; crop: side of
     the square crops, pixels of the compressed picture; batch: clips a step and process. unknown_qp: share of
     clips whose QPs are hidden, so that unknown is a trained case. scale: how much larger the truth is than
-    the input. duplicates: "remove" takes frames that equal their predecessor bit for bit out of the
-    compressed clip and its truth (RMD), "keep" does not. cache_gib: most memory that decoded clips may take,
-    in each process; cache: "ram", or "device" (on the GPU). input_stage: weights of a trained stage I whose
-    outputs are the input (stage II only); every: of each clip's outputs every n-th frame is learned from
-    (stage II). lifted_peaks: share of clips whose peaks are brought nearer to the truth
-    (`sampler.lift_peaks`). members: the two pipelines that a mask network weighs (gate only).
+    the input. pqf, pqf_rule: how peaks are found (mode and rule of `hevc.pqf.mark`). duplicates: "remove"
+    takes frames that equal their predecessor bit for bit out of the compressed clip and its truth (RMD),
+    "keep" does not. cache_gib: most memory that decoded clips may take, in each process; cache: "ram", or
+    "device" (on the GPU). input_stage: weights of a trained stage I whose outputs are the input (stage II
+    only); every: of each clip's outputs every n-th frame is learned from (stage II). lifted_peaks: share of
+    clips whose peaks are brought nearer to the truth (`sampler.lift_peaks`). members: the two pipelines that
+    a mask network weighs (gate only).
     """
 
     recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
@@ -49,6 +50,7 @@ class DataConfig:
     lifted_peaks: float = 0.0
     unknown_qp: float = 0.1
     scale: int = 1
+    pqf: str = "auto"
     pqf_rule: str = "prominent"
     duplicates: str = "remove"
     cache_gib: float = 8.0
