@@ -26,18 +26,25 @@ MEAN, OWN, NEIGHBOUR = slice(0, 4), slice(4, 8), slice(8, 12)
 LEAST_CHANNELS = 12
 # A running mean of pictures along the motion takes this share from the frames visited before.
 MEMORY = 0.5
+CARRIED = 2 * len(BRANCHES)  # pictures: means, then neighbours', opposite directions side by side
 # Enhanced neighbours differ by about 0.03 (of 1). A difference counts less the larger it is around its place
-# (in a window of so many pixels), because then the motion is wrong. How fast, the blend learns from three
-# measures of it.
+# (in a window of so many pixels), because then the motion is wrong, and the less the picture agrees with the
+# one from the opposite direction. How fast, the blend learns from several measures of it.
 PLAUSIBLE = (0.008, 0.02, 0.05)
+AGREEING = (0.008, 0.025)
 WINDOW = 5
+FORMS = len(PLAUSIBLE) + len(AGREEING)
+DIFFERENCES = FORMS * CARRIED
+RING = ((2, 1, 2), (1, 0, 1), (2, 1, 2))  # the blend's weights for the pixel itself, beside it and across
+# Standard deviation of luma in a window of so many pixels, in the middle between flat and textured.
+ACTIVE = 9
+MIDDLE_ACTIVITY = 0.03
 # The residual blocks want numbers of about 0.3 and give such, of which small steps are enough: else the
 # optimizer disturbs more than there is to gain. The blend, whose input is small, needs weights of about
 # 0.5: large steps.
 DIFFERENCE_GAIN = 10.0
 CORRECTION_STEP = 0.1
 BLEND_STEP = 10.0
-CARRIED = 2 * len(BRANCHES)  # pictures: a mean and a neighbour's of each branch
 WIDTH = 64  # of the residual blocks, which see pictures folded to half their size
 FOLD = 2
 
@@ -60,12 +67,11 @@ class GrownLayout(RecurrentCore):
         super().__init__(**core)
         self.trunk = trunk
         self.spynet.requires_grad_(False)  # no gradient passes the refinement of its flows
-        seen = 3 * 2 * len(BRANCHES) * len(PLAUSIBLE)
-        self.blend = Blend(seen)
+        self.blend = Blend()
         self.reconstruction = None
         if reconstruction_blocks:
             free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
-            folded = FOLD**2 * (self.mid_channels + CARRIED + seen + free)
+            folded = FOLD**2 * (self.mid_channels + CARRIED + 3 * DIFFERENCES + free)
             self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
             self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
             for parameter in self.conv_last.parameters():
@@ -118,11 +124,13 @@ class GrownLayout(RecurrentCore):
         carried, grades = torch.cat([found[:, :, MEAN], found[:, :, NEIGHBOUR]], dim=1).split([3, 1], dim=2)
         level = (GREATEST_QP * grade - MIDDLE_QP) / QP_UNIT
         worse = GREATEST_QP * (grades[:, :, 0] - grade) / QP_UNIT
-        differences = plausible(carried - picture[:, None])
-        correction = self.blend(blended(differences, worse), level)
+        differences = trusted(carried, picture)
+        correction = self.blend(differences, level.mean((1, 2, 3)), worse.mean((2, 3)), activity(picture))
         if self.reconstruction is not None:
             free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
-            seen = torch.cat([picture, level, known, worse, DIFFERENCE_GAIN * differences, free], dim=1)
+            seen = torch.cat(
+                [picture, level, known, worse, DIFFERENCE_GAIN * differences.flatten(1, 2), free], dim=1
+            )
             folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
             rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
             rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
@@ -133,37 +141,59 @@ class GrownLayout(RecurrentCore):
 class Blend(nn.Module):
     """What to add to a picture of the differences of others from it; zero at first.
 
-    One convolution of `channels` differences, whose weights follow the QPs of the picture and of the others,
-    because a neighbour is worth more or less with them. weight (6, 2 * channels, 3, 3): the first three
-    outputs count always and the last three by the picture's QP; the first half of the inputs are the
-    differences and the second half are they times how much worse the others' QPs are.
+    One convolution, alike for all colours and directions, whose weights follow the QPs of the picture and
+    of the others and how much there is to see, because a neighbour is worth more or less with them. weight
+    (8, DIFFERENCES, 3): twice 4, always and by `activity`; of each twice 2, always and by the picture's QP;
+    of each twice 1, always and by how much worse the others' QPs are; for the pixels of RING.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(6, 2 * channels, 3, 3))
+        self.weight = nn.Parameter(torch.zeros(8, DIFFERENCES, 3))
 
-    def forward(self, inputs: Tensor, level: Tensor) -> Tensor:
-        """(N, 3, H, W) of inputs (N, 2 * channels, H, W), which `blended` gives, and the QP's level
-        (N, 1, H, W), about 1 for ten steps of the QP."""
-        with torch.autocast(inputs.device.type, enabled=False):  # large weights may cancel each other
-            weight = self.weight.float()
-            always, by_level = F.conv2d(inputs.float(), weight, padding=1).chunk(2, dim=1)
-        return BLEND_STEP * (always + level * by_level)
+    def forward(self, differences: Tensor, level: Tensor, worse: Tensor, active: Tensor) -> Tensor:
+        """(N, 3, H, W) of the differences (N, DIFFERENCES, 3, H, W) that `trusted` gives, the pictures' QPs
+        (N,), how much worse those of the carried are (N, CARRIED), both about 1 for ten steps, and `activity`
+        (N, 1, H, W)."""
+        blended = []
+        with torch.autocast(differences.device.type, enabled=False):  # large weights may cancel each other
+            ring = torch.tensor(RING, device=differences.device)
+            weight = self.weight.float().view(2, 2, 2, DIFFERENCES, 3)
+            for picture, one, others in zip(differences.float(), level, worse, strict=True):
+                always, by_level = weight.unbind(1)
+                always, by_worse = (always + one * by_level).unbind(1)
+                kernel = always + others.repeat(FORMS)[:, None] * by_worse
+                blended.append(F.conv2d(picture.transpose(0, 1), kernel[..., ring], padding=1))
+        always, by_activity = torch.stack(blended).unbind(2)
+        return BLEND_STEP * (always + active * by_activity)
 
 
-def blended(differences: Tensor, worse: Tensor) -> Tensor:
-    """What `Blend` convolves: differences (N, C, H, W), then they times how much worse the others' QPs are,
-    (N, CARRIED, H, W), about 1 for ten steps of the QP."""
-    others = differences.unflatten(1, (len(PLAUSIBLE), CARRIED, 3))
-    return torch.cat([differences, (others * worse[:, None, :, None]).flatten(1, 3)], dim=1)
+def activity(picture: Tensor) -> Tensor:
+    """How much there is to see around each place of a picture (N, 3, H, W): (N, 1, H, W), from -1 where it
+    is flat to 1 in strong texture."""
+    luma = picture.float().mean(dim=1, keepdim=True)
+    mean, square = (
+        F.avg_pool2d(F.pad(x, [ACTIVE // 2] * 4, "replicate"), ACTIVE, 1) for x in (luma, luma**2)
+    )
+    deviation = (square - mean**2).clamp(min=1e-8).sqrt()
+    return (deviation / MIDDLE_ACTIVITY).log2().div(3).clamp(-1, 1)
 
 
-def plausible(differences: Tensor) -> Tensor:
-    """Differences of pictures (N, D, 3, H, W), damped where they are large, three times: (N, 9 * D, H, W)."""
-    error = differences.square().mean(dim=2)
-    error = F.avg_pool2d(error, WINDOW, 1, WINDOW // 2, count_include_pad=False)[:, :, None]
-    return torch.cat([(differences / (1 + error / limit**2)).flatten(1, 2) for limit in PLAUSIBLE], dim=1)
+def trusted(carried: Tensor, picture: Tensor) -> Tensor:
+    """How carried pictures (N, CARRIED, 3, H, W) differ from the one at hand (N, 3, H, W), damped in several
+    ways where they are not to be trusted: (N, DIFFERENCES, 3, H, W)."""
+    differences = carried - picture[:, None]
+    opposite = carried.unflatten(1, (-1, 2)).flip(2).flatten(1, 2)
+    error, disagreement = around(differences), around(carried - opposite)
+    damped = [differences / (1 + error / limit**2) for limit in PLAUSIBLE]
+    damped += [differences / (1 + disagreement / limit**2) for limit in AGREEING]
+    return torch.cat(damped, dim=1)
+
+
+def around(differences: Tensor) -> Tensor:
+    """Mean square of differences (N, D, 3, H, W) in a window around each place: (N, D, 1, H, W)."""
+    square = differences.square().mean(dim=2)
+    return F.avg_pool2d(square, WINDOW, 1, WINDOW // 2, count_include_pad=False)[:, :, None]
 
 
 @torch.no_grad()

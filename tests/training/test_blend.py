@@ -100,5 +100,5 @@ def test_better_neighbours_are_worth_more(network: GrownLayout) -> None:
     fresh = uneven(98)
     told = error(network, fresh)[1:4].mean()
     with torch.no_grad():
-        network.blend.weight[:, network.blend.weight.shape[1] // 2 :] = 0  # what the others' QPs say
+        network.blend.weight[1::2] = 0  # what the others' QPs say
     assert told < 0.95 * error(network, fresh)[1:4].mean()

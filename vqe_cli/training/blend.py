@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.grown import BLEND_STEP, GrownLayout
+from models.grown import BLEND_STEP, FORMS, RING, GrownLayout
 from vqe_cli.training.data import Batch
 from vqe_cli.training.schedule import LEAST_ERROR
 
 log = logging.getLogger("vqe.training")
 MARGIN = 8  # pixels from the border of a crop within which motion is not found
 STRIDE = 4  # pixels between those that give an equation, both ways
-RIDGE = 3e-2  # of the mean square of the inputs: what generalises best, and keeps weights small
+RIDGE = 1e-3  # of the mean square of the inputs: what generalises best, and keeps weights small
 
 
 @torch.no_grad()
@@ -26,11 +26,11 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
     these batches in dB.
     """
     device = network.blend.weight.device
-    unknowns = network.blend.weight.numel() // 3
+    unknowns = network.blend.weight.numel()
     products = torch.zeros(unknowns, unknowns, device=device)
-    targets = torch.zeros(unknowns, 3, device=device)
+    targets = torch.zeros(unknowns, device=device)
     pictures = 0
-    seen: list[tuple[Tensor, Tensor]] = []
+    seen: list[tuple[Tensor, ...]] = []
     hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     network.eval()
     network.blend.weight.zero_()
@@ -39,22 +39,37 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = network(batch.lq, batch.pqf, batch.qp, keep).float()
         errors = (batch.gt[:, keep] - output).unbind(1)
-        for (inputs, level), error in zip(seen, errors, strict=True):
-            around = inputs[..., MARGIN - 1 : 1 - MARGIN, MARGIN - 1 : 1 - MARGIN]
-            columns = F.unfold(around.float(), 3, stride=STRIDE)
-            columns = torch.cat([columns, level[:, :, 0, 0, None] * columns], dim=1)
-            rights = error[..., MARGIN:-MARGIN:STRIDE, MARGIN:-MARGIN:STRIDE].flatten(2)
-            error_of_each = rights.square().mean(dim=(1, 2), keepdim=True) + LEAST_ERROR
-            weighed = columns / (rights[0].numel() * error_of_each)
-            products += torch.einsum("nip,njp->ij", weighed, columns)
-            targets += torch.einsum("nip,njp->ij", weighed, rights)
-            pictures += len(rights)
+        for inputs, error in zip(seen, errors, strict=True):
+            for *told, wanted in zip(*inputs, error, strict=True):
+                columns = equations(*told)
+                rights = inside(wanted).flatten()
+                weighed = columns / (len(rights) * (rights.square().mean() + LEAST_ERROR))
+                products += weighed @ columns.T
+                targets += weighed @ rights
+                pictures += 1
     hook.remove()
     network.train()
     ridge = RIDGE * products.diagonal().mean()
     weights = torch.linalg.solve(products + ridge * torch.eye(unknowns, device=device), targets)
     explained = float((weights * targets).sum()) / max(1, pictures)
     log.info("blend solved from %d pictures: %+.3f dB on them", pictures, -10 * math.log10(1 - explained))
-    # One column for each colour, rows by how they count: always, then by the QP.
-    by_use = (weights.T / BLEND_STEP).unflatten(1, (2, -1)).transpose(0, 1)
-    network.blend.weight.copy_(by_use.reshape_as(network.blend.weight))
+    network.blend.weight.copy_((weights / BLEND_STEP).view_as(network.blend.weight))
+
+
+def equations(differences: Tensor, level: Tensor, worse: Tensor, active: Tensor) -> Tensor:
+    """What each weight of the blend is multiplied by in one picture: (weights, 3 * pixels) of the inputs of
+    `models.grown.Blend`, without their first dimension."""
+    rings = torch.stack([torch.tensor(RING, device=differences.device) == ring for ring in range(3)])
+    images = differences.float().flatten(0, 1)[:, None]
+    sums = inside(F.conv2d(images, rings[:, None].float(), padding=1)).unflatten(0, differences.shape[:2])
+    always = sums.permute(0, 2, 1, 3, 4).flatten(2)  # (differences, rings, 3 * pixels)
+    by_worse = worse.repeat(FORMS)[:, None, None] * always
+    told = torch.stack([always, by_worse])
+    told = torch.stack([told, level * told])
+    activity = inside(active.expand(3, -1, -1)).flatten()
+    return torch.stack([told, activity * told]).flatten(0, -2)
+
+
+def inside(pictures: Tensor) -> Tensor:
+    """The places of pictures (..., H, W) that give equations."""
+    return pictures[..., MARGIN:-MARGIN:STRIDE, MARGIN:-MARGIN:STRIDE].float()
