@@ -34,7 +34,7 @@ def write_recurrent(path: Path, seed: int = 3, zero: bool = False) -> Path:
     network = models.build("pqf_basicvsrpp", config)
     state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
     if not zero:
-        state["blend.weight"].normal_(0, 0.0035)
+        state["blend.weight"].normal_(0, 0.001)
         state["conv_last.weight"].normal_(0, 0.01)
         state["trunk.tail.weight"].normal_(0, 0.02)
         for key in state:
