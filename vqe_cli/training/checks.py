@@ -8,7 +8,7 @@ import torch
 
 import models
 from vqe_cli.errors import VqeError
-from vqe_cli.hevc.pqf import RULES
+from vqe_cli.hevc.pqf import MODES, RULES
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
 from vqe_cli.weights.load import read_header
@@ -25,7 +25,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
             ("precision", config.precision, ("auto", "fp32", "bf16")),
             ("data.scale", data.scale, (1, 2, 4)),
             ("schedule.loss", schedule.loss, ("charbonnier", "psnr")),
-            ("data.pqf", data.pqf, ("auto", "qp", "period", "none")),
+            ("data.pqf", data.pqf, tuple(mode for mode in MODES if mode != "hm-log")),
             ("data.pqf_rule", data.pqf_rule, RULES),
             ("data.duplicates", data.duplicates, ("remove", "keep")),
             ("data.cache", data.cache, ("ram", "device")),

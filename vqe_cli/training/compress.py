@@ -81,7 +81,7 @@ class Source:
     def pictures(self) -> Iterator[tuple[Frame, tuple[np.ndarray, ...]]]:
         """Each frame with the planes that are encoded of it."""
         changed = self.filters or self.scale > 1 or self.given.pix_fmt != FORMAT
-        convert = Converter(self.given, self.filters, self.info) if changed else None
+        convert = Converter(self.given, self.filters, self.scale) if changed else None
         with open_reader(self.path) as reader:
             for frame in reader:
                 yield frame, convert(frame) if convert else frame.planes
@@ -90,16 +90,16 @@ class Source:
         """Width and height behind the filters, of the clip's first picture."""
         if not self.filters:
             return given.width, given.height
-        convert = Converter(given, self.filters, None)
+        convert = Converter(given, self.filters, 1)
         with open_reader(self.path) as reader:
             luma = convert(next(iter(reader)))[0]
         return luma.shape[1], luma.shape[0]
 
 
 class Converter:
-    """FFmpeg's filters, then its scaling, from a frame's planes to those of `wanted`; None: no scaling."""
+    """FFmpeg's filters, then its scaling down, from a frame's planes to those that are encoded."""
 
-    def __init__(self, given: VideoInfo, filters: Sequence[str], wanted: VideoInfo | None) -> None:
+    def __init__(self, given: VideoInfo, filters: Sequence[str], scale: int) -> None:
         from vqe_cli.video.formats import sample_format
 
         self.planar = sample_format(given.pix_fmt).planar
@@ -111,8 +111,7 @@ class Converter:
             format=av.VideoFormat(self.planar),
             time_base=Fraction(1, 1),
         )
-        width, height = (wanted.width, wanted.height) if wanted else ("iw", "ih")
-        arguments = f"w={width}:h={height}:flags=bicubic"
+        arguments = f"w=iw/{scale}:h=ih/{scale}:flags=bicubic"
         if given.colour.matrix == "rgb":
             arguments += ":out_color_matrix=bt709:out_range=limited"
         try:
