@@ -17,7 +17,7 @@ SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 def test_every_shipped_config_builds(path: Path) -> None:
     config = load(path, need_files=False)
     by_arch = {"spynet": "flow", "gate": "gate"}
-    stage = by_arch.get(config.network.arch, "2" if config.data.input_stage else "1")
+    stage = by_arch.get(config.network.arch, "2" if config.data.inputs != "lq" else "1")
     legs = load(path, stage=stage, need_files=False).legs()
     for leg in legs:
         with torch.device("meta"):
@@ -59,7 +59,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         tmp_path,
         "name: x\n"
         "network: {arch: qecnn, config: {chanels: 8}}\n"
-        "data: {crop: 33, recipes: {qp37: -1}, scale: 2, every: 4, freams: 3}\n"
+        "data: {crop: 33, recipes: {qp37: -1}, scale: 2, freams: 3}\n"
         "schedule: {steps: 0, rate: fast, warmup: 2}\n"
         "precision: fp8\n",
         "seed",
@@ -77,7 +77,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         "data.crop must be even",
         "data.recipes must name at least one folder, each with a weight above 0",
         "qecnn has no setting 'chanels'; did you mean 'channels'?",
-        "stage 2 needs data.input_stage",
+        "stage 2 needs data.inputs",
     ):
         assert problem in told, told
 
@@ -88,7 +88,12 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ("network: {arch: qecnn, config: {scale: 2}}", "the network enlarges by 2, data.scale is 1"),
         ("network: {arch: qecnn, flow: f.safetensors}", "qecnn has no flow network"),
         ("network: {grow_from: f.safetensors}", "qecnn is not in the layout that grows from one"),
-        ("network: {joint: true}", "network.joint needs data.input_stage"),
+        ("network: {joint: one.safetensors}", "network.joint: there is no file one.safetensors"),
+        (
+            "network: {joint: one.safetensors}\ndata: {inputs: stage1}",
+            "network.joint computes stage I itself: data.inputs must be lq then",
+        ),
+        ("network: {arch: spynet}\ndata: {inputs: stage1, frames: 2}", "spynet is no network of stage II"),
         ("network: {frozen: [tial.]}", "no parameter of qecnn begins with 'tial.'"),
         ("network: {arch: spynet}\ndata: {frames: 1}", "real pairs need data.frames of at least 2"),
         ("network: {init: /no/such/file.pth}", "network.init: there is no file /no/such/file.pth"),

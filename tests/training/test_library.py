@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,6 +17,8 @@ from vqe_cli.training import data as clips
 from vqe_cli.training.library import Library, decode_pairs, find_sources
 from vqe_cli.training.sampler import Sampler
 from vqe_cli.training.schema import DataConfig
+from vqe_cli.video.colour import to_rgb
+from vqe_cli.video.frame import Colour
 
 CPU = torch.device("cpu")
 SMALL = DataConfig({"qp37": 1.0}, frames=2, crop=32, batch=3)
@@ -46,6 +49,23 @@ def test_peaks_as_the_config_says(data: Path, pqf: str, marks: list[int]) -> Non
     pairs, problems, _ = decode_pairs(find_sources(data, ["qp37"])[:1], config)
     assert not problems
     assert pairs[0].lq.pqf.tolist() == marks
+
+
+def test_stage_two_sees_what_stage_one_made_with_the_qps_of_the_bitstream(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    shutil.copytree(data, folder)
+    shutil.copytree(folder / "raw", folder / "stage1/qp37")  # a perfect stage I
+    config = DataConfig({"qp37": 1.0}, crop=32)
+    pairs, problems, _ = decode_pairs(find_sources(folder, ["qp37"], "stage1")[:1], config)
+    assert not problems
+    assert np.array_equal(pairs[0].lq.planes[0], pairs[0].gt.planes[0])
+    assert pairs[0].lq.qp[0] == 34
+    write_clip(folder / "stage1/qp37/000.mkv", moving_picture(0, 4, 64, 64))
+    _, problems, _ = decode_pairs(find_sources(folder, ["qp37"], "stage1")[:1], config)
+    assert "stage1/qp37/000.mkv has 4 frames" in problems[0]
+    (folder / "stage1/qp37/003.mkv").unlink()
+    with pytest.raises(VqeError, match=r"lq/qp37/003.mkv has no .*stage1/qp37/003"):
+        find_sources(folder, ["qp37"], "stage1")
 
 
 def test_everything_wrong_with_the_data_at_once(data: Path, tmp_path: Path) -> None:
@@ -159,6 +179,31 @@ def test_two_processes_draw_what_one_draws_with_twice_the_batch(data: Path) -> N
     for name in ("lq", "gt", "pqf"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
     assert parts[0].seeds + parts[1].seeds == whole.seeds
+
+
+@pytest.mark.parametrize("colours", range(16))
+def test_recoloured_is_what_a_codec_could_have_been_given(colours: int) -> None:
+    """Inverted and exchanged in the planes of codes, of 4:4:4 in limited range."""
+    colour = Colour("bt709", False, 8, (1, 1))
+    planes = [torch.randint(16, 236, (2, 1, 8, 8)).float() for _ in range(3)]
+    changed = [251 - planes[0] if colours & 1 else planes[0]]
+    for bit, plane in zip((2, 4), planes[1:], strict=True):
+        changed.append(256 - plane if colours & bit else plane)
+    if colours & 8:
+        changed[1:] = changed[:0:-1]
+    wanted = to_rgb(changed, colour)
+    torch.testing.assert_close(clips.recoloured(to_rgb(planes, colour), colours), wanted)
+
+
+def test_both_sides_are_recoloured_alike(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "raw", tmp_path / "raw")
+    shutil.copytree(data / "raw", tmp_path / "lq/qp37")  # a perfect codec
+    plain, varied = (
+        Sampler(library_of(tmp_path), replace(SMALL, batch=8, recoloured=share), seed=0).batch(0)
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(varied.lq, varied.gt)
+    assert not torch.allclose(plain.lq, varied.lq, atol=0.1)
 
 
 def test_recipes_are_mixed_by_their_weights(tmp_path: Path) -> None:

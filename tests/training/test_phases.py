@@ -1,5 +1,6 @@
 """Progressive training: a phase starts with what the one before ended with, and growing changes nothing."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,9 @@ def test_context_is_seen_but_not_learned_from(data: Path, tmp_path: Path) -> Non
     assert run.task.loss(run.network, replace(batch, lq=seen), 0.0) != loss
 
 
-def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
+def test_stage_two_alone_then_both_stages_jointly(data: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(data / split / "lq", data / split / "stage1")
     first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
     stage_one = randomised("pqf_basicvsrpp", GROWN)
     weights = tmp_path / "first.safetensors"
@@ -182,7 +185,7 @@ def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
     alone = TrainConfig(
         "second",
         NetworkConfig("qecnn", {"channels": 8, "blocks": 1}),
-        DataConfig({"qp37": 1.0}, frames=3, crop=32, batch=1, input_stage=str(weights), every=2),
+        DataConfig({"qp37": 1.0}, crop=32, batch=1, inputs="stage1"),
         ScheduleConfig(steps=2, rate=1e-3),
         validation=ValidationConfig(clips=1),
         precision="fp32",
@@ -191,8 +194,8 @@ def test_both_stages_jointly(data: Path, tmp_path: Path) -> None:
     joint = replace(
         alone,
         phase="joint",
-        network=replace(alone.network, joint=True),
-        data=replace(alone.data, every=1),
+        network=replace(alone.network, joint=str(weights)),
+        data=replace(alone.data, frames=3, inputs="lq"),
         schedule=ScheduleConfig(steps=2, rate=1e-3, mse_share=1, flow_frozen=0),
     )
     path = loop.train(replace(alone, phase="", phases=(alone, joint)), data, tmp_path / "run")

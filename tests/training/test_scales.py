@@ -42,12 +42,11 @@ def test_stage_one_learns_to_enlarge(data: Path, tmp_path: Path) -> None:
     assert (frame.width, frame.height) == (3 * 3 * 64, 3 * 64)  # of the truth's size
 
 
-def test_stage_two_works_behind_a_stage_one_that_enlarges(data: Path, tmp_path: Path) -> None:
+def test_both_stages_jointly_behind_a_stage_one_that_enlarges(data: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.safetensors"
     config = at_scale_2(TWICE)
     export(first, models.build(TWICE.arch, TWICE.config), config, card_of(config, 0, 0, 0, {}))
-    second = at_scale_2(NetworkConfig("qecnn", {"channels": 8, "blocks": 1}))
-    second = replace(second, data=replace(second.data, input_stage=str(first)))
+    second = at_scale_2(NetworkConfig("qecnn", {"channels": 8, "blocks": 1}, joint=str(first)))
     assert not contradictions(second, "2")
     assert loop.train(second, data, tmp_path / "run").is_file()
     wrong = replace(second, data=replace(second.data, scale=1))

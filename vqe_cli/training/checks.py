@@ -34,7 +34,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         if value not in allowed
     ]
     counts: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.frames", "data.crop", "data.batch", "data.every")),
+        (data, ("data.frames", "data.crop", "data.batch")),
         (
             schedule,
             ("schedule.restarts",) if config.network.fit_clips else ("schedule.steps", "schedule.restarts"),
@@ -44,7 +44,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     for section, names in counts:
         problems += [f"{name} must be at least 1" for name in names if _value(section, name) < 1]
     shares: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.unknown_qp", "data.lifted_peaks")),
+        (data, ("data.unknown_qp", "data.lifted_peaks", "data.recoloured")),
         (schedule, ("schedule.warmup", "schedule.mse_share", "schedule.ema", "schedule.flow_frozen")),
         (config.flow, ("flow.synthetic_share",)),
     ]
@@ -102,7 +102,7 @@ def missing_files(config: TrainConfig) -> list[str]:
         "network.init": network.init,
         "network.grow_from": network.grow_from,
         "network.flow": network.flow,
-        "data.input_stage": config.data.input_stage,
+        "network.joint": network.joint,
     }
     return [
         f"{key}: there is no file {path}" for key, path in named.items() if path and not exists(Path(path))
@@ -118,7 +118,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         return [f"network: {error}"]
     problems = []
-    before = _scale_of(data.input_stage) if data.input_stage else 1
+    before = _scale_of(network.joint) if network.joint else 1
     own = int(built.scale)  # type: ignore[arg-type]
     if before is not None and own * before != data.scale:
         whole = f"{own}, stage I by {before}" if before > 1 else str(own)
@@ -138,20 +138,15 @@ def _network_problems(config: TrainConfig) -> list[str]:
     ]
     if network.init and network.grow_from:
         problems.append("network.init and network.grow_from contradict each other")
-    if network.joint and not data.input_stage:
-        problems.append("network.joint needs data.input_stage, the stage I to train with")
-    if data.input_stage and (built.is_video or network.arch == "spynet"):
-        problems.append(f"data.input_stage is for stage II, {network.arch} is no network of stage II")
+    second = "network.joint" if network.joint else "data.inputs" if data.inputs != "lq" else None
+    if second and (built.is_video or network.arch in ("spynet", "gate")):
+        problems.append(f"{second} is for stage II, {network.arch} is no network of stage II")
+    if network.joint and data.inputs != "lq":
+        problems.append("network.joint computes stage I itself: data.inputs must be lq then")
     if data.context and not built.is_video:
         problems.append(f"data.context is for video networks, and {network.arch} is none")
-    if data.every > 1 and (not data.input_stage or network.joint):
-        problems.append("data.every is for stage II by itself, with data.input_stage")
-    if data.every > data.frames:
-        problems.append("data.every must not exceed data.frames")
     if (len(data.members) == 2) != (network.arch == "gate") or len(data.members) not in (0, 2):
         problems.append("data.members are two pipelines, for the arch gate, which needs them")
-    if network.arch == "gate" and data.input_stage:
-        problems.append("data.input_stage is for stage II, not for the arch gate")
     if network.arch == "spynet" and data.frames < 2 and config.flow.synthetic_share < 1:
         problems.append("real pairs need data.frames of at least 2 (or flow.synthetic_share: 1)")
     return problems
@@ -170,7 +165,8 @@ def _scale_of(weights: str) -> int | None:
 
 def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
     """Whether the config is one for the stage named on the command line."""
-    flow, second = config.network.arch == "spynet", config.data.input_stage is not None
+    flow = config.network.arch == "spynet"
+    second = config.network.joint is not None or config.data.inputs != "lq"
     if stage is None:
         return []
     if stage not in STAGES:
@@ -184,7 +180,7 @@ def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
     if stage != "flow" and flow:
         return [f"spynet is trained by stage flow, not {stage}"]
     if stage == "2" and not second:
-        return ["stage 2 needs data.input_stage, the weights of stage I"]
+        return ["stage 2 needs data.inputs, the folder with what stage I made (or network.joint)"]
     if stage == "1" and second:
-        return ["data.input_stage is set, which is for stage 2"]
+        return ["data.inputs or network.joint is set, which is for stage 2"]
     return []

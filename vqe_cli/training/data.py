@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc.pqf import mark
-from vqe_cli.video.colour import to_rgb
+from vqe_cli.video.colour import rgb_to_yuv_matrix, to_rgb
 from vqe_cli.video.frame import Colour
 from vqe_cli.video.sources import open_reader
 
@@ -161,6 +161,23 @@ def _to_device(codes: Tensor, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda" and codes.device.type == "cpu":
         return codes.pin_memory().to(device, non_blocking=True)
     return codes.to(device)
+
+
+def recoloured(x: Tensor, colours: int) -> Tensor:
+    """One of sixteen pictures that a codec could as well have been given, of RGB (..., 3, H, W).
+
+    colours: 0 … 15; 1 inverts luma, 2 and 4 the chroma planes, 8 exchanges these (of BT.709: other matrices
+    are near enough). Colours may leave the gamut.
+    """
+    if not colours:
+        return x
+    to_yuv = torch.from_numpy(rgb_to_yuv_matrix("bt709"))
+    signs = torch.tensor([-1.0 if colours & bit else 1.0 for bit in (1, 2, 4)], dtype=to_yuv.dtype)
+    change = signs.diag()
+    if colours & 8:
+        change = change[[0, 2, 1]]
+    matrix = (to_yuv.inverse() @ change @ to_yuv).to(x)
+    return torch.einsum("ij,...jhw->...ihw", matrix, x) + (1 if colours & 1 else 0)
 
 
 def turned(x: Tensor, turn: int) -> Tensor:

@@ -1,8 +1,9 @@
 """The clips of a data folder: found, paired, checked, and decoded once into a cache of bounded size.
 
 A data folder holds `raw/NAME.*` (the truth) and `lq/RECIPE/NAME.*` (its compressed versions): video files or
-folders of PNG pictures. What does not fit into the cache as a whole is fed in groups, the next one decoded
-while the present one is learned from; which group a step sees depends on the step alone.
+folders of PNG pictures. What stage I made of the versions may lie beside lq/, in a folder laid out alike.
+What does not fit into the cache as a whole is fed in groups, the next one decoded while the present one is
+learned from; which group a step sees depends on the step alone.
 """
 
 import math
@@ -29,12 +30,14 @@ DECODERS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a pair, before decoding."""
+    """The files of a pair, before decoding. given: whose pictures are the input, `lq` or what stage I made of
+    it."""
 
     recipe: str
     name: str
     lq: Path
     gt: Path
+    given: Path
 
 
 def clips_below(folder: Path) -> dict[str, Path]:
@@ -55,10 +58,11 @@ def clips_below(folder: Path) -> dict[str, Path]:
     return found
 
 
-def find_sources(folder: Path, recipes: list[str]) -> list[Source]:
-    """The pairs of the named recipes below `folder`.
+def find_sources(folder: Path, recipes: list[str], inputs: str = "lq") -> list[Source]:
+    """The pairs of the named recipes below `folder`, pictures from its folder `inputs`.
 
-    Raises VqeError, with all problems together: folders that are missing or empty, versions without a truth.
+    Raises VqeError, with all problems together: folders that are missing or empty, versions without a truth
+    or without the picture's file.
     """
     truths = clips_below(folder / "raw")
     problems: list[str] = []
@@ -66,16 +70,19 @@ def find_sources(folder: Path, recipes: list[str]) -> list[Source]:
     for recipe in recipes:
         try:
             versions = clips_below(folder / "lq" / recipe)
+            given = clips_below(folder / inputs / recipe)
         except VqeError as error:
             problems.append(error.message.rstrip("."))
             continue
         if not versions:
             problems.append(f"{folder / 'lq' / recipe} holds no clips")
         for name, path in versions.items():
-            if name in truths:
-                sources.append(Source(recipe, name, path, truths[name]))
-            else:
+            if name not in truths:
                 problems.append(f"{path} has no truth {folder / 'raw' / name}.*")
+            elif name not in given:
+                problems.append(f"{path} has no {folder / inputs / recipe / name}.*")
+            else:
+                sources.append(Source(recipe, name, path, truths[name], given[name]))
     if problems:
         raise VqeError(
             "; ".join(problems) + ".", "Mend or remove these; a data folder holds raw/ and lq/RECIPE/."
@@ -169,21 +176,36 @@ def decode_pairs(sources: list[Source], config: DataConfig) -> tuple[list[Pair],
         return pairs, [str(error).rstrip(".")], removed
     for source in sources:
         try:
-            lq = data.decode_clip(source.lq, config.pqf, config.pqf_rule)
+            lq, same = decode_given(source, config)
         except VqeError as error:
             problems.append(str(error).rstrip("."))
             continue
         wrong = mismatch(source.lq, lq, gt, config)
         problems += wrong
-        drop = data.duplicates(lq) if config.duplicates == "remove" and not wrong else frozenset()
+        drop = same if config.duplicates == "remove" and not wrong else frozenset()
         # A clip that hardly moves may have too few frames left: it stays as it is.
         if drop and lq.frames - len(drop) >= config.frames:
             removed += len(drop)
-            lq = data.decode_clip(source.lq, config.pqf, config.pqf_rule, drop)
+            lq, _ = decode_given(source, config, drop)
             pairs.append(agreed(source.recipe, lq, data.decode_clip(source.gt, drop=drop)))
         else:
             pairs.append(agreed(source.recipe, lq, gt))
     return pairs, problems, removed
+
+
+def decode_given(
+    source: Source, config: DataConfig, drop: frozenset[int] = frozenset()
+) -> tuple[Clip, frozenset[int]]:
+    """The compressed clip with its pictures from `source.given`, and which of its frames repeat their
+    predecessor. Raises VqeError, also for pictures of other frames."""
+    lq = data.decode_clip(source.lq, config.pqf, config.pqf_rule, drop)
+    same = data.duplicates(lq)
+    if source.given == source.lq:
+        return lq, same
+    given = data.decode_clip(source.given, drop=drop)
+    if given.frames != lq.frames:
+        raise VqeError(f"{source.given} has {given.frames} frames, {source.lq} {lq.frames}.", "Make it anew.")
+    return replace(given, qp=lq.qp, pqf=lq.pqf), same
 
 
 def agreed(recipe: str, lq: Clip, gt: Clip) -> Pair:

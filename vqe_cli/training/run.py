@@ -182,12 +182,12 @@ def feed_of(config: TrainConfig, place: Place, before: Run | None) -> Feed:
     if before is not None and before.config.data == config.data:
         library = before.feed.library
     else:
-        sources = find_sources(place.data / "train", list(config.data.recipes))
+        sources = find_sources(place.data / "train", list(config.data.recipes), config.data.inputs)
         library = Library(sources, config.data, place.device, config.data.batch * place.world.size)
     if before is not None and before.config.validation == config.validation:
         return Feed(library, before.feed.val)
     # The first clips of the validation folder, in every recipe that is measured.
-    sources = find_sources(place.data / "val", list(config.validation.recipes))
+    sources = find_sources(place.data / "val", list(config.validation.recipes), config.data.inputs)
     names = sorted({source.name for source in sources})[: config.validation.clips]
     whole = replace(config.data, frames=1, crop=1, duplicates="keep", cache="ram", cache_gib=float("inf"))
     chosen = [source for source in sources if source.name in names]

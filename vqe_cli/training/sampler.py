@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, turned
+from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, recoloured, turned
 from vqe_cli.training.library import Library
 from vqe_cli.training.memory import explained
 from vqe_cli.training.schema import DataConfig
@@ -29,8 +29,8 @@ def lift_peaks(lq: Tensor, gt: Tensor, qp: Tensor, pqf: Tensor, share: float) ->
 
 @dataclass(frozen=True)
 class Draw:
-    """One clip of a batch: where it is cut, how it is turned (0 … 7), whether its QPs are hidden, and its own
-    seed."""
+    """One clip of a batch: where it is cut, how it is turned (0 … 7), whether its QPs are hidden, its own
+    seed, and how it is recoloured (0 … 15)."""
 
     pair: Pair
     first: int
@@ -39,6 +39,11 @@ class Draw:
     turn: int
     hidden: bool
     seed: int
+    colours: int
+
+    def varied(self, x: Tensor) -> Tensor:
+        """Its pictures (..., 3, h, w), turned and recoloured."""
+        return turned(recoloured(x, self.colours), self.turn)
 
 
 class Sampler:
@@ -78,6 +83,7 @@ class Sampler:
             turn=int(rng.integers(8)),
             hidden=bool(rng.random() < self.config.unknown_qp),
             seed=int(rng.integers(2**62)),
+            colours=int(rng.integers(16)) if rng.random() < self.config.recoloured else 0,
         )
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> Batch:
@@ -98,8 +104,8 @@ class Sampler:
             if rng.random() < self.config.lifted_peaks:
                 lift_peaks(lq, gt, qps[-1], pqfs[-1], float(rng.uniform(0.4, 0.9)))
         return Batch(
-            torch.stack([turned(x, d.turn) for x, d in zip(lqs, draws, strict=True)]),
-            torch.stack([turned(x, d.turn) for x, d in zip(gts, draws, strict=True)]),
+            torch.stack([d.varied(x) for x, d in zip(lqs, draws, strict=True)]),
+            torch.stack([d.varied(x) for x, d in zip(gts, draws, strict=True)]),
             torch.stack(qps).to(device),
             torch.stack(pqfs).to(device),
             tuple(d.seed for d in draws),

@@ -11,8 +11,8 @@ class NetworkConfig:
     init: weights to start from (a file of ours or a public checkpoint); where names and shapes fit only
     partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network that
     becomes the spatial path (stage I). flow: weights of a pre-trained flow network. frozen: beginnings of the
-    names of parameters that stay as they are. joint: stage II trains together with the stage I of
-    `data.input_stage`. fit_clips: a network that is grown from one solves its blend of neighbours from so
+    names of parameters that stay as they are. joint: weights of a trained stage I that trains together with
+    this stage II. fit_clips: a network that is grown from one solves its blend of neighbours from so
     many clips before the first step, by least squares (0: it starts at zero), unless a phase before has.
     """
 
@@ -22,7 +22,7 @@ class NetworkConfig:
     grow_from: str | None = None
     flow: str | None = None
     frozen: tuple[str, ...] = ()
-    joint: bool = False
+    joint: str | None = None
     fit_clips: int = 0
 
 
@@ -36,10 +36,11 @@ class DataConfig:
     the input. pqf, pqf_rule: how peaks are found (mode and rule of `hevc.pqf.mark`). duplicates: "remove"
     takes frames that equal their predecessor bit for bit out of the compressed clip and its truth (RMD),
     "keep" does not. cache_gib: most memory that decoded clips may take, in each process; cache: "ram", or
-    "device" (on the GPU). input_stage: weights of a trained stage I whose outputs are the input (stage II
-    only); every: of each clip's outputs every n-th frame is learned from (stage II). lifted_peaks: share of
-    clips whose peaks are brought nearer to the truth (`sampler.lift_peaks`). members: the two pipelines that
-    a mask network weighs (gate only).
+    "device" (on the GPU). inputs: the folder that pictures are read from; for stage II one beside lq/ and
+    laid out alike, with what stage I made of those clips (QPs and peaks are always those of lq/).
+    lifted_peaks: share of clips whose peaks are brought nearer to the truth (`sampler.lift_peaks`).
+    recoloured: share of clips whose luma and chroma are inverted or exchanged at random
+    (`data.recoloured`). members: the two pipelines that a mask network weighs (gate only).
     """
 
     recipes: dict[str, float] = field(default_factory=lambda: {"qp37": 1.0})
@@ -48,6 +49,7 @@ class DataConfig:
     crop: int = 96
     batch: int = 16
     lifted_peaks: float = 0.0
+    recoloured: float = 0.0
     unknown_qp: float = 0.1
     scale: int = 1
     pqf: str = "auto"
@@ -55,8 +57,7 @@ class DataConfig:
     duplicates: str = "remove"
     cache_gib: float = 8.0
     cache: str = "ram"
-    input_stage: str | None = None
-    every: int = 1
+    inputs: str = "lq"
     members: tuple[str, ...] = ()
 
     @property

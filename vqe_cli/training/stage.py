@@ -14,33 +14,24 @@ CLIP_FRAMES = 25
 
 
 class StageTask:
-    """Compressed clip (stage I, or both stages jointly), or stage I's output (stage II), to the truth."""
+    """Compressed clip (stage I, or both stages jointly), or what stage I made of it (stage II), to the
+    truth."""
 
     figure = "gain_db"
 
-    def __init__(self, config: TrainConfig, device: torch.device, stage_one: nn.Module | None) -> None:
-        """stage_one: the trained stage I whose outputs are the input; None for stage I itself and joint
-        training."""
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config = config
         self.device = device
-        self.stage_one = stage_one
-        # Stage I's outputs on the validation clips, which stay the same throughout the run.
-        self.enhanced: dict[tuple[str, str], Tensor] = {}
 
     def loss(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
         """Charbonnier or squared error of all frames that are learned from."""
-        if self.stage_one is not None:
-            with torch.no_grad():
-                clip = run_network(self.stage_one, batch).unflatten(0, batch.lq.shape[:2])
-            every = self.config.data.every
-            batch = Batch(clip.float(), batch.gt, batch.qp, batch.pqf).at(slice(every // 2, None, every))
         keep = self.config.data.kept
         prediction = run_network(network, batch, keep)
         return loss_at(share, prediction.float(), batch.gt[:, keep].flatten(0, 1), self.config.schedule)
 
     @torch.inference_mode()
     def measure(self, network: nn.Module, pair: Pair) -> float:
-        """Mean PSNR gain in dB of a clip, enhanced against compressed."""
+        """Mean PSNR gain in dB of a clip, enhanced against given."""
         given, enhanced, gt = self._enhance(network, pair)
         return float((psnr(enhanced, gt) - psnr(given, gt)).mean())
 
@@ -52,19 +43,13 @@ class StageTask:
         return cut_sheet(given[worst], enhanced[worst], gt[worst])
 
     def _enhance(self, network: nn.Module, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
-        """(compressed, enhanced, truth), each (T, 3, sH, sW), of the frames that are measured."""
-        step = slice(None, None, 1 if network.is_video else self.config.validation.frame_step)
-        # A video network needs all frames of its clip, also where it is stage I before an image network.
-        window = slice(0, CLIP_FRAMES) if network.is_video or self.stage_one is not None else step
+        """(given, enhanced, truth), each (T, 3, sH, sW), of the frames that are measured."""
+        every = self.config.validation.frame_step
+        window = slice(0, CLIP_FRAMES) if network.is_video else slice(None, None, every)
         lq, gt = clip_rgb(pair.lq, window, self.device), clip_rgb(pair.gt, window, self.device)
         qp = torch.from_numpy(pair.lq.qp[window]).to(self.device)
         pqf = torch.from_numpy(pair.lq.pqf[window]).to(self.device)
-        given, key = lq, (pair.recipe, pair.lq.name)
-        if self.stage_one is not None:
-            if key not in self.enhanced:
-                self.enhanced[key] = run_clip(self.stage_one, lq, pqf, qp)[step].half()
-            given, lq, gt, pqf, qp = self.enhanced[key].float(), lq[step], gt[step], pqf[step], qp[step]
-        enhanced = run_clip(network, given, pqf, qp).float()
+        enhanced = run_clip(network, lq, pqf, qp).float()
         if gt.shape != lq.shape:
             lq = F.interpolate(lq, size=gt.shape[-2:], mode="bicubic", align_corners=False)
         return lq, enhanced, gt

@@ -43,7 +43,7 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
             )
     whole: nn.Module = network
     if named.joint:
-        whole = with_stage_one(network, Path(str(config.data.input_stage)))
+        whole = with_stage_one(network, Path(named.joint))
     if before is not None:
         continue_from(whole if any(key.startswith("stage_one.") for key in before) else network, before)
     elif named.grow_from:

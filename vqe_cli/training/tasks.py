@@ -1,6 +1,5 @@
 """What can be learned: the flow network's task and that of the two stages, under one roof for the loop."""
 
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -12,8 +11,8 @@ from vqe_cli.training.gate import FrozenPipeline, GateTask
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.stage import StageTask
 from vqe_cli.training.validation import Sheet
-from vqe_cli.weights.load import load_network, load_stages
-from vqe_cli.weights.registry import StageSpec, find
+from vqe_cli.weights.load import load_stages
+from vqe_cli.weights.registry import find
 
 
 class Task(Protocol):
@@ -45,7 +44,7 @@ def channels_last(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def task_of(config: TrainConfig, device: torch.device) -> Task:
-    """The task that a config asks for; stage II gets the frozen stage I that it works behind."""
+    """The task that a config asks for."""
     if config.network.arch == "spynet":
         return FlowTask(config, device)
     if config.network.arch == "gate":
@@ -55,11 +54,7 @@ def task_of(config: TrainConfig, device: torch.device) -> Task:
             for pipeline in pipelines
         ]
         return GateTask(config, device, members)
-    stage_one = None
-    if config.data.input_stage and not config.network.joint:
-        path = str(Path(config.data.input_stage).absolute())
-        stage_one = channels_last(load_network(StageSpec(path)), device)
-    return StageTask(config, device, stage_one)
+    return StageTask(config, device)
 
 
 class LossOf(nn.Module):
