@@ -65,7 +65,7 @@ def test_best_weights_stay_when_the_figures_fall(data: Path, tmp_path: Path) -> 
         def measure(self, network: nn.Module, pair: Any) -> float:
             return next(figures)
 
-    run.task = Falling(run.config, torch.device("cpu"), None)
+    run.task = Falling(run.config, torch.device("cpu"))
     loop.validate(run, loop.threading.Event())
     kept = (tmp_path / "best.safetensors").read_bytes()
     for parameter in run.ema.parameters():
