@@ -138,7 +138,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
     ]
     if network.init and network.grow_from:
         problems.append("network.init and network.grow_from contradict each other")
-    second = "network.joint" if network.joint else "data.inputs" if data.inputs != "lq" else None
+    second = _second_stage(config)
     if second and (built.is_video or network.arch in ("spynet", "gate")):
         problems.append(f"{second} is for stage II, {network.arch} is no network of stage II")
     if network.joint and data.inputs != "lq":
@@ -163,10 +163,17 @@ def _scale_of(weights: str) -> int | None:
         return None
 
 
+def _second_stage(config: TrainConfig) -> str | None:
+    """The key that makes a config one for stage II; None for all others."""
+    if config.network.joint:
+        return "network.joint"
+    return "data.inputs" if config.data.inputs != "lq" else None
+
+
 def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
     """Whether the config is one for the stage named on the command line."""
     flow = config.network.arch == "spynet"
-    second = config.network.joint is not None or config.data.inputs != "lq"
+    second = _second_stage(config) is not None
     if stage is None:
         return []
     if stage not in STAGES:

@@ -176,36 +176,35 @@ def decode_pairs(sources: list[Source], config: DataConfig) -> tuple[list[Pair],
         return pairs, [str(error).rstrip(".")], removed
     for source in sources:
         try:
-            lq, same = decode_given(source, config)
+            compressed = data.decode_clip(source.lq, config.pqf, config.pqf_rule)
+            lq = with_pictures(compressed, source)
         except VqeError as error:
             problems.append(str(error).rstrip("."))
             continue
         wrong = mismatch(source.lq, lq, gt, config)
         problems += wrong
-        drop = same if config.duplicates == "remove" and not wrong else frozenset()
+        drop = data.duplicates(compressed) if config.duplicates == "remove" and not wrong else frozenset()
         # A clip that hardly moves may have too few frames left: it stays as it is.
         if drop and lq.frames - len(drop) >= config.frames:
             removed += len(drop)
-            lq, _ = decode_given(source, config, drop)
+            lq = with_pictures(data.decode_clip(source.lq, config.pqf, config.pqf_rule, drop), source, drop)
             pairs.append(agreed(source.recipe, lq, data.decode_clip(source.gt, drop=drop)))
         else:
             pairs.append(agreed(source.recipe, lq, gt))
     return pairs, problems, removed
 
 
-def decode_given(
-    source: Source, config: DataConfig, drop: frozenset[int] = frozenset()
-) -> tuple[Clip, frozenset[int]]:
-    """The compressed clip with its pictures from `source.given`, and which of its frames repeat their
-    predecessor. Raises VqeError, also for pictures of other frames."""
-    lq = data.decode_clip(source.lq, config.pqf, config.pqf_rule, drop)
-    same = data.duplicates(lq)
+def with_pictures(lq: Clip, source: Source, drop: frozenset[int] = frozenset()) -> Clip:
+    """The compressed clip with its pictures from `source.given`, without the frames `drop`.
+
+    Raises VqeError when that cannot be read or has not its frames.
+    """
     if source.given == source.lq:
-        return lq, same
+        return lq
     given = data.decode_clip(source.given, drop=drop)
     if given.frames != lq.frames:
         raise VqeError(f"{source.given} has {given.frames} frames, {source.lq} {lq.frames}.", "Make it anew.")
-    return replace(given, qp=lq.qp, pqf=lq.pqf), same
+    return replace(given, qp=lq.qp, pqf=lq.pqf)
 
 
 def agreed(recipe: str, lq: Clip, gt: Clip) -> Pair:
