@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.grown import LEAST_CHANNELS, SPATIAL_CHANNELS, GrownLayout
+from models.grown import LEAST_CHANNELS, RECONSTRUCTION_CHANNELS, SPATIAL_CHANNELS, GrownLayout
 from models.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks
 from models.propagation import BRANCHES, RecurrentCore, nearest_peak
 from models.qecnn import QECNN
@@ -88,6 +88,7 @@ def basicvsrpp(
     deform_groups: int = 16,
     qp_conditioning: bool = False,
     spatial: Mapping[str, Any] | None = None,
+    reconstruction_channels: int | None = None,
 ) -> RecurrentCore:
     """BasicVSR++. The first five settings are those of the reference; the others are off unless given.
 
@@ -95,8 +96,9 @@ def basicvsrpp(
     feature, 1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1,
     else 1). prop_channels: of the propagated features (default mid_channels). spatial: settings of the QECNN
     that the network is grown from (`grown.GrownLayout`), whose scale then holds; its features have the
-    output's size, its flows 4 pixels, and 12 propagated channels are the least and the default. Raises
-    ValueError for settings that contradict each other.
+    output's size, its flows 4 pixels, and 12 propagated channels are the least and the default.
+    reconstruction_channels: of a grown network's residual blocks (default 64). Raises ValueError for settings
+    that contradict each other.
     """
     trunk = None
     if spatial is not None:
@@ -130,10 +132,13 @@ def basicvsrpp(
         "flow_stride": flow_stride or (4 if trunk or not is_low_res_input else 1),
     }
     if trunk is None:
+        if reconstruction_channels is not None:
+            raise ValueError("reconstruction_channels is for networks that are grown from a spatial one")
         return PublicLayout(reconstruction_blocks, is_low_res_input, qp_conditioning, **core)
     if not isinstance(reconstruction_blocks, int):
         raise ValueError("reconstruction_blocks is one number where the network is grown from a spatial one")
-    return GrownLayout(trunk, reconstruction_blocks, **core)
+    width = reconstruction_channels or RECONSTRUCTION_CHANNELS
+    return GrownLayout(trunk, reconstruction_blocks, width, **core)
 
 
 @functools.wraps(basicvsrpp)

@@ -45,8 +45,8 @@ MIDDLE_ACTIVITY = 0.03
 DIFFERENCE_GAIN = 10.0
 CORRECTION_STEP = 0.1
 BLEND_STEP = 10.0
-WIDTH = 64  # of the residual blocks, which see pictures folded to half their size
-FOLD = 2
+RECONSTRUCTION_CHANNELS = 64
+FOLD = 2  # the residual blocks see pictures folded to half their size
 
 
 class GrownLayout(RecurrentCore):
@@ -58,12 +58,19 @@ class GrownLayout(RecurrentCore):
     residual blocks, whose end does. Motion is the flow network's, refined on the pictures
     (`refine.refine_flow`). Everything works at the output's size.
 
-    trunk: the single-frame network.
+    trunk: the single-frame network. reconstruction_blocks, reconstruction_channels: number and width of the
+    residual blocks.
     """
 
     exact = ("deform_align", "backbone")  # computed in float32 whatever the rest is
 
-    def __init__(self, trunk: QECNN, reconstruction_blocks: int, **core: Any) -> None:
+    def __init__(
+        self,
+        trunk: QECNN,
+        reconstruction_blocks: int,
+        reconstruction_channels: int,
+        **core: Any,
+    ) -> None:
         super().__init__(**core)
         self.trunk = trunk
         self.spynet.requires_grad_(False)  # no gradient passes the refinement of its flows
@@ -71,9 +78,9 @@ class GrownLayout(RecurrentCore):
         self.reconstruction = None
         if reconstruction_blocks:
             free = len(BRANCHES) * (self.prop_channels - LEAST_CHANNELS)
-            folded = FOLD**2 * (self.mid_channels + CARRIED + 3 * DIFFERENCES + free)
-            self.reconstruction = ResidualBlocks(folded, WIDTH, reconstruction_blocks)
-            self.conv_last = nn.Conv2d(WIDTH, FOLD**2 * 3, 3, padding=1)
+            folded = FOLD**2 * (3 + self.mid_channels + CARRIED + 3 * DIFFERENCES + free)
+            self.reconstruction = ResidualBlocks(folded, reconstruction_channels, reconstruction_blocks)
+            self.conv_last = nn.Conv2d(reconstruction_channels, FOLD**2 * 3, 3, padding=1)
             for parameter in self.conv_last.parameters():
                 nn.init.zeros_(parameter)
         for index, branch in enumerate(BRANCHES):
@@ -128,9 +135,10 @@ class GrownLayout(RecurrentCore):
         correction = self.blend(differences, level.mean((1, 2, 3)), worse.mean((2, 3)), activity(picture))
         if self.reconstruction is not None:
             free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
-            seen = torch.cat(
-                [picture, level, known, worse, DIFFERENCE_GAIN * differences.flatten(1, 2), free], dim=1
-            )
+            if self.scale > 1:
+                frames = F.interpolate(frames, scale_factor=self.scale, mode="bicubic", align_corners=False)
+            small = DIFFERENCE_GAIN * torch.cat([frames - picture, differences.flatten(1, 2)], dim=1)
+            seen = torch.cat([picture, level, known, worse, small, free], dim=1)
             folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
             rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
             rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]

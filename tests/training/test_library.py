@@ -192,7 +192,10 @@ def test_recoloured_is_what_a_codec_could_have_been_given(colours: int) -> None:
     if colours & 8:
         changed[1:] = changed[:0:-1]
     wanted = to_rgb(changed, colour)
-    torch.testing.assert_close(clips.recoloured(to_rgb(planes, colour), colours), wanted)
+    given = to_rgb(planes, colour)
+    both = clips.recoloured(torch.stack([given, given]), [colours, 0])
+    torch.testing.assert_close(both[0], wanted)
+    torch.testing.assert_close(both[1], given)
 
 
 def test_both_sides_are_recoloured_alike(data: Path, tmp_path: Path) -> None:

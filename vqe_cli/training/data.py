@@ -143,17 +143,19 @@ class Cut:
         return cut
 
 
-def crops_rgb(cuts: Sequence[Cut], device: torch.device | str = "cpu") -> list[Tensor]:
-    """RGB (T, 3, size, size) of each crop: sample codes travel to the device, the conversion happens
-    there, at once for all crops of the same colour."""
-    result: dict[int, Tensor] = {}
+def crops_rgb(cuts: Sequence[Cut], device: torch.device | str = "cpu") -> Tensor:
+    """RGB (N, T, 3, size, size) of crops of one size: sample codes travel to the device, the conversion
+    happens there, at once for all crops of the same colour."""
+    parts: list[Tensor] = []
+    order: list[int] = []
     for colour in dict.fromkeys(cut.clip.colour for cut in cuts):
         chosen = [index for index, cut in enumerate(cuts) if cut.clip.colour == colour]
         stacks = [torch.stack(same) for same in zip(*(cuts[index].planes() for index in chosen), strict=True)]
         planes = [_to_device(stack, device).float().flatten(0, 1)[:, None] for stack in stacks]
-        rgb = to_rgb(planes, colour).unflatten(0, (len(chosen), -1))
-        result.update(zip(chosen, rgb, strict=True))
-    return [result[index] for index in range(len(cuts))]
+        parts.append(to_rgb(planes, colour).unflatten(0, (len(chosen), -1)))
+        order += chosen
+    rgb = torch.cat(parts)
+    return rgb if len(parts) == 1 else rgb[torch.tensor(order, device=rgb.device).argsort()]
 
 
 def _to_device(codes: Tensor, device: torch.device | str) -> Tensor:
@@ -163,21 +165,23 @@ def _to_device(codes: Tensor, device: torch.device | str) -> Tensor:
     return codes.to(device)
 
 
-def recoloured(x: Tensor, colours: int) -> Tensor:
-    """One of sixteen pictures that a codec could as well have been given, of RGB (..., 3, H, W).
+def recoloured(x: Tensor, colours: Sequence[int]) -> Tensor:
+    """Of each clip of RGB (N, ..., 3, H, W) one of sixteen that a codec could as well have been given.
 
-    colours: 0 … 15; 1 inverts luma, 2 and 4 the chroma planes, 8 exchanges these (of BT.709: other matrices
-    are near enough). Colours may leave the gamut.
+    colours: N of 0 … 15; 1 inverts luma, 2 and 4 the chroma planes, 8 exchanges these (of BT.709: other
+    matrices are near enough). Colours may leave the gamut.
     """
-    if not colours:
+    if not any(colours):
         return x
     to_yuv = torch.from_numpy(rgb_to_yuv_matrix("bt709"))
-    signs = torch.tensor([-1.0 if colours & bit else 1.0 for bit in (1, 2, 4)], dtype=to_yuv.dtype)
-    change = signs.diag()
-    if colours & 8:
-        change = change[[0, 2, 1]]
-    matrix = (to_yuv.inverse() @ change @ to_yuv).to(x)
-    return torch.einsum("ij,...jhw->...ihw", matrix, x) + (1 if colours & 1 else 0)
+    changes = torch.stack([torch.eye(3, dtype=to_yuv.dtype)] * len(colours))
+    for change, chosen in zip(changes, colours, strict=True):
+        change *= change.new_tensor([[-1.0 if chosen & bit else 1.0] for bit in (1, 2, 4)])
+        if chosen & 8:
+            change[:] = change[[0, 2, 1]]
+    matrices = (to_yuv.inverse() @ changes @ to_yuv).to(x)
+    inverted = x.new_tensor([chosen & 1 for chosen in colours]).view(-1, *[1] * (x.ndim - 1))
+    return torch.einsum("nij,n...jhw->n...ihw", matrices, x) + inverted
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
@@ -185,3 +189,12 @@ def turned(x: Tensor, turn: int) -> Tensor:
     if turn & 4:
         x = x.flip(-1)
     return torch.rot90(x, turn & 3, (-2, -1))
+
+
+def turned_each(x: Tensor, turns: Sequence[int]) -> Tensor:
+    """Each clip of square pictures (N, ..., H, H) turned its own way."""
+    out = torch.empty_like(x)
+    for turn in set(turns):
+        chosen = torch.tensor([index for index, own in enumerate(turns) if own == turn], device=x.device)
+        out[chosen] = turned(x[chosen], turn)
+    return out

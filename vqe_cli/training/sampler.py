@@ -3,14 +3,14 @@
 import math
 import queue
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, recoloured, turned
+from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, recoloured, turned_each
 from vqe_cli.training.library import Library
 from vqe_cli.training.memory import explained
 from vqe_cli.training.schema import DataConfig
@@ -41,9 +41,10 @@ class Draw:
     seed: int
     colours: int
 
-    def varied(self, x: Tensor) -> Tensor:
-        """Its pictures (..., 3, h, w), turned and recoloured."""
-        return turned(recoloured(x, self.colours), self.turn)
+
+def varied(x: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """The pictures (N, T, 3, h, h) of draws, turned and recoloured."""
+    return turned_each(recoloured(x, [d.colours for d in draws]), [d.turn for d in draws])
 
 
 class Sampler:
@@ -55,59 +56,70 @@ class Sampler:
         self.seed = seed
         self.rank = rank
         self.size = size
+        self.grouped: tuple[list[Pair], list[list[Pair]], np.ndarray] | None = None
 
     def draw(self, step: int) -> list[Draw]:
         """What this process learns from in a step. One process with twice the batch draws what two draw
         together."""
         rng = np.random.default_rng([self.seed, step])
-        by_recipe: dict[str, list[Pair]] = {}
-        for pair in self.library.pairs_at(step):
-            by_recipe.setdefault(pair.recipe, []).append(pair)
-        weights = np.array([self.config.recipes[recipe] for recipe in by_recipe])
-        groups = list(by_recipe.values())
-        chosen = []
-        for _ in range(self.config.batch * self.size):
-            group = groups[rng.choice(len(groups), p=weights / weights.sum())]
-            chosen.append(self._place(group[rng.integers(len(group))], rng))
-        return chosen[self.rank * self.config.batch : (self.rank + 1) * self.config.batch]
+        groups, shares = self._by_recipe(self.library.pairs_at(step))
+        count = self.config.batch * self.size
+        lots, seeds = rng.random((count, 9)), rng.integers(2**62, size=count)
+        mine = slice(self.rank * self.config.batch, (self.rank + 1) * self.config.batch)
+        recipes = np.searchsorted(shares, lots[mine, 0], side="right")
+        return [
+            self._place(groups[recipe], lot, int(seed))
+            for recipe, lot, seed in zip(recipes, lots[mine, 1:].tolist(), seeds[mine], strict=True)
+        ]
 
-    def _place(self, pair: Pair, rng: np.random.Generator) -> Draw:
+    def _by_recipe(self, pairs: list[Pair]) -> tuple[list[list[Pair]], np.ndarray]:
+        """The pairs of each recipe, and the shares of all recipes up to each, the last of which is 1."""
+        if self.grouped is None or self.grouped[0] is not pairs:
+            by_recipe: dict[str, list[Pair]] = {}
+            for pair in pairs:
+                by_recipe.setdefault(pair.recipe, []).append(pair)
+            shares = np.cumsum([self.config.recipes[recipe] for recipe in by_recipe])
+            self.grouped = (pairs, list(by_recipe.values()), shares / shares[-1])
+        return self.grouped[1:]
+
+    def _place(self, group: list[Pair], lot: Sequence[float], seed: int) -> Draw:
+        """A clip of a group and what becomes of it, by eight numbers from 0 up to 1."""
+        pair = group[int(lot[0] * len(group))]
         height, width = pair.lq.size
         crop = self.config.crop
         return Draw(
             pair,
-            first=int(rng.integers(pair.lq.frames - self.config.frames + 1)),
+            first=int(lot[1] * (pair.lq.frames - self.config.frames + 1)),
             # Even positions keep the chroma samples of 4:2:0 where they lie.
-            top=2 * int(rng.integers((height - crop) // 2 + 1)),
-            left=2 * int(rng.integers((width - crop) // 2 + 1)),
-            turn=int(rng.integers(8)),
-            hidden=bool(rng.random() < self.config.unknown_qp),
-            seed=int(rng.integers(2**62)),
-            colours=int(rng.integers(16)) if rng.random() < self.config.recoloured else 0,
+            top=2 * int(lot[2] * ((height - crop) // 2 + 1)),
+            left=2 * int(lot[3] * ((width - crop) // 2 + 1)),
+            turn=int(lot[4] * 8),
+            hidden=lot[5] < self.config.unknown_qp,
+            seed=seed,
+            colours=int(lot[7] * 16) if lot[6] < self.config.recoloured else 0,
         )
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> Batch:
         """This process's batch of a step, on the device."""
         draws = self.draw(step)
         count, crop, s = self.config.frames, self.config.crop, self.config.scale
-        lqs = crops_rgb([Cut(d.pair.lq, d.first, count, d.top, d.left, crop) for d in draws], device)
-        gts = crops_rgb(
+        lq = crops_rgb([Cut(d.pair.lq, d.first, count, d.top, d.left, crop) for d in draws], device)
+        gt = crops_rgb(
             [Cut(d.pair.gt, d.first, count, s * d.top, s * d.left, s * crop) for d in draws], device
         )
-        qps, pqfs = [], []
-        for d, lq, gt in zip(draws, lqs, gts, strict=True):
-            frames = slice(d.first, d.first + count)
-            qp = torch.from_numpy(d.pair.lq.qp[frames]).clone()
-            qps.append(torch.full_like(qp, float("nan")) if d.hidden else qp)
-            pqfs.append(torch.from_numpy(d.pair.lq.pqf[frames]))
-            rng = np.random.default_rng(d.seed)
-            if rng.random() < self.config.lifted_peaks:
-                lift_peaks(lq, gt, qps[-1], pqfs[-1], float(rng.uniform(0.4, 0.9)))
+        qp = torch.from_numpy(np.stack([d.pair.lq.qp[d.first : d.first + count] for d in draws]))
+        pqf = torch.from_numpy(np.stack([d.pair.lq.pqf[d.first : d.first + count] for d in draws]))
+        qp[torch.tensor([d.hidden for d in draws])] = float("nan")
+        if self.config.lifted_peaks:
+            for index, d in enumerate(draws):
+                rng = np.random.default_rng(d.seed)
+                if rng.random() < self.config.lifted_peaks:
+                    lift_peaks(lq[index], gt[index], qp[index], pqf[index], float(rng.uniform(0.4, 0.9)))
         return Batch(
-            torch.stack([d.varied(x) for x, d in zip(lqs, draws, strict=True)]),
-            torch.stack([d.varied(x) for x, d in zip(gts, draws, strict=True)]),
-            torch.stack(qps).to(device),
-            torch.stack(pqfs).to(device),
+            varied(lq, draws),
+            varied(gt, draws),
+            qp.to(device),
+            pqf.to(device),
             tuple(d.seed for d in draws),
         )
 
