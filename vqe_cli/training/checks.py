@@ -9,6 +9,7 @@ import torch
 import models
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc.pqf import MODES, RULES
+from vqe_cli.training.joint import FROZEN_STAGE_ONE
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
 from vqe_cli.weights.load import read_header
@@ -135,6 +136,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
         f"network.frozen: no parameter of {network.arch} begins with {prefix!r}"
         for prefix in network.frozen
         if not any(name.startswith(prefix) for name, _ in built.named_parameters())
+        and not (network.joint and prefix == FROZEN_STAGE_ONE)
     ]
     if network.init and network.grow_from:
         problems.append("network.init and network.grow_from contradict each other")
@@ -143,7 +145,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
         problems.append(f"{second} is for stage II, {network.arch} is no network of stage II")
     if network.joint and data.inputs != "lq":
         problems.append("network.joint computes stage I itself: data.inputs must be lq then")
-    if data.context and not built.is_video:
+    if data.context and not (built.is_video or network.joint):
         problems.append(f"data.context is for video networks, and {network.arch} is none")
     if (len(data.members) == 2) != (network.arch == "gate") or len(data.members) not in (0, 2):
         problems.append("data.members are two pipelines, for the arch gate, which needs them")

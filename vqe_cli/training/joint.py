@@ -1,12 +1,15 @@
-"""Both stages as one network, for their last, common training (SPEC section 8)."""
+"""Both stages as one network: for their last, common training (SPEC section 8), or for stage II alone."""
 
 from typing import Any
 
 from torch import Tensor, nn
 
+# Among network.frozen: stage I stays as it is.
+FROZEN_STAGE_ONE = "stage_one."
+
 
 class Joint(nn.Module):
-    """Stage II on the output of stage I, frame by frame; gradients reach both.
+    """Stage II on the output of stage I, frame by frame; gradients reach both, unless stage I is frozen.
 
     first_built: architecture and configuration of stage I, for its file.
     """

@@ -16,7 +16,7 @@ from models.propagation import RecurrentCore
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint
 from vqe_cli.training.flow import motion_filters
-from vqe_cli.training.joint import Joint
+from vqe_cli.training.joint import FROZEN_STAGE_ONE, Joint
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.weights.load import load_network, read_header
 from vqe_cli.weights.registry import StageSpec
@@ -53,6 +53,8 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     for name, parameter in network.named_parameters():
         if name.startswith(named.frozen):
             parameter.requires_grad_(False)
+    if isinstance(whole, Joint) and FROZEN_STAGE_ONE in named.frozen:
+        whole.stage_one.requires_grad_(False)
     return whole
 
 
