@@ -15,8 +15,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 LEVEL_WIDTHS = (8, 32, 64, 32, 16, 2)
 LAST_LAYER_GAIN = 0.05
 # Without gradients the pairs of a clip are taken in batches of this many pixels (64 channels of them are 64
-# MiB in float32), so that memory does not grow with the clip.
-BATCH_PIXELS = 1 << 18
+# MiB in float32), so that memory does not grow with the clip. A GPU wants fewer and larger ones.
+BATCH_PIXELS = {"cpu": 1 << 18}
+GPU_BATCH_PIXELS = 1 << 22
+
+
+def pairs_at_once(pictures: Tensor) -> int:
+    """How many of the pictures (..., H, W) are taken in one batch."""
+    pixels = BATCH_PIXELS.get(pictures.device.type, GPU_BATCH_PIXELS)
+    return max(1, pixels // (pictures.shape[-2] * pictures.shape[-1]))
 
 
 def position_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -137,7 +144,7 @@ class SpyNet(nn.Module):
         earlier = clip[:, :-1].reshape(-1, channels, height, width)
         later = clip[:, 1:].reshape(-1, channels, height, width)
         ref, supp = torch.cat([later, earlier]), torch.cat([earlier, later])
-        step = len(ref) if torch.is_grad_enabled() else max(1, BATCH_PIXELS // (height * width))
+        step = len(ref) if torch.is_grad_enabled() else pairs_at_once(ref)
         flows = [self(*pair) for pair in zip(ref.split(step), supp.split(step), strict=True)]
         forward, backward = torch.cat(flows).view(2, count, frames - 1, 2, height, width)
         return forward, backward

@@ -163,16 +163,20 @@ class Blend(nn.Module):
         """(N, 3, H, W) of the differences (N, DIFFERENCES, 3, H, W) that `trusted` gives, the pictures' QPs
         (N,), how much worse those of the carried are (N, CARRIED), both about 1 for ten steps, and `activity`
         (N, 1, H, W)."""
-        blended = []
         with torch.autocast(differences.device.type, enabled=False):  # large weights may cancel each other
+            weight = self.weight.float().view(1, 2, 2, 2, DIFFERENCES, 3)
+            level, worse = level.view(-1, 1, 1, 1, 1), worse.repeat(1, FORMS).view(-1, 1, DIFFERENCES, 1)
+            always, by_level = weight.unbind(2)
+            always, by_worse = (always + level * by_level).unbind(2)
+            kernel = always + worse * by_worse  # (N, 2, DIFFERENCES, 3)
+            # Differences are weighed at each pixel first, once for each part of the ring; then the parts are
+            # gathered from around.
+            weighed = kernel.transpose(2, 3).flatten(1, 2) @ differences.float().flatten(2)
+            parts = weighed.view(-1, 3, *differences.shape[-3:]).transpose(1, 2).flatten(0, 1)
             ring = torch.tensor(RING, device=differences.device)
-            weight = self.weight.float().view(2, 2, 2, DIFFERENCES, 3)
-            for picture, one, others in zip(differences.float(), level, worse, strict=True):
-                always, by_level = weight.unbind(1)
-                always, by_worse = (always + one * by_level).unbind(1)
-                kernel = always + others.repeat(FORMS)[:, None] * by_worse
-                blended.append(F.conv2d(picture.transpose(0, 1), kernel[..., ring], padding=1))
-        always, by_activity = torch.stack(blended).unbind(2)
+            gather = torch.stack([ring == part for part in range(3)]).to(parts)[None]
+            blended = F.conv2d(parts, gather, padding=1).view(-1, 2, *differences.shape[-3:])
+            always, by_activity = blended.unbind(1)
         return BLEND_STEP * (always + active * by_activity)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.flow import BATCH_PIXELS, flow_warp, position_dtype
+from models.flow import flow_warp, pairs_at_once, position_dtype
 
 LEVELS = 5
 LEAST_SIDE = 8  # pixels of the coarsest level
@@ -31,7 +31,7 @@ def refine_flow(flow: Tensor, picture: Tensor, other: Tensor) -> Tensor:
     """
     kind = position_dtype(picture.dtype)
     lumas = [x.to(kind).mean(dim=1, keepdim=True) for x in (picture, other)]
-    step = max(1, BATCH_PIXELS // picture[0, 0].numel())
+    step = pairs_at_once(picture)
     parts = zip(flow.to(kind).split(step), *(luma.split(step) for luma in lumas), strict=True)
     with torch.autocast(picture.device.type, enabled=False):
         return torch.cat([_refined(*part) for part in parts])

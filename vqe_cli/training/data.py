@@ -3,6 +3,7 @@ crops."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ class Cut:
     left: int
     size: int
 
-    def planes(self) -> list[Tensor]:
+    def planes(self) -> list[np.ndarray | Tensor]:
         """The planes (count, h, w) of the crop, as decoded."""
         sx, sy = self.clip.colour.subsampling
         cut = []
@@ -139,7 +140,7 @@ class Cut:
             dx, dy = (sx, sy) if index else (1, 1)
             rows = slice(self.top // dy, (self.top + self.size) // dy)
             columns = slice(self.left // dx, (self.left + self.size) // dx)
-            cut.append(torch.as_tensor(plane[self.first : self.first + self.count, rows, columns]))
+            cut.append(plane[self.first : self.first + self.count, rows, columns])
         return cut
 
 
@@ -150,12 +151,18 @@ def crops_rgb(cuts: Sequence[Cut], device: torch.device | str = "cpu") -> Tensor
     order: list[int] = []
     for colour in dict.fromkeys(cut.clip.colour for cut in cuts):
         chosen = [index for index, cut in enumerate(cuts) if cut.clip.colour == colour]
-        stacks = [torch.stack(same) for same in zip(*(cuts[index].planes() for index in chosen), strict=True)]
+        stacks = [_stacked(same) for same in zip(*(cuts[index].planes() for index in chosen), strict=True)]
         planes = [_to_device(stack, device).float().flatten(0, 1)[:, None] for stack in stacks]
         parts.append(to_rgb(planes, colour).unflatten(0, (len(chosen), -1)))
         order += chosen
     rgb = torch.cat(parts)
     return rgb if len(parts) == 1 else rgb[torch.tensor(order, device=rgb.device).argsort()]
+
+
+def _stacked(planes: Sequence[np.ndarray | Tensor]) -> Tensor:
+    if isinstance(planes[0], np.ndarray):  # hundreds of small pieces, which are slower to turn into tensors
+        return torch.from_numpy(np.stack(planes))
+    return torch.stack([torch.as_tensor(plane) for plane in planes])
 
 
 def _to_device(codes: Tensor, device: torch.device | str) -> Tensor:
@@ -173,15 +180,22 @@ def recoloured(x: Tensor, colours: Sequence[int]) -> Tensor:
     """
     if not any(colours):
         return x
+    matrices = torch.stack([recolouring(chosen) for chosen in range(16)]).to(x)
+    inverted = torch.tensor([chosen & 1 for chosen in range(16)]).to(x)
+    index = torch.tensor(colours, device=x.device)
+    changed = torch.einsum("nij,n...jhw->n...ihw", matrices[index], x)
+    return changed + inverted[index].view(-1, *[1] * (x.ndim - 1))
+
+
+@cache
+def recolouring(colours: int) -> Tensor:
+    """The matrix (3, 3) that recolours RGB, before inverted luma is lifted by one."""
     to_yuv = torch.from_numpy(rgb_to_yuv_matrix("bt709"))
-    changes = torch.stack([torch.eye(3, dtype=to_yuv.dtype)] * len(colours))
-    for change, chosen in zip(changes, colours, strict=True):
-        change *= change.new_tensor([[-1.0 if chosen & bit else 1.0] for bit in (1, 2, 4)])
-        if chosen & 8:
-            change[:] = change[[0, 2, 1]]
-    matrices = (to_yuv.inverse() @ changes @ to_yuv).to(x)
-    inverted = x.new_tensor([chosen & 1 for chosen in colours]).view(-1, *[1] * (x.ndim - 1))
-    return torch.einsum("nij,n...jhw->n...ihw", matrices, x) + inverted
+    signs = torch.tensor([-1.0 if colours & bit else 1.0 for bit in (1, 2, 4)], dtype=to_yuv.dtype)
+    change = signs.diag()
+    if colours & 8:
+        change = change[[0, 2, 1]]
+    return to_yuv.inverse() @ change @ to_yuv
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
