@@ -49,7 +49,12 @@ NETWORKS = {
     ),
     "pqf_basicvsrpp grown x2": (
         "pqf_basicvsrpp",
-        {"num_blocks": 1, "deform_groups": 2, "spatial": SPATIAL | {"scale": 2}},
+        {
+            "num_blocks": 1,
+            "deform_groups": 2,
+            "spatial": SPATIAL | {"scale": 2},
+            "reconstruction_channels": 24,
+        },
     ),
     "pqf_basicvsrpp blend": (
         "pqf_basicvsrpp",

@@ -208,6 +208,25 @@ def test_stage_two_alone_then_both_stages_jointly(data: Path, tmp_path: Path) ->
     assert not (tmp_path / "run/1-alone/second-stage1.safetensors").exists()
 
 
+def test_stage_two_behind_a_stage_one_that_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
+    weights = tmp_path / "first.safetensors"
+    checkpoint.export(weights, randomised("pqf_basicvsrpp", GROWN), first, card_of(first, 0, 0, 0, {}))
+    named = NetworkConfig(
+        "qecnn", {"channels": 8, "blocks": 1}, joint=str(weights), frozen=("stage_one.", "body.")
+    )
+    feed = DataConfig({"qp37": 1.0}, frames=4, context=1, crop=32, batch=1)
+    schedule = ScheduleConfig(steps=1, rate=1e-3)
+    run = alone(data, tmp_path / "run", TrainConfig("second", named, feed, schedule, precision="fp32"))
+    before = {key: value.clone() for key, value in run.network.state_dict().items()}
+    loop.optimise(run, run.sampler.batch(0), share=0.5)
+    moved = {key for key, value in run.network.state_dict().items() if not torch.equal(value, before[key])}
+    assert "stage_two.tail.weight" in moved
+    assert not any(key.startswith(("stage_one.", "stage_two.body.")) for key in moved)
+    loop.export(run, tmp_path / "second.safetensors", {})
+    assert not (tmp_path / "second-stage1.safetensors").exists()
+
+
 def alone(
     data: Path, folder: Path, config: TrainConfig, weights: dict[str, torch.Tensor] | None = None
 ) -> Run:
