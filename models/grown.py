@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.flow import resize_flow
-from models.layers import ResidualBlocks, pad_to_multiple
+from models.layers import ResidualBlocks, box_mean, pad_to_multiple
 from models.propagation import BRANCHES, RecurrentCore, Visit
 from models.qecnn import QECNN
 from models.refine import refine_flow
@@ -137,8 +137,11 @@ class GrownLayout(RecurrentCore):
             free = found[:, :, LEAST_CHANNELS:].flatten(1, 2)
             if self.scale > 1:
                 frames = F.interpolate(frames, scale_factor=self.scale, mode="bicubic", align_corners=False)
-            small = DIFFERENCE_GAIN * torch.cat([frames - picture, differences.flatten(1, 2)], dim=1)
-            seen = torch.cat([picture, level, known, worse, small, free], dim=1)
+            small = (frames - picture, differences.flatten(1, 2))
+            parts = (picture, level, known, worse, *(DIFFERENCE_GAIN * part for part in small), free)
+            # Rounded at once as the convolution does later: half of the numbers' size to move about.
+            kind = convolution_dtype(picture)
+            seen = torch.cat([part.to(kind) for part in parts], dim=1)
             folded = F.pixel_unshuffle(pad_to_multiple(seen, FOLD), FOLD)
             rebuilt = F.pixel_shuffle(self.conv_last(self.reconstruction(folded)), FOLD)
             rebuilt = rebuilt[..., : picture.shape[-2], : picture.shape[-1]]
@@ -180,6 +183,12 @@ class Blend(nn.Module):
         return BLEND_STEP * (always + active * by_activity)
 
 
+def convolution_dtype(like: Tensor) -> torch.dtype:
+    """What autocast rounds the input of a convolution to, where it is on; else the type of `like`."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+
+
 def activity(picture: Tensor) -> Tensor:
     """How much there is to see around each place of a picture (N, 3, H, W): (N, 1, H, W), from -1 where it
     is flat to 1 in strong texture."""
@@ -205,7 +214,7 @@ def trusted(carried: Tensor, picture: Tensor) -> Tensor:
 def around(differences: Tensor) -> Tensor:
     """Mean square of differences (N, D, 3, H, W) in a window around each place: (N, D, 1, H, W)."""
     square = differences.square().mean(dim=2)
-    return F.avg_pool2d(square, WINDOW, 1, WINDOW // 2, count_include_pad=False)[:, :, None]
+    return box_mean(square, WINDOW)[:, :, None]
 
 
 @torch.no_grad()

@@ -215,8 +215,8 @@ class RecurrentCore(nn.Module, ABC):
     ) -> list[Tensor]:
         """One branch's features, given the spatial and the earlier branches'; all in the order of visits."""
         align, backbone = self.deform_align[branch], self.backbone[branch]
-        assert isinstance(align, SecondOrderDeformableAlignment)
-        rests = align.rests()
+        assert isinstance(align, SecondOrderDeformableAlignment) and isinstance(backbone, ResidualBlocks)
+        rests, add_to = align.rests(), backbone.without_rest()
         aligned = second = self.first_aligned(spatial[0])
         done: list[Tensor] = []
         for index, current in enumerate(spatial):
@@ -235,7 +235,7 @@ class RecurrentCore(nn.Module, ABC):
                     around = torch.cat([first, current, last], dim=1)
                     aligned = align(neighbours, around, flow_1, flow_2)
             joined = torch.cat([current, *(features[index] for features in others), aligned], dim=1)
-            done.append(aligned + backbone(joined))
+            done.append(aligned + add_to(joined))
         return done
 
     def first_aligned(self, current: Tensor) -> Tensor:

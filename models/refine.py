@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.flow import flow_warp, pairs_at_once, position_dtype
+from models.layers import box_mean
 
 LEVELS = 5
 LEAST_SIDE = 8  # pixels of the coarsest level
@@ -57,8 +58,8 @@ def _halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2, ceil_mode=True)
 
 
-def _blurred(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+def blurred(x: Tensor) -> Tensor:
+    return box_mean(x, WINDOW)
 
 
 def _fitted(flow: Tensor, luma: Tensor, other: Tensor, steps: int) -> Tensor:
@@ -67,16 +68,16 @@ def _fitted(flow: Tensor, luma: Tensor, other: Tensor, steps: int) -> Tensor:
     slope_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     slope_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     products = torch.cat([slope_x * slope_x, slope_y * slope_y, slope_x * slope_y], dim=1)
-    xx, yy, xy = _blurred(_blurred(products)).split(1, dim=1)
+    xx, yy, xy = blurred(blurred(products)).split(1, dim=1)
     xx, yy = xx + FLAT, yy + FLAT
     determinant = xx * yy - xy * xy
     for _ in range(steps):
         flow = _best_of_neighbours(flow, luma, other)
         error = flow_warp(other, flow, padding_mode="border") - luma
-        x, y = _blurred(_blurred(torch.cat([slope_x * error, slope_y * error], dim=1))).split(1, dim=1)
+        x, y = blurred(blurred(torch.cat([slope_x * error, slope_y * error], dim=1))).split(1, dim=1)
         change = torch.cat([yy * x - xy * y, xx * y - xy * x], dim=1) / determinant
-        trust = 1 / (_blurred(error.square()) + NOISE)
-        flow = _blurred(trust * (flow - change.clamp(-1, 1))) / _blurred(trust)
+        trust = 1 / (blurred(error.square()) + NOISE)
+        flow = blurred(trust * (flow - change.clamp(-1, 1))) / blurred(trust)
     return flow
 
 
@@ -84,7 +85,7 @@ def _best_of_neighbours(flow: Tensor, luma: Tensor, other: Tensor) -> Tensor:
     """At each place the flow found there or around, whichever fits best."""
 
     def misfit(guess: Tensor) -> Tensor:
-        return _blurred((flow_warp(other, guess, padding_mode="border") - luma).abs())
+        return blurred((flow_warp(other, guess, padding_mode="border") - luma).abs())
 
     far = GUESS_DISTANCE
     height, width = flow.shape[-2:]
