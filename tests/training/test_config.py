@@ -17,7 +17,8 @@ SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 def test_every_shipped_config_builds(path: Path) -> None:
     config = load(path, need_files=False)
     by_arch = {"spynet": "flow", "gate": "gate"}
-    stage = by_arch.get(config.network.arch, "2" if config.data.inputs != "lq" else "1")
+    second = config.network.joint or config.data.inputs != "lq"
+    stage = by_arch.get(config.network.arch, "2" if second else "1")
     legs = load(path, stage=stage, need_files=False).legs()
     for leg in legs:
         with torch.device("meta"):
