@@ -106,6 +106,11 @@ def kaiming_conv(
     return conv
 
 
+def only_middle_taps(weight: Tensor) -> bool:
+    """Whether a kernel (O, C, 3, 3) is zero but in the middle."""
+    return not weight.flatten(2)[..., [0, 1, 2, 3, 5, 6, 7, 8]].any()
+
+
 class ResidualBlock(nn.Module):
     """Residual block of two 3x3 convolutions without normalisation, close to the identity at the start."""
 
@@ -147,7 +152,7 @@ class ResidualBlocks(nn.Module):
             if isinstance(block, ResidualBlock) and any(bool(p.any()) for p in block.conv2.parameters())
         ]
         weight, padding = conv.weight, 1
-        if not weight.flatten(2)[..., [0, 1, 2, 3, 5, 6, 7, 8]].any():
+        if only_middle_taps(weight):
             weight, padding = weight[:, :, 1:2, 1:2].contiguous(), 0
 
         def compute(x: Tensor) -> Tensor:
