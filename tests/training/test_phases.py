@@ -14,6 +14,7 @@ import models
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, loop
 from vqe_cli.training.card import card_of
+from vqe_cli.training.checks import contradictions
 from vqe_cli.training.distributed import World
 from vqe_cli.training.run import Place, Run, setup
 from vqe_cli.training.schedule import group_rate, loss_at, rate_at
@@ -225,6 +226,19 @@ def test_stage_two_behind_a_stage_one_that_stays_as_it_is(data: Path, tmp_path: 
     assert not any(key.startswith(("stage_one.", "stage_two.body.")) for key in moved)
     loop.export(run, tmp_path / "second.safetensors", {})
     assert not (tmp_path / "second-stage1.safetensors").exists()
+
+
+def test_parts_of_stage_one_stay_as_they_are(data: Path, tmp_path: Path) -> None:
+    first = TrainConfig("first", NetworkConfig("qecnn", {"channels": 8, "blocks": 2}))
+    weights = tmp_path / "first.safetensors"
+    checkpoint.export(weights, randomised("qecnn", first.network.config), first, card_of(first, 0, 0, 0, {}))
+    named = NetworkConfig("qecnn", {"channels": 8}, joint=str(weights), frozen=("stage_one.body.0.", "head."))
+    network = build_network(TrainConfig("second", named))
+    rests = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    beginnings = ("stage_one.body.0.", "stage_two.head.")
+    assert rests == {name for name, _ in network.named_parameters() if name.startswith(beginnings)}
+    wrong = TrainConfig("second", replace(named, frozen=("stage_one.body.2.",)))
+    assert contradictions(wrong) == ["network.frozen: no parameter of qecnn begins with 'stage_one.body.2.'"]
 
 
 def alone(

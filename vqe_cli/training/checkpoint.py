@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import shards
-from vqe_cli.training.joint import FROZEN_STAGE_ONE, Joint
+from vqe_cli.training.joint import STAGE_ONE, Joint
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.weights.public_checkpoints import BUFFERS, unwrapped
 
@@ -92,11 +92,11 @@ def export(
     """Write the network's weights in bfloat16 with its card: arch, config and how it was trained, as JSON in
     the header.
 
-    Of jointly trained stages the first goes beside `path`, as `NAME-stage1.safetensors`, unless it was
-    frozen.
+    Of jointly trained stages the first goes beside `path`, as `NAME-stage1.safetensors`, unless all of it
+    was frozen.
     """
     if isinstance(network, Joint):
-        if FROZEN_STAGE_ONE not in config.network.frozen:
+        if STAGE_ONE not in config.network.frozen:
             first = path.with_name(f"{path.stem}-stage1{path.suffix}")
             _export(first, network.stage_one, network.first_built, card, shard_mib)
         network = network.stage_two

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import models
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc.pqf import MODES, RULES
-from vqe_cli.training.joint import FROZEN_STAGE_ONE
+from vqe_cli.training.joint import STAGE_ONE
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
 from vqe_cli.weights.load import read_header
@@ -119,9 +120,11 @@ def _network_problems(config: TrainConfig) -> list[str]:
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         return [f"network: {error}"]
     problems = []
-    before = _scale_of(network.joint) if network.joint else 1
+    stage_one = _stage_one(network.joint) if network.joint else None
+    before = 1 if stage_one is None else int(stage_one.scale)  # type: ignore[arg-type]
     own = int(built.scale)  # type: ignore[arg-type]
-    if before is not None and own * before != data.scale:
+    readable = stage_one is not None or not network.joint
+    if readable and own * before != data.scale:
         whole = f"{own}, stage I by {before}" if before > 1 else str(own)
         problems.append(f"the network enlarges by {whole}, data.scale is {data.scale}")
     if network.flow and not hasattr(built, "spynet"):
@@ -132,11 +135,13 @@ def _network_problems(config: TrainConfig) -> list[str]:
         )
     if network.fit_clips and not hasattr(built, "blend"):
         problems.append(f"network.fit_clips is set, but {network.arch} has no blend of neighbours")
+    names = [name for name, _ in built.named_parameters()]
+    if stage_one is not None:
+        names += [STAGE_ONE + name for name, _ in stage_one.named_parameters()]
     problems += [
         f"network.frozen: no parameter of {network.arch} begins with {prefix!r}"
         for prefix in network.frozen
-        if not any(name.startswith(prefix) for name, _ in built.named_parameters())
-        and not (network.joint and prefix == FROZEN_STAGE_ONE)
+        if readable and not any(name.startswith(prefix) for name in names)
     ]
     if network.init and network.grow_from:
         problems.append("network.init and network.grow_from contradict each other")
@@ -154,13 +159,13 @@ def _network_problems(config: TrainConfig) -> list[str]:
     return problems
 
 
-def _scale_of(weights: str) -> int | None:
-    """By how much the network of a file of weights enlarges; None where that cannot be read, which is told
+def _stage_one(weights: str) -> nn.Module | None:
+    """The network of a file of weights, without its memory; None where that cannot be read, which is told
     when it is loaded."""
     try:
         header = read_header(Path(weights))
         with torch.device("meta"):
-            return int(models.build(header.arch, header.config).scale)  # type: ignore[arg-type]
+            return models.build(header.arch, header.config)
     except (VqeError, ValueError, TypeError, KeyError, RuntimeError):
         return None
 

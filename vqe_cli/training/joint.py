@@ -4,12 +4,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# Among network.frozen: stage I stays as it is.
-FROZEN_STAGE_ONE = "stage_one."
+# Beginnings of the parameters' names. In network.frozen those of stage II go by their own names.
+STAGE_ONE, STAGE_TWO = "stage_one.", "stage_two."
 
 
 class Joint(nn.Module):
-    """Stage II on the output of stage I, frame by frame; gradients reach both, unless stage I is frozen.
+    """Stage II on the output of stage I, frame by frame; gradients reach both, as far as they are not frozen.
 
     first_built: architecture and configuration of stage I, for its file.
     """

@@ -16,7 +16,7 @@ from models.propagation import RecurrentCore
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint
 from vqe_cli.training.flow import motion_filters
-from vqe_cli.training.joint import FROZEN_STAGE_ONE, Joint
+from vqe_cli.training.joint import STAGE_ONE, STAGE_TWO, Joint
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.weights.load import load_network, read_header
 from vqe_cli.weights.registry import StageSpec
@@ -45,16 +45,14 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     if named.joint:
         whole = with_stage_one(network, Path(named.joint))
     if before is not None:
-        continue_from(whole if any(key.startswith("stage_one.") for key in before) else network, before)
+        continue_from(whole if any(key.startswith(STAGE_ONE) for key in before) else network, before)
     elif named.grow_from:
         grow(network, checkpoint.read_weights(Path(named.grow_from)), named.grow_from)
     elif named.init:
         quieten(network, take_over(network, checkpoint.read_weights(Path(named.init)), named.init))
-    for name, parameter in network.named_parameters():
-        if name.startswith(named.frozen):
+    for name, parameter in whole.named_parameters():
+        if name.removeprefix(STAGE_TWO).startswith(named.frozen):
             parameter.requires_grad_(False)
-    if isinstance(whole, Joint) and FROZEN_STAGE_ONE in named.frozen:
-        whole.stage_one.requires_grad_(False)
     return whole
 
 
