@@ -202,6 +202,25 @@ def test_strength_by_qp(tmp_path, clip) -> None:
     assert np.abs(half - change / 2)[(full[1][0] > 0) & (full[1][0] < 255)].max() <= 1
 
 
+def test_an_average_of_turns_is_made_stronger(tmp_path, clip) -> None:
+    """What the pipeline's spread asks for reaches the written change, and only where turns are averaged."""
+    frames, colour = clip[0][:1], clip[1]
+    write_tiny(tmp_path / "a.safetensors")
+    out = {}
+    for tta in (1, 8):
+        settings = settings_for(tmp_path / "a.safetensors", chunk=1, tta=tta)
+        engine = engine_for(settings, frames, colour)
+        for spread in (0.0, 0.5):
+            engine.pipeline = replace(engine.pipeline, spread=spread)
+            [(_, planes)] = enhanced_frames(frames, settings, engine, Tally())
+            out[tta, spread] = planes
+    assert equal(out[1, 0.0], out[1, 0.5])
+    plain, strong = (out[8, spread][0].astype(float) - frames[0].planes[0] for spread in (0.0, 0.5))
+    inside = (out[8, 0.5][0] > 0) & (out[8, 0.5][0] < 255)
+    assert np.abs(strong - plain * 1.5 / (1 + 0.5 / 8))[inside].max() <= 1.3
+    assert np.abs(plain).max() > 3
+
+
 def test_memory_does_not_grow_with_length(tmp_path) -> None:
     """Of 400 frames at most the stated number lives at any time, standstills included."""
     draw, alive, most = np.random.default_rng(0), [0], 0

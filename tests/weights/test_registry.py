@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -50,6 +51,20 @@ def test_strength_rises_with_the_qp(qp: float | None, share: float) -> None:
     pipeline = Pipeline("ramp", 1, (), strength=((24.0, 0.5), (28.0, 1.0)))
     assert pipeline.strength_at(qp) == pytest.approx(share)
     assert Pipeline("plain", 1, ()).strength_at(qp) == 1.0
+
+
+def test_strength_makes_up_for_what_an_average_loses() -> None:
+    """Of answers that share a change and differ by noise the average loses energy; the best multiple of it,
+    by least squares, grows by what `strength_at` says."""
+    draw = np.random.default_rng(0)
+    truth = draw.normal(size=200_000)
+    noise = draw.normal(size=(8, len(truth))) * 0.3  # energy 0.09 of the shared change's
+    for turns in (2, 4, 8):
+        mean = truth + noise[:turns].mean(axis=0)
+        best, single = (float(answer @ truth / (answer @ answer)) for answer in (mean, truth + noise[0]))
+        pipeline = Pipeline("noisy", 1, (), strength=((24.0, single),), spread=0.09)
+        assert pipeline.strength_at(37, turns) == pytest.approx(best, abs=2e-3)
+        assert pipeline.strength_at(37) == single
 
 
 def test_an_unknown_name_gets_the_nearest_one(registry: Registry) -> None:

@@ -103,7 +103,7 @@ class Loaded:
 
     @property
     def entry(self) -> list[Any]:
-        return [list(point) for point in self.pipeline.strength]
+        return [*map(list, self.pipeline.strength), self.pipeline.spread]
 
     def on(self, compute: Compute) -> "Loaded":
         return replace(self, networks=tuple(map(compute.prepare, self.networks)), compute=compute)
@@ -220,9 +220,9 @@ class Engine:
     def change(self, picture: Tensor, base: Sequence[Tensor], qp: float | None) -> list[Tensor]:
         """What an enhanced picture (1, 3, H, W) changes of each plane, in code units, not rounded.
 
-        Of it the share is kept that the pipeline wants at this QP.
+        It is as strong as the pipeline wants it at this QP.
         """
-        residual = self.pipeline.strength_at(qp) * (picture - to_rgb(base, self.colour))
+        residual = self.pipeline.strength_at(qp, self.stages[0].tta) * (picture - to_rgb(base, self.colour))
         if self.colour.matrix == "gray":
             # The three channels went in alike and come out a little different: their mean is the change of
             # gray.

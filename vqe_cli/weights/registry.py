@@ -17,7 +17,18 @@ from vqe_cli.weights.cache import cache_folder, sha256_of
 SHIPPED = Path(__file__).parent / "shipped"
 # Settings that a pipeline may choose where the user does not.
 DEFAULTS = ("chunk", "overlap", "tile_overlap")
-ENTRIES = ("name", "scale", "description", "trained_on", "defaults", "strength", "stages", "measured")
+ENTRIES = (
+    "name",
+    "scale",
+    "description",
+    "trained_on",
+    "defaults",
+    "strength",
+    "spread",
+    "stages",
+    "measured",
+)
+MOST_STRENGTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,8 @@ class Pipeline:
 
     scale: output size over input size. stages: stage I, then stage II if there is one.
     defaults: values for the settings in `DEFAULTS` that the user left open.
-    strength: (QP, share) in rising order: how much of the networks' change is kept, linear in between.
+    strength: (QP, share) in rising order: what the networks' change is multiplied by, linear in between.
+    spread: energy of what the answers to turned inputs do not share, relative to what they do.
     """
 
     name: str
@@ -97,10 +109,19 @@ class Pipeline:
     trained_on: str = ""
     defaults: Mapping[str, int] = field(default_factory=dict)
     strength: tuple[tuple[float, float], ...] = ()
+    spread: float = 0.0
     measured: tuple[Measured, ...] = ()
 
-    def strength_at(self, qp: float | None) -> float:
-        """The share (0 … 1) of the change that a picture of this QP keeps; 1 where the QP is unknown."""
+    def strength_at(self, qp: float | None, turns: int = 1) -> float:
+        """What the change of a picture of this QP, averaged over so many turns, is multiplied by.
+
+        An average has less energy than the answers that it is made of. Of (1 + spread) it keeps
+        (1 + spread / turns), and the best multiple grows by as much.
+        """
+        return self._strength_of_one(qp) * (1 + self.spread) / (1 + self.spread / turns)
+
+    def _strength_of_one(self, qp: float | None) -> float:
+        """As `strength_at` without averaging; 1 where the QP is unknown."""
         if qp is None or not self.strength:
             return 1.0
         before = [point for point in self.strength if point[0] <= qp]
@@ -197,8 +218,13 @@ def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
         raise ValueError(f"{entry['name']!r} has {len(stages)} stages, not 1 or 2")
     measured = tuple(Measured(**row) for row in entry.get("measured", []))
     strength = tuple((float(qp), float(share)) for qp, share in entry.get("strength", []))
-    if list(strength) != sorted(strength) or not all(0 <= share <= 1 for _, share in strength):
-        raise ValueError(f"strength of {entry['name']!r} is a list of [QP, share 0 to 1] with rising QPs")
+    if list(strength) != sorted(strength) or not all(0 <= share <= MOST_STRENGTH for _, share in strength):
+        raise ValueError(
+            f"strength of {entry['name']!r} is a list of [QP, share 0 to {MOST_STRENGTH}] with rising QPs"
+        )
+    spread = float(entry.get("spread", 0))
+    if not 0 <= spread <= 1:
+        raise ValueError(f"spread of {entry['name']!r} lies between 0 and 1")
     texts = {key: entry[key] for key in ("description", "trained_on") if key in entry}
     return Pipeline(
         entry["name"],
@@ -206,6 +232,7 @@ def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
         stages,
         defaults=defaults,
         strength=strength,
+        spread=spread,
         measured=measured,
         **texts,
     )
