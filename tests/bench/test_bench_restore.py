@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, shared_path
 from tiny_weights import write_recurrent, write_tiny
 
 from vqe_cli.bench.pipeline import bench_pipeline
 from vqe_cli.bench.reach import bench_reach
 from vqe_cli.bench.segments import bench_segments
+from vqe_cli.bench.strength import bench_strength, multiple, row, spread_of
+from vqe_cli.fusion.fitting import ClipErrors
 
 CLIP = "hevc/streams/hm_ldp_cuts.bin"
 CHOSEN = {"device": "cpu", "precision": "fp32"}
@@ -49,3 +52,33 @@ def test_what_segments_cost(tmp_path) -> None:
     assert found["time_percent"] == pytest.approx(100 * (found["segments_s"] / found["whole_s"] - 1))
     assert 0 < found["kept_frames"] < found["frames"]
     assert found["first_new_frame_s"] > 0 and 0 < found["first_frame_s"] < found["segments_s"]
+
+
+def test_the_best_multiple_of_a_change() -> None:
+    """Of answers that go four fifths of the way and err at random besides: 5/4, less what the noise takes; a
+    clip with ten times the error counts no more than another."""
+    torch.manual_seed(0)
+    clips = []
+    for size in (1.0, 10.0):
+        lacking = size * torch.randn(3, 50_000, dtype=torch.float64)
+        noise = 0.2 * size * torch.randn(3, 50_000, dtype=torch.float64)
+        errors = torch.stack([0.2 * lacking + noise, lacking], dim=1)
+        clips.append(ClipErrors("clip", errors @ errors.mT / 50_000, has_input=True))
+    assert multiple(clips) == pytest.approx(0.8 / (0.8**2 + 0.2**2), rel=0.01)
+    found = row("qp37", clips)
+    assert found["gain_at_best"] > found["gain"] > 5
+    assert spread_of((1 + 0.09) / (1 + 0.09 / 8), 8) == pytest.approx(0.09)
+
+
+def test_strength_and_spread_of_a_network(tmp_path) -> None:
+    """On two clips of a folder; whatever the pipeline's own strength is, it is left out."""
+    for part in ("raw", "lq/qp37"):
+        (tmp_path / part).mkdir(parents=True)
+        for name in ("bunny", "flower"):
+            source = "truth" if part == "raw" else "lq"
+            (tmp_path / part / f"{name}.mkv").symlink_to(ROOT / "samples" / source / f"{name}.mkv")
+    found = bench_strength(tmp_path, ["qp37"], {"model": "fast", "frames": 2, "device": "cpu"})
+    [qp37] = found["recipes"]
+    assert 0.7 < qp37["best"] < 1.4 and 0 < found["spread"] < 0.3
+    assert qp37["gain_at_best"] > 0.1 and abs(qp37["gain_at_best"] - qp37["gain"]) < 0.1
+    assert qp37["worst"] < qp37["gain"] and qp37["worst_at_best"] < qp37["gain_at_best"]

@@ -64,6 +64,23 @@ def gains_command(
     report("Gains", found, json_file)
 
 
+def strength_command(
+    data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
+    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
+    model: Model = None,
+    weights: Weights = None,
+    tta: Annotated[int, typer.Option(help="Turns that show the spread; 1: leave it out.")] = 2,
+    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")] = None,
+    json_file: JsonFile = None,
+    debug: Debug = False,
+) -> None:
+    """Fit a pipeline's `strength` and `spread` (weights.toml) on clips whose truth is known."""
+    from vqe_cli.bench.strength import bench_strength
+
+    options = {"model": model, "weights": tuple(weights or ()), "frames": frames}
+    report("Strength", bench_strength(data, recipes.split(","), options, tta, say), json_file)
+
+
 def motion_command(
     data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
     flow: Annotated[Path, typer.Option(metavar="FILE", help="Weights of a flow network.")],
@@ -159,6 +176,7 @@ def segments_command(
 EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
+    "strength": "strength --data corpus/val --recipes qp22,qp37 --model balanced --frames 5",
     "motion": "motion --data corpus/val --flow vqe_cli/weights/shipped/flow.safetensors",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
@@ -169,6 +187,7 @@ EXAMPLES = {
 COMMANDS: dict[str, Callable[..., None]] = {
     "headers": headers_command,
     "gains": gains_command,
+    "strength": strength_command,
     "motion": motion_command,
     "pipeline": pipeline_command,
     "reach": reach_command,

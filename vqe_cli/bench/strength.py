@@ -1,0 +1,93 @@
+"""What a pipeline's change had better be multiplied by: `strength` and `spread` in weights.toml."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from vqe_cli.bench.gains import clips_of, truth_of
+from vqe_cli.fusion.fitting import ClipErrors
+from vqe_cli.restore.engine import load
+from vqe_cli.restore.ensemble import LoadedEnsemble
+from vqe_cli.restore.members import errors_of_pipelines
+from vqe_cli.restore.settings import Settings
+from vqe_cli.weights.ensembles import Ensemble
+
+
+def bench_strength(
+    data: Path,
+    recipes: Sequence[str],
+    options: dict[str, Any],
+    tta: int = 2,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Fit the multiple of what a pipeline changes on the clips of `data/lq/RECIPE`, before rounding.
+
+    Whatever strength the pipeline has is left out. options: of `Settings`.
+
+    The result has `recipes`, a row for each: `best`, the multiple of least squared error (each clip counts by
+    the error of its input), `gain` and `gain_at_best`, mean RGB-PSNR gains (dB) without and with it, `worst`
+    and `worst_at_best`, of the clip that gains least; and the `spread` that averages of `tta` turns show (0
+    with tta 1, for which nothing is averaged). Raises VqeError for a folder or a clip that is missing.
+    """
+    rows, energies = [], []
+    for recipe in recipes:
+        clips = []
+        for lq in clips_of(data / "lq" / recipe):
+            truth = truth_of(data, lq)
+            clips.append(errors_of(lq, truth, {**options, "tta": 1}))
+            if tta > 1:
+                average = errors_of(lq, truth, {**options, "tta": tta})
+                energies.append(change_energy(clips[-1]) / change_energy(average))
+            progress(f"{recipe} {lq.stem}: {multiple(clips[-1:]):.3f}")
+        rows.append(row(recipe, clips))
+    return {"spread": round(spread_of(mean(energies), tta), 3) if energies else 0.0, "recipes": rows}
+
+
+def errors_of(lq: Path, truth: Path, options: dict[str, Any]) -> ClipErrors:
+    """Products of errors of what the networks make of a clip, at full strength, and of the clip itself."""
+    settings = Settings(input=lq, output=lq, **options)
+    loaded = load(settings)
+    plain = replace(loaded, pipeline=replace(loaded.pipeline, strength=(), spread=0.0))
+    alone = Ensemble(loaded.name, (loaded.name,))
+    return errors_of_pipelines(
+        lq.stem, settings, LoadedEnsemble(alone, (plain,), None, loaded.weights), truth
+    )
+
+
+def multiple(clips: Sequence[ClipErrors]) -> float:
+    """The multiple of the change with the least squared error; each clip counts by the error of its input."""
+    wanted, given = 0.0, 0.0
+    for clip in clips:
+        _, (mixed, compressed) = clip.products.mean(dim=0).tolist()
+        wanted += (compressed - mixed) / compressed
+        given += change_energy(clip) / compressed
+    return wanted / given if given else 1.0
+
+
+def change_energy(clip: ClipErrors) -> float:
+    """Mean square of the change: of the difference of both errors."""
+    difference = clip.products.new_tensor([1.0, -1.0])
+    return float(difference @ clip.products.mean(dim=0) @ difference)
+
+
+def spread_of(ratio: float, turns: int) -> float:
+    """The spread of answers one of which has `ratio` times the energy of the average of `turns`."""
+    return (ratio - 1) / (1 - ratio / turns)
+
+
+def row(recipe: str, clips: Sequence[ClipErrors]) -> dict[str, Any]:
+    """One line of the table."""
+    best = multiple(clips)
+    before, after = (
+        [clip.psnr([share, 1 - share]) - clip.psnr([0.0, 1.0]) for clip in clips] for share in (1.0, best)
+    )
+    return {
+        "recipe": recipe,
+        "best": round(best, 3),
+        "gain": round(mean(before), 4),
+        "gain_at_best": round(mean(after), 4),
+        "worst": round(min(before), 4),
+        "worst_at_best": round(min(after), 4),
+    }
