@@ -84,8 +84,10 @@ class WindowAttention(nn.Module):
         *outer, length, width = qkv.shape
         head = width // (3 * self.heads)
         query, key, value = qkv.reshape(-1, length, 3, self.heads, head).permute(2, 0, 3, 1, 4)
-        slow = qkv.device.type == "cpu" and torch.is_grad_enabled()
-        if not slow if self.fused is None else self.fused:
+        fused = self.fused
+        if fused is None:
+            fused = qkv.device.type != "cpu" or not torch.is_grad_enabled()
+        if fused:
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         else:
             scores = (query * head**-0.5) @ key.transpose(-2, -1) + bias

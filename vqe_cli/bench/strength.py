@@ -31,29 +31,26 @@ def bench_strength(
     and `worst_at_best`, of the clip that gains least; and the `spread` that averages of `tta` turns show (0
     with tta 1, for which nothing is averaged). Raises VqeError for a folder or a clip that is missing.
     """
+    model = at_full_strength(options)
     rows, energies = [], []
     for recipe in recipes:
         clips = []
         for lq in clips_of(data / "lq" / recipe):
             truth = truth_of(data, lq)
-            clips.append(errors_of(lq, truth, {**options, "tta": 1}))
+            clips.append(errors_of_pipelines(lq.stem, Settings(lq, lq, tta=1, **options), model, truth))
             if tta > 1:
-                average = errors_of(lq, truth, {**options, "tta": tta})
+                average = errors_of_pipelines(lq.stem, Settings(lq, lq, tta=tta, **options), model, truth)
                 energies.append(change_energy(clips[-1]) / change_energy(average))
             progress(f"{recipe} {lq.stem}: {multiple(clips[-1:]):.3f}")
         rows.append(row(recipe, clips))
     return {"spread": round(spread_of(mean(energies), tta), 3) if energies else 0.0, "recipes": rows}
 
 
-def errors_of(lq: Path, truth: Path, options: dict[str, Any]) -> ClipErrors:
-    """Products of errors of what the networks make of a clip, at full strength, and of the clip itself."""
-    settings = Settings(input=lq, output=lq, **options)
-    loaded = load(settings)
+def at_full_strength(options: dict[str, Any]) -> LoadedEnsemble:
+    """The pipeline of the settings by itself, what it changes left as the networks give it."""
+    loaded = load(Settings(Path(), Path(), **options))
     plain = replace(loaded, pipeline=replace(loaded.pipeline, strength=(), spread=0.0))
-    alone = Ensemble(loaded.name, (loaded.name,))
-    return errors_of_pipelines(
-        lq.stem, settings, LoadedEnsemble(alone, (plain,), None, loaded.weights), truth
-    )
+    return LoadedEnsemble(Ensemble(loaded.name, (loaded.name,)), (plain,), None, loaded.weights)
 
 
 def multiple(clips: Sequence[ClipErrors]) -> float:

@@ -20,6 +20,10 @@ Model = Annotated[
     str | None, typer.Option(help="Pipeline of weights.toml.", autocompletion=complete_pipelines)
 ]
 Weights = Annotated[list[Path] | None, typer.Option(help="Files in place of the pipeline's.")]
+Data = Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")]
+Recipes = Annotated[str, typer.Option(help="Recipes, separated by commas.")]
+RECIPES = "qp37,hm-ldp-qp37,rate-60k"
+Frames = Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")]
 
 
 def headers_command(
@@ -34,13 +38,13 @@ def headers_command(
 
 
 def gains_command(
-    data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
-    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
+    data: Data,
+    recipes: Recipes = RECIPES,
     model: Model = None,
     weights: Weights = None,
     tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
     stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")] = None,
+    frames: Frames = None,
     scale: Annotated[int, typer.Option(help="1, 2 or 4; against bicubic enlargement.")] = 1,
     single_frames: Annotated[
         bool, typer.Option("--single-frames", help="Feed every frame by itself: what neighbours are worth.")
@@ -65,12 +69,12 @@ def gains_command(
 
 
 def strength_command(
-    data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
-    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
+    data: Data,
+    recipes: Recipes = RECIPES,
     model: Model = None,
     weights: Weights = None,
     tta: Annotated[int, typer.Option(help="Turns that show the spread; 1: leave it out.")] = 2,
-    frames: Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")] = None,
+    frames: Frames = None,
     json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
@@ -82,9 +86,9 @@ def strength_command(
 
 
 def motion_command(
-    data: Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")],
+    data: Data,
     flow: Annotated[Path, typer.Option(metavar="FILE", help="Weights of a flow network.")],
-    recipes: Annotated[str, typer.Option(help="Recipes, separated by commas.")] = "qp37,hm-ldp-qp37,rate-60k",
+    recipes: Recipes = RECIPES,
     json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
