@@ -22,9 +22,12 @@ from vqe_cli.cli.train import EXAMPLE as TRAIN_EXAMPLE
 from vqe_cli.cli.train import train_command
 from vqe_cli.cli.weights import weights_app
 
+# Read by libraries when they are imported, which no command has done yet. Whoever sets them wins.
+# Threads that wait for work sleep (OpenMP). By default they turn in circles, and whatever else runs waits for
+# them: the encoder, or a second vqe (two at a time on two cores took 15 s by default, 9 s like this).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # PyTorch takes large tensors from the system anew each time. In pages of 2 MiB instead of 4 KiB that costs
-# nothing to speak of (Linux; `fast` takes 0.12 instead of 0.17 core seconds for a frame of 480x272). PyTorch
-# reads this when it is imported, which no command has done yet.
+# nothing to speak of (Linux; `fast` takes 0.12 instead of 0.17 core seconds for a frame of 480x272).
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 EVAL_EXAMPLE = "Example: vqe eval --gt truth.mkv --pred out.mkv --lq in.mkv"
