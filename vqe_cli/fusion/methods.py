@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.layers import box_mean
 from vqe_cli.fusion.guard import Guard
 from vqe_cli.video.colour import to_rgb
 from vqe_cli.video.frame import Colour, Frame
@@ -89,7 +90,8 @@ def local_variance(rgb: Tensor) -> Tensor:
     """
     gray = rgb.mean(dim=1, keepdim=True)
     gray = gray - gray.mean()  # a small number's square is exact enough in float32
-    return (_mean(gray.square()) - _mean(gray).square()).clamp(min=0)
+    mean, mean_square = box_mean(torch.cat([gray, gray.square()], dim=1), WINDOW_PX).split(1, dim=1)
+    return (mean_square - mean.square()).clamp(min=0)
 
 
 def variance_mask(variance: Tensor, around: Sequence[Tensor]) -> Tensor:
@@ -105,10 +107,6 @@ def rounded(planes: Planes, bit_depth: int) -> list[Tensor]:
     """Float planes as whole codes within 0 … 2^bit_depth - 1: uint8, or int32 above 8 bits."""
     dtype = torch.uint8 if bit_depth == 8 else torch.int32
     return [plane.round().clamp(0, 2**bit_depth - 1).to(dtype) for plane in planes]
-
-
-def _mean(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, WINDOW_PX, stride=1, padding=WINDOW_PX // 2, count_include_pad=False)
 
 
 def _adaptive(moments: Iterable[Moment], colour: Colour) -> Iterator[tuple[Frame, list[Tensor]]]:
