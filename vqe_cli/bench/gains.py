@@ -11,6 +11,7 @@ from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
 from vqe_cli.restore.pipeline import Restorer
 from vqe_cli.restore.settings import Settings
+from vqe_cli.training.library import clips_below
 
 METRICS = ("psnr", "psnr-y", "ms-ssim")
 # Settings under which a network sees one frame at a time; peaks would be fetched into its context.
@@ -49,20 +50,19 @@ def bench_gains(
 
 
 def clips_of(folder: Path) -> list[Path]:
-    """The videos of a folder, by name, without what `vqe compress` tells of each."""
-    files = (path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
-    found = sorted(path for path in files if path.suffix != ".json")
+    """The clips of a folder, by name, without what `vqe compress` tells of each."""
+    found = list(clips_below(folder).values())
     if not found:
         raise VqeError(f"{folder} holds no clips.", "A validation folder holds raw/ and lq/RECIPE/.")
     return found
 
 
 def truth_of(data: Path, lq: Path) -> Path:
-    """The truth of a compressed clip: the file of its name below raw/."""
-    found = sorted((data / "raw").glob(f"{lq.stem}.*"))
-    if not found:
+    """The truth of a compressed clip: the clip of its name in raw/."""
+    truth = clips_below(data / "raw").get(lq.stem)
+    if truth is None:
         raise VqeError(f"{lq} has no truth {data / 'raw' / lq.stem}.*.", "Put it there.")
-    return found[0]
+    return truth
 
 
 def gains_of(result: PairResult) -> dict[str, float | None]:
