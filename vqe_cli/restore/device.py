@@ -15,7 +15,7 @@ from vqe_cli.errors import VqeError
 GIB = 2**30
 # Working memory that the automatic sizes may fill. A constant for CPUs, so that results do not depend on
 # how much memory a machine happens to have; a share of what the device model has otherwise.
-CPU_BUDGET = 3 * GIB
+CPU_BUDGET = 4 * GIB
 MPS_BUDGET = 4 * GIB
 CUDA_SHARE = 0.6
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -14,9 +14,7 @@ from vqe_cli.restore.footprint import Footprint
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.tiles import Tiling
 
-# What a network that looks back and ahead needs: with 32 and 14 frames chunks of `balanced` differ from one
-# piece by 0.7 % of the enhancement's energy in the worst of 300 frames; with 16 and 10 by 4.9 %, and slower
-# (tests/restore/test_equivalence.py).
+# Frames. Of a video as many as `balanced` needs (docs/decisions.md, tests/restore/test_equivalence.py).
 CHUNK = {"video": 32, "image": 8}
 LEAST_CHUNK = {"video": 4, "image": 1}  # what context makes worth its while
 OVERLAP = {"video": 16, "image": 0}
@@ -59,7 +57,7 @@ def choose_sizes(
         and chunk > LEAST_CHUNK[kind]
         and picture_bytes(pixels, chunk, overlap, settings) > compute.budget / 2
     ):
-        chunk = max(LEAST_CHUNK[kind], chunk // 2)
+        chunk = max(LEAST_CHUNK[kind], chunk - LEAST_CHUNK[kind])
     chunks = ChunkSizes(chunk, overlap, settings.pqf_period if kind == "video" else 0)
     spare = max(compute.budget - picture_bytes(pixels, chunk, overlap, settings), compute.budget // 4)
     tilings = []
