@@ -118,7 +118,7 @@ class Pipeline:
         An average has less energy than the answers that it is made of. Of (1 + spread) it keeps
         (1 + spread / turns), and the best multiple grows by as much.
         """
-        return self._strength_of_one(qp) * (1 + self.spread) / (1 + self.spread / turns)
+        return self._strength_of_one(qp) * ((1 + self.spread) / (1 + self.spread / turns))
 
     def _strength_of_one(self, qp: float | None) -> float:
         """As `strength_at` without averaging; 1 where the QP is unknown."""
