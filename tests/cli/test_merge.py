@@ -29,8 +29,8 @@ def test_the_file_wins_over_the_default_and_a_flag_over_the_file(tmp_path: Path)
 
 def test_a_flag_that_equals_the_default_wins_over_the_file(tmp_path: Path) -> None:
     default = Settings(Path("in"), Path("out"))
-    found = settings({"tta": default.tta, "overwrite": False}, "tta: 8\noverwrite: true\n", tmp_path)
-    assert (found.tta, found.overwrite) == (1, False)
+    found = settings({"scale": default.scale, "overwrite": False}, "scale: 2\noverwrite: true\n", tmp_path)
+    assert (found.scale, found.overwrite) == (1, False)
 
 
 def test_options_of_the_encoder_are_merged_key_by_key(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_keys_may_be_written_with_either_stroke_and_paths_are_relative_to_the_fi
         ("tta: many", "tta is a whole number, not 'many'"),
         ("frames: 0", "frames is at least 1, not 0"),
         ("overwrite: 1", "overwrite is true or false"),
-        ("tta:", "tta needs a value"),
+        ("scale:", "scale needs a value"),
         ("suffix: a/b", "holds no /"),
         ("- a\n- b", "not a list of settings"),
         ("a: [", "cannot read"),

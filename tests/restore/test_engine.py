@@ -221,6 +221,20 @@ def test_an_average_of_turns_is_made_stronger(tmp_path, clip) -> None:
     assert np.abs(plain).max() > 3
 
 
+def test_a_pipeline_may_want_turns_where_the_user_asks_for_none(tmp_path, clip) -> None:
+    frames, colour = clip[0][:1], clip[1]
+    write_tiny(tmp_path / "a.safetensors")
+    found = {}
+    for wanted, asked in ((1, None), (1, 2), (2, None), (2, 1)):
+        settings = settings_for(tmp_path / "a.safetensors", chunk=1, tta=asked)
+        loaded = load(settings)
+        wanting = replace(loaded, pipeline=replace(loaded.pipeline, defaults={"tta": wanted}))
+        engine = start_engine(wanting, settings, colour, frames[0].planes[0].shape)
+        [(_, found[wanted, asked])] = enhanced_frames(frames, settings, engine, Tally())
+    assert not equal(found[1, None], found[1, 2])
+    assert equal(found[2, None], found[1, 2]) and equal(found[2, 1], found[1, None])
+
+
 def test_memory_does_not_grow_with_length(tmp_path) -> None:
     """Of 400 frames at most the stated number lives at any time, standstills included."""
     draw, alive, most = np.random.default_rng(0), [0], 0

@@ -93,7 +93,7 @@ def test_an_entry_that_gives_other_pictures_is_not_used(folder, monkeypatch) -> 
     ("chosen", "named"),
     [
         ({"crf": 20.0}, "--crf was not given and is 20"),
-        ({"tta": 2}, "--tta was 1 and is 2"),
+        ({"tta": 2}, "--tta was not given and is 2"),
         ({"chunk": 5}, "--chunk was 4 and is 5"),
         ({"codec": "libx264"}, "--codec was libx265 and is libx264"),
         ({"encoder_options": {"preset": "fast"}}, "-e was not given and is preset=fast"),

@@ -91,6 +91,7 @@ def test_a_scale_without_weights_names_who_has_them(registry: Registry) -> None:
         ("[[pipeline]]\nname = 'a'\nstages = [{ file = 'a', sha = '1' }]", "sha"),
         ("[[pipeline]]\nname = 'a'\nscael = 2\nstages = [{ file = 'a' }]", "'scael' is unknown.*'scale'"),
         ("[[pipeline]]\nname = 'a'\nstages = [{ file = 'a' }]\ndefaults = { chnk = 2 }", "'chnk' is unknown"),
+        ("[[pipeline]]\nname = 'a'\nstages = [{ file = 'a' }]\ndefaults = { tta = 3 }", "tta of 'a'.*4, 8"),
     ],
 )
 def test_a_faulty_file_is_named_with_its_fault(tmp_path: Path, text: str, words: str) -> None:

@@ -22,6 +22,7 @@ Model = Annotated[
 Weights = Annotated[list[Path] | None, typer.Option(help="Files in place of the pipeline's.")]
 Data = Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")]
 Recipes = Annotated[str, typer.Option(help="Recipes, separated by commas.")]
+Scale = Annotated[int, typer.Option(help="1, 2 or 4; against bicubic enlargement.")]
 RECIPES = "qp37,hm-ldp-qp37,rate-60k"
 Frames = Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")]
 
@@ -42,10 +43,10 @@ def gains_command(
     recipes: Recipes = RECIPES,
     model: Model = None,
     weights: Weights = None,
-    tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
+    tta: Annotated[int | None, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = None,
     stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
     frames: Frames = None,
-    scale: Annotated[int, typer.Option(help="1, 2 or 4; against bicubic enlargement.")] = 1,
+    scale: Scale = 1,
     single_frames: Annotated[
         bool, typer.Option("--single-frames", help="Feed every frame by itself: what neighbours are worth.")
     ] = False,
@@ -74,6 +75,7 @@ def strength_command(
     model: Model = None,
     weights: Weights = None,
     tta: Annotated[int, typer.Option(help="Turns that show the spread; 1: leave it out.")] = 2,
+    scale: Scale = 1,
     frames: Frames = None,
     json_file: JsonFile = None,
     debug: Debug = False,
@@ -81,7 +83,7 @@ def strength_command(
     """Fit a pipeline's `strength` and `spread` (weights.toml) on clips whose truth is known."""
     from vqe_cli.bench.strength import bench_strength
 
-    options = {"model": model, "weights": tuple(weights or ()), "frames": frames}
+    options = {"model": model, "weights": tuple(weights or ()), "scale": scale, "frames": frames}
     report("Strength", bench_strength(data, recipes.split(","), options, tta, say), json_file)
 
 
@@ -102,7 +104,7 @@ def pipeline_command(
     input: Annotated[Path, typer.Argument(help="A video.")],
     model: Model = None,
     weights: Weights = None,
-    tta: Annotated[int, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = 1,
+    tta: Annotated[int | None, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = None,
     device: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
     precision: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
     json_file: JsonFile = None,

@@ -15,7 +15,7 @@ from vqe_cli.restore.device import Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure_once
 from vqe_cli.restore.report import Weights
 from vqe_cli.restore.settings import Settings
-from vqe_cli.restore.sizes import Sizes, choose_sizes
+from vqe_cli.restore.sizes import Sizes, choose_sizes, turns_of
 from vqe_cli.restore.stages import Stage, run_stages
 from vqe_cli.video.colour import (
     add_residual,
@@ -103,7 +103,8 @@ class Loaded:
 
     @property
     def entry(self) -> list[Any]:
-        return [*map(list, self.pipeline.strength), self.pipeline.spread]
+        pipeline = self.pipeline
+        return [*map(list, pipeline.strength), pipeline.spread, pipeline.defaults.get("tta", 1)]
 
     def on(self, compute: Compute) -> "Loaded":
         return replace(self, networks=tuple(map(compute.prepare, self.networks)), compute=compute)
@@ -236,9 +237,11 @@ def start_engine(loaded: Loaded, settings: Settings, colour: Colour, size: tuple
     Raises VqeError for sizes that contradict each other.
     """
     networks = tuple(zip(loaded.networks, loaded.footprints, strict=True))
-    sizes = choose_sizes(networks, settings, loaded.pipeline.defaults, loaded.compute, size)
+    defaults = loaded.pipeline.defaults
+    sizes = choose_sizes(networks, settings, defaults, loaded.compute, size)
+    turns = turns_of(settings, defaults)
     stages = tuple(
-        Stage(weights.stage, network, loaded.compute, tiling, settings.tta, footprint)
+        Stage(weights.stage, network, loaded.compute, tiling, turns, footprint)
         for (network, footprint), weights, tiling in zip(networks, loaded.weights, sizes.tilings, strict=True)
     )
     return Engine(loaded.pipeline, stages, sizes, colour, settings.scale, loaded.compute, [0.0] * len(stages))

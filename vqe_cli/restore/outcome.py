@@ -39,7 +39,7 @@ def plan_of(settings: Settings, info: VideoInfo, loaded: Model, engine: Enhancer
         chunk=sizes.chunks.chunk,
         overlap=sizes.chunks.overlap,
         tiles=tuple((tiling.tile, tiling.overlap) for tiling in sizes.tilings),
-        tta=settings.tta,
+        tta=max(stage.tta for stage in engine.stages),
         frames=frames_expected(settings, info),
         size_in=(info.width, info.height),
         size_out=(info.width * settings.scale, info.height * settings.scale),

@@ -13,8 +13,8 @@ class Plan:
 
     model: name of the pipeline. device: model of the device; precision: "fp32", "bf16" or "fp16". chunk,
     overlap: frames kept at a time and context on each side. tiles: for each stage the largest side of a
-    tile, 0 for whole pictures, and the overlap, pixels. frames: expected, None when unknown. size_in,
-    size_out: width and height.
+    tile, 0 for whole pictures, and the overlap, pixels. tta: turns averaged. frames: expected, None when
+    unknown. size_in, size_out: width and height.
     """
 
     model: str

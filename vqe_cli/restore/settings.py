@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from vqe_cli.errors import VqeError
+from vqe_cli.weights.registry import TURNS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "scale": (1, 2, 4),
-    "tta": (1, 2, 4, 8),
+    "tta": TURNS,
     "stages": ("1", "2", "both"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "pqf": ("auto", "qp", "hm-log", "period", "none"),
@@ -53,7 +54,8 @@ class Settings:
     input: a video, an image folder or pattern, .y4m. output: a video, a folder or `%05d.png` pattern, .y4m.
     model: a pipeline of weights.toml, None for the default one.
     weights: files used in place of the pipeline's own, stage I first.
-    scale: output size over input size. tta: turns averaged. stages: which stages run, None for all.
+    scale: output size over input size. tta: turns averaged, None for as many as the pipeline wants.
+    stages: which stages run, None for all.
     chunk, overlap: frames kept at a time, context frames on each side; 0 and None are automatic.
     tile, tile_overlap: pixels; 0 is automatic. device: "auto", "cpu", "mps", "cuda" or "cuda:N",
     or several of these, separated by commas, for one process each.
@@ -76,7 +78,7 @@ class Settings:
     model: str | None = None
     weights: tuple[Path, ...] = ()
     scale: int = 1
-    tta: int = 1
+    tta: int | None = None
     stages: str | None = None
     chunk: int = 0
     overlap: int | None = None

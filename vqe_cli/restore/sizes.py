@@ -68,6 +68,11 @@ def choose_sizes(
     return Sizes(chunks, tuple(tilings))
 
 
+def turns_of(settings: Settings, defaults: Mapping[str, int]) -> int:
+    """How many turns are averaged: the user's choice, or the pipeline's, or one."""
+    return settings.tta or defaults.get("tta", 1)
+
+
 def picture_bytes(pixels: int, chunk: int, overlap: int, settings: Settings) -> int:
     """Bytes of a chunk's RGB pictures: all that go in, and the kept ones that come out."""
     return RGB_BYTES * pixels * (chunk + 2 * overlap + settings.scale**2 * chunk)
@@ -93,7 +98,8 @@ def _tiling(
                 f"Use --tile {3 * overlap} or more, or a smaller overlap.",
             )
         return Tiling(settings.tile, min(overlap, settings.tile // 3), multiple)
-    turns = RGB_BYTES * frames * (2 + 2 * int(network.scale) ** 2) if settings.tta > 1 else 0  # type: ignore[arg-type]
+    several = turns_of(settings, defaults) > 1
+    turns = RGB_BYTES * frames * (2 + 2 * int(network.scale) ** 2) if several else 0  # type: ignore[arg-type]
     footprint = Footprint(footprint.fixed + turns, footprint.frame)
     if footprint.bytes(size[0] * size[1], frames) <= spare:
         return Tiling(0, 0, multiple)

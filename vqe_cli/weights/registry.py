@@ -16,7 +16,7 @@ from vqe_cli.weights.cache import cache_folder, sha256_of
 
 SHIPPED = Path(__file__).parent / "shipped"
 # Settings that a pipeline may choose where the user does not.
-DEFAULTS = ("chunk", "overlap", "tile_overlap")
+DEFAULTS = ("chunk", "overlap", "tile_overlap", "tta")
 ENTRIES = (
     "name",
     "scale",
@@ -28,6 +28,7 @@ ENTRIES = (
     "stages",
     "measured",
 )
+TURNS = (1, 2, 4, 8)
 MOST_STRENGTH = 1.5
 
 
@@ -213,6 +214,8 @@ def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
     _refuse_unknown(entry, ENTRIES)
     defaults = entry.get("defaults", {})
     _refuse_unknown(defaults, DEFAULTS)
+    if defaults.get("tta", 1) not in TURNS:
+        raise ValueError(f"tta of {entry['name']!r} is one of {', '.join(map(str, TURNS))}")
     stages = tuple(StageSpec(folder=folder, **stage) for stage in entry["stages"])
     if not 1 <= len(stages) <= 2:
         raise ValueError(f"{entry['name']!r} has {len(stages)} stages, not 1 or 2")
