@@ -1,5 +1,7 @@
 """A grown network's blend of neighbours, solved by least squares."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +21,13 @@ def noisy(seed: int, noise: float = 0.02, qp: float = 37.0) -> Batch:
     truth = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bicubic").clamp(0.1, 0.9)
     gt = truth[:, None].expand(1, 5, 3, 48, 48)
     lq = gt + noise * torch.randn(gt.shape, generator=generator)
-    return Batch(lq, gt, torch.full((1, 5), qp), torch.tensor([[True, False, False, True, False]]))
+    peaks = torch.tensor([[True, False, False, True, False]])
+    return Batch(lq, gt, torch.full((1, 5), qp), peaks, errors_of(lq, gt))
+
+
+def errors_of(lq: Tensor, gt: Tensor) -> Tensor:
+    """As if each crop were its whole picture."""
+    return (lq - gt).square().mean(dim=(2, 3, 4))
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def test_neighbours_halve_noise_that_is_not_theirs(network: GrownLayout) -> None
     single = (fresh.lq - fresh.gt).square().mean()
     assert error(network, fresh).max() < 0.6 * single
     # Frames that are each other's copies have nothing to give.
-    still = Batch(fresh.lq[:, :1].expand(1, 5, 3, 48, 48), fresh.gt, fresh.qp, fresh.pqf)
+    still = replace(fresh, lq=fresh.lq[:, :1].expand(1, 5, 3, 48, 48))
     with torch.no_grad():
         assert torch.allclose(network(still.lq, still.pqf, still.qp), still.lq, atol=1e-3)
 
@@ -71,7 +79,7 @@ def test_no_step_away_from_it_is_better(network: GrownLayout) -> None:
 def test_the_qp_says_how_much_neighbours_are_worth(network: GrownLayout) -> None:
     """Fitted where frames of QP 22 are their own best guess, it leaves these alone and not those of QP 42."""
     agreeing = [noisy(seed, qp=22.0) for seed in range(4)]
-    agreeing = [Batch(b.lq, b.lq, b.qp, b.pqf) for b in agreeing]
+    agreeing = [replace(b, gt=b.lq) for b in agreeing]
     fit_blend(network, [*agreeing, *(noisy(seed, qp=42.0) for seed in range(4))], bf16=False)
     with torch.no_grad():
         moved = [
@@ -89,12 +97,9 @@ def test_better_neighbours_are_worth_more(network: GrownLayout) -> None:
         batch = noisy(seed, qp=42.0)
         better = torch.arange(5) % 2 == seed % 2
         share = torch.where(better, 0.5, 1.0)[:, None, None, None]
-        return Batch(
-            batch.gt + share * (batch.lq - batch.gt),
-            batch.gt,
-            torch.where(better, 32.0, 42.0)[None],
-            batch.pqf,
-        )
+        lq = batch.gt + share * (batch.lq - batch.gt)
+        qp = torch.where(better, 32.0, 42.0)[None]
+        return replace(batch, lq=lq, qp=qp, errors=errors_of(lq, batch.gt))
 
     fit_blend(network, [uneven(seed) for seed in range(8)], bf16=False)
     fresh = uneven(98)

@@ -78,7 +78,8 @@ def test_the_loss_is_least_where_the_mask_takes_the_right_member() -> None:
     members = [FrozenPipeline(Pipeline("p", 1, ()), [Constant(left)]) for left in (True, False)]
     task = GateTask(TrainConfig("gate"), torch.device("cpu"), members)
     lq = torch.rand(1, 2, 3, 8, 8)
-    batch = Batch(lq, lq.clone(), torch.full((1, 2), 37.0), torch.zeros(1, 2, dtype=torch.bool))
+    marks = torch.zeros(1, 2, dtype=torch.bool)
+    batch = Batch(lq, lq.clone(), torch.full((1, 2), 37.0), marks, errors=torch.ones(1, 2))
     losses = [float(task.loss(Sides(share), batch, 0.0)) for share in (1.0, 0.5, 0.0)]
     assert losses == pytest.approx([0.0, 0.05, 0.1], abs=1e-4)
 
@@ -101,7 +102,7 @@ def test_both_stages_of_a_member_run(tmp_path: Path, monkeypatch) -> None:
     truth = second(first(clip, qp), qp)
     found = FrozenPipeline(pair, [first, second])
     assert torch.allclose(found.clip(clip, marks, qp), truth, atol=1e-6)
-    batch = Batch(clip[None], clip[None], qp[None], marks[None])
+    batch = Batch(clip[None], clip[None], qp[None], marks[None], errors=torch.ones(1, 2))
     assert torch.allclose(found.batch(batch), truth, atol=1e-6)
 
 

@@ -43,6 +43,18 @@ def test_a_pair_is_what_the_files_hold(data: Path) -> None:
     assert pair.gt.frames == 5
 
 
+def test_a_pair_knows_the_error_of_its_pictures(data: Path) -> None:
+    """Of the whole picture, on 0 … 1; of one that is enlarged, of its enlargement."""
+    pair = library_of(data).pairs_at(0)[0]
+    given, truth = (clip.planes[0].astype(float) / 255 for clip in (pair.lq, pair.gt))
+    assert pair.errors == pytest.approx(((given - truth) ** 2).mean(axis=(1, 2)), rel=1e-4)
+    assert (pair.errors > 1e-5).all()
+    tall = np.arange(64.0).reshape(1, 64, 1).repeat(48, 2)  # a ramp, which enlargement keeps as it is
+    deep = replace(pair.gt, planes=((16 * tall).astype(np.uint16),), colour=Colour("gray", False, 12, (1, 1)))
+    small = replace(pair.gt, planes=((tall[:, ::2, ::2] + 4).astype(np.uint8),))  # 3.5 too much
+    assert clips.picture_errors(small, deep) == pytest.approx([(3.5 / 255) ** 2], rel=0.1)
+
+
 @pytest.mark.parametrize(("pqf", "marks"), [("none", [0, 0, 0, 0, 0]), ("period", [1, 0, 0, 0, 1])])
 def test_peaks_as_the_config_says(data: Path, pqf: str, marks: list[int]) -> None:
     config = DataConfig({"qp37": 1.0}, crop=32, pqf=pqf)

@@ -290,9 +290,26 @@ def test_rate() -> None:
 
 def test_loss_turns_to_squared_error() -> None:
     one, other = torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)
-    schedule = ScheduleConfig(mse_share=0.25)
-    assert float(loss_at(0.74, one, other, schedule)) == pytest.approx(0.1)
-    assert float(loss_at(0.76, one, other, schedule)) == pytest.approx(20 * 0.01)
+    schedule, errors = ScheduleConfig(mse_share=0.25), torch.ones(1)
+    assert float(loss_at(0.74, one, other, errors, schedule)) == pytest.approx(0.1)
+    assert float(loss_at(0.76, one, other, errors, schedule)) == pytest.approx(20 * 0.01)
+
+
+def test_crops_are_learned_from_as_whole_pictures_are_measured() -> None:
+    """The slope of the "psnr" loss over all crops of two pictures, one flat and textured, one bad all over,
+    is that of these pictures' PSNR."""
+    torch.manual_seed(0)
+    schedule = ScheduleConfig(loss="psnr", mse_share=0)
+    errors = 0.3 * torch.randn(2, 3, 8, 16) * torch.tensor([0.2, 1.0]).repeat_interleave(8)
+    errors[1] *= 3
+    pictures = torch.zeros(2, 3, 8, 16, requires_grad=True)
+    psnr = -10 * torch.log10((pictures - errors).square().mean(dim=(1, 2, 3))).mean()
+    [wanted] = torch.autograd.grad(psnr, pictures)
+    crops = [x.unfold(3, 8, 8).permute(0, 3, 1, 2, 4).flatten(0, 1) for x in (pictures, errors)]
+    sizes = errors.square().mean(dim=(1, 2, 3)).repeat_interleave(2)
+    [slope] = torch.autograd.grad(loss_at(0.0, *crops, sizes, schedule), pictures)
+    slope, wanted = slope / slope.norm(), wanted / wanted.norm()
+    assert torch.allclose(slope, -wanted, atol=0.01 * float(wanted.abs().max()))
 
 
 def test_growing_from_the_wrong_network_is_told() -> None:

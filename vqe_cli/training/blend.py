@@ -22,14 +22,14 @@ RIDGE = 1e-3  # of the mean square of the inputs: what generalises best, and kee
 def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: slice = slice(None)) -> None:
     """Set the weights of `network.blend` to those that bring its output nearest to the truth of `batches`.
 
-    Every picture of the frames `keep` counts by its squared error, as in the "psnr" loss. Logs the gain on
-    these batches in dB.
+    Every picture of the frames `keep` counts by the error of the whole picture, as in the "psnr" loss. Logs
+    the gain on these batches in dB.
     """
     device = network.blend.weight.device
     unknowns = network.blend.weight.numel()
     products = torch.zeros(unknowns, unknowns, device=device)
     targets = torch.zeros(unknowns, device=device)
-    pictures = 0
+    before, pictures = 0.0, 0
     seen: list[tuple[Tensor, ...]] = []
     hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     network.eval()
@@ -38,20 +38,21 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
         seen.clear()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = network(batch.lq, batch.pqf, batch.qp, keep).float()
-        errors = (batch.gt[:, keep] - output).unbind(1)
-        for inputs, error in zip(seen, errors, strict=True):
-            for *told, wanted in zip(*inputs, error, strict=True):
+        lacking = (batch.gt[:, keep] - output).unbind(1)
+        for inputs, wanted, size in zip(seen, lacking, batch.errors[:, keep].unbind(1), strict=True):
+            for *told, right, error in zip(*inputs, wanted, size, strict=True):
                 columns = equations(*told)
-                rights = inside(wanted).flatten()
-                weighed = columns / (len(rights) * (rights.square().mean() + LEAST_ERROR))
+                rights = inside(right).flatten()
+                weighed = columns / (len(rights) * (error + LEAST_ERROR))
                 products += weighed @ columns.T
                 targets += weighed @ rights
+                before += float(rights.square().mean() / (error + LEAST_ERROR))
                 pictures += 1
     hook.remove()
     network.train()
     ridge = RIDGE * products.diagonal().mean()
     weights = torch.linalg.solve(products + ridge * torch.eye(unknowns, device=device), targets)
-    explained = float((weights * targets).sum()) / max(1, pictures)
+    explained = float((weights * targets).sum()) / before if before else 0.0
     log.info("blend solved from %d pictures: %+.3f dB on them", pictures, -10 * math.log10(1 - explained))
     network.blend.weight.copy_((weights / BLEND_STEP).view_as(network.blend.weight))
 

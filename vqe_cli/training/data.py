@@ -1,13 +1,14 @@
 """Clips in memory and what is cut out of them: decoded planes, pairs of compressed and clean, batches of RGB
 crops."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqe_cli.errors import VqeError
@@ -53,17 +54,18 @@ class Clip:
 
 @dataclass(frozen=True)
 class Pair:
-    """A compressed clip, its truth and the recipe that made it."""
+    """A compressed clip, its truth and the recipe that made it. errors: (T,) of `picture_errors`."""
 
     recipe: str
     lq: Clip
     gt: Clip
+    errors: np.ndarray
 
 
 @dataclass(frozen=True)
 class Batch:
     """lq (N, T, 3, h, w) and gt (N, T, 3, s*h, s*w), RGB in [0, 1]; qp (N, T), NaN where hidden; pqf (N, T)
-    bool.
+    bool; errors (N, T) of the whole pictures that the crops are from, as in `Pair`.
 
     seeds: a number for each clip, from which all that a task draws for it comes, so that it depends neither
     on the other clips nor on what was drawn before.
@@ -73,16 +75,20 @@ class Batch:
     gt: Tensor
     qp: Tensor
     pqf: Tensor
+    errors: Tensor
     seeds: tuple[int, ...] = ()
 
     def head(self, count: int) -> "Batch":
         """Its first `count` clips."""
-        return Batch(self.lq[:count], self.gt[:count], self.qp[:count], self.pqf[:count], self.seeds[:count])
+        return self._each(lambda tensor: tensor[:count], self.seeds[:count])
 
     def at(self, frames: slice) -> "Batch":
         """Some frames of every clip."""
-        lq, gt, qp, pqf = (tensor[:, frames] for tensor in (self.lq, self.gt, self.qp, self.pqf))
-        return Batch(lq, gt, qp, pqf, self.seeds)
+        return self._each(lambda tensor: tensor[:, frames], self.seeds)
+
+    def _each(self, part: Callable[[Tensor], Tensor], seeds: tuple[int, ...]) -> "Batch":
+        lq, gt, qp, pqf, errors = map(part, (self.lq, self.gt, self.qp, self.pqf, self.errors))
+        return Batch(lq, gt, qp, pqf, errors, seeds)
 
 
 def decode_clip(
@@ -112,6 +118,19 @@ def duplicates(clip: Clip) -> frozenset[int]:
         for t in range(1, clip.frames)
         if all(np.array_equal(plane[t], plane[t - 1]) for plane in clip.planes)
     )
+
+
+def picture_errors(lq: Clip, gt: Clip) -> np.ndarray:
+    """Mean squared error (T,) of each picture's luma (green, where it is RGB) against the truth, peak 1; a
+    smaller one is enlarged by bicubic interpolation first."""
+    errors = []
+    for picture, truth in zip(lq.planes[0], gt.planes[0], strict=True):
+        pair = [torch.as_tensor(plane).float()[None, None] for plane in (picture, truth)]
+        given, wanted = (x / (2**clip.colour.bit_depth - 1) for x, clip in zip(pair, (lq, gt), strict=True))
+        if given.shape != wanted.shape:
+            given = F.interpolate(given, size=wanted.shape[-2:], mode="bicubic", align_corners=False)
+        errors.append(float(F.mse_loss(given, wanted)))
+    return np.array(errors, np.float32)
 
 
 def clip_rgb(clip: Clip, frames: slice, device: torch.device | str = "cpu") -> Tensor:

@@ -1,6 +1,7 @@
 """What the mask network of a gated ensemble learns: where which of two frozen pipelines is right."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,7 @@ class FrozenPipeline:
         """Its results (N*T, 3, H, W) on the clips of a batch."""
         clip = batch.lq
         for network in self.networks:
-            fed = Batch(clip, batch.gt, batch.qp, batch.pqf)
-            clip = run_network(network, fed).float().unflatten(0, batch.lq.shape[:2])
+            clip = run_network(network, replace(batch, lq=clip)).float().unflatten(0, batch.lq.shape[:2])
         return self._kept(batch.lq.flatten(0, 1), clip.flatten(0, 1), batch.qp.flatten())
 
     @torch.no_grad()
@@ -60,7 +60,7 @@ class GateTask:
         """The schedule's loss of the fused pictures."""
         first, second = (member.batch(batch) for member in self.members)
         fused = second + network(first, second) * (first - second)
-        return loss_at(share, fused, batch.gt.flatten(0, 1), self.config.schedule)
+        return loss_at(share, fused, batch.gt.flatten(0, 1), batch.errors.flatten(), self.config.schedule)
 
     @torch.inference_mode()
     def measure(self, network: nn.Module, pair: Pair) -> float:

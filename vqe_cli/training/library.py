@@ -182,8 +182,10 @@ def decode_pairs(sources: list[Source], config: DataConfig) -> tuple[list[Pair],
             problems.append(str(error).rstrip("."))
             continue
         wrong = mismatch(source.lq, lq, gt, config)
-        problems += wrong
-        drop = data.duplicates(compressed) if config.duplicates == "remove" and not wrong else frozenset()
+        if wrong:
+            problems += wrong
+            continue
+        drop = data.duplicates(compressed) if config.duplicates == "remove" else frozenset()
         # A clip that hardly moves may have too few frames left: it stays as it is.
         if drop and lq.frames - len(drop) >= config.frames:
             removed += len(drop)
@@ -214,7 +216,7 @@ def agreed(recipe: str, lq: Clip, gt: Clip) -> Pair:
             lq = replace(lq, colour=replace(lq.colour, matrix=gt.colour.matrix))
         elif gt.colour.guessed and not lq.colour.guessed:
             gt = replace(gt, colour=replace(gt.colour, matrix=lq.colour.matrix))
-    return Pair(recipe, lq, gt)
+    return Pair(recipe, lq, gt, data.picture_errors(lq, gt))
 
 
 def mismatch(path: Path, lq: Clip, gt: Clip, config: DataConfig) -> list[str]:
@@ -233,7 +235,7 @@ def mismatch(path: Path, lq: Clip, gt: Clip, config: DataConfig) -> list[str]:
 
 
 def _placed(pair: Pair, device: torch.device) -> Pair:
-    return Pair(pair.recipe, pair.lq.on(device), pair.gt.on(device))
+    return replace(pair, lq=pair.lq.on(device), gt=pair.gt.on(device))
 
 
 def _nbytes(pairs: list[Pair]) -> int:

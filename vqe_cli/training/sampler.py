@@ -109,6 +109,7 @@ class Sampler:
         )
         qp = torch.from_numpy(np.stack([d.pair.lq.qp[d.first : d.first + count] for d in draws]))
         pqf = torch.from_numpy(np.stack([d.pair.lq.pqf[d.first : d.first + count] for d in draws]))
+        errors = torch.from_numpy(np.stack([d.pair.errors[d.first : d.first + count] for d in draws]))
         qp[torch.tensor([d.hidden for d in draws])] = float("nan")
         if self.config.lifted_peaks:
             for index, d in enumerate(draws):
@@ -120,6 +121,7 @@ class Sampler:
             varied(gt, draws),
             qp.to(device),
             pqf.to(device),
+            errors.to(device),
             tuple(d.seed for d in draws),
         )
 

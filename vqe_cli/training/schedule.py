@@ -2,14 +2,14 @@
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.layers import charbonnier
 from vqe_cli.training.schema import ScheduleConfig
 
-# Squared error (50 dB) below which the "psnr" loss loses interest: flat crops must not outweigh the others.
+# Squared error (50 dB) below which the "psnr" loss loses interest: pictures that are nearly perfect must not
+# outweigh the others.
 LEAST_ERROR = 1e-5
 
 
@@ -29,14 +29,18 @@ def group_rate(progress: float, schedule: ScheduleConfig, is_flow: bool) -> floa
     return 0.0 if progress < schedule.flow_frozen else schedule.flow_rate * rate_at(progress, schedule)
 
 
-def loss_at(progress: float, prediction: Tensor, target: Tensor, schedule: ScheduleConfig) -> Tensor:
-    """The schedule's loss of pictures (N, 3, H, W), then the squared error for the last `mse_share`.
+def loss_at(
+    progress: float, prediction: Tensor, target: Tensor, errors: Tensor, schedule: ScheduleConfig
+) -> Tensor:
+    """The schedule's loss of crops (N, 3, H, W), then the squared error for the last `mse_share`.
 
+    errors (N,): squared error of the whole picture that each crop is from. A change of a picture's PSNR is
+    one of its squared error relative to that.
     The factors bring the gradients of all three to the same size at errors of 0.025 (QP 37).
     """
     if progress >= 1 - schedule.mse_share:
         return 20 * F.mse_loss(prediction, target)
     if schedule.loss == "psnr":
-        errors = (prediction - target).square().mean(dim=(1, 2, 3))
-        return 0.0125 * torch.log(errors + LEAST_ERROR).mean()
+        squares = (prediction - target).square().mean(dim=(1, 2, 3))
+        return 0.0125 * (squares / (errors + LEAST_ERROR)).mean()
     return charbonnier(prediction, target)

@@ -72,8 +72,9 @@ class ScheduleConfig:
     """How long and how fast.
 
     steps: of optimisation; 0 where only network.fit_clips is to do something. loss: "charbonnier", or "psnr"
-    (the mean of the pictures' PSNR, which weighs a lightly compressed picture as much as a heavily
-    compressed one); optimizer: "adamw", or "muon" (`muon.Muon`: fewer steps on convolutions of 32 channels
+    (the mean of the pictures' PSNR: squared error relative to that of the whole compressed picture, so that
+    a lightly compressed one weighs as much as a heavily compressed one, and within a picture all places
+    alike); optimizer: "adamw", or "muon" (`muon.Muon`: fewer steps on convolutions of 32 channels
     and more); mse_share: last share of the run whose loss is the squared error instead; rate: peak learning
     rate; warmup: share of the run; restarts: cosine periods; flow_rate: the flow network's rate relative to
     `rate`; flow_frozen: share of the run in which it does not move.

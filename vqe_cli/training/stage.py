@@ -26,8 +26,9 @@ class StageTask:
     def loss(self, network: nn.Module, batch: Batch, share: float) -> Tensor:
         """Charbonnier or squared error of all frames that are learned from."""
         keep = self.config.data.kept
-        prediction = run_network(network, batch, keep)
-        return loss_at(share, prediction.float(), batch.gt[:, keep].flatten(0, 1), self.config.schedule)
+        prediction = run_network(network, batch, keep).float()
+        gt, errors = batch.gt[:, keep].flatten(0, 1), batch.errors[:, keep].flatten()
+        return loss_at(share, prediction, gt, errors, self.config.schedule)
 
     @torch.inference_mode()
     def measure(self, network: nn.Module, pair: Pair) -> float:
