@@ -42,7 +42,10 @@ def enhance_command(
     stages: Annotated[
         str | None, setting("stages", "Which stages run (default: all there are).", NETWORK)
     ] = None,
-    tta: Annotated[int | None, setting("tta", "Flips and rotations that are averaged.", NETWORK)] = None,
+    tta: Annotated[
+        int | None,
+        setting("tta", "Flips and rotations that are averaged (default: the pipeline's).", NETWORK),
+    ] = None,
     device: Annotated[
         str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n],...|mps")
     ] = None,

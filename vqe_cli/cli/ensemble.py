@@ -73,7 +73,10 @@ def ensemble_command(
     ] = None,
     scale: Annotated[int | None, setting("scale", "Output size over input size.", NETWORK)] = None,
     stages: Annotated[str | None, setting("stages", "Which stages run.", NETWORK)] = None,
-    tta: Annotated[int | None, setting("tta", "Flips and rotations that are averaged.", NETWORK)] = None,
+    tta: Annotated[
+        int | None,
+        setting("tta", "Flips and rotations that are averaged (default: the pipeline's).", NETWORK),
+    ] = None,
     device: Annotated[
         str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n]|mps")
     ] = None,
