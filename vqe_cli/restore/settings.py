@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from vqe_cli.errors import VqeError
-from vqe_cli.weights.registry import TURNS
+from vqe_cli.weights.registry import TURN_COUNTS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "scale": (1, 2, 4),
-    "tta": TURNS,
+    "tta": TURN_COUNTS,
     "stages": ("1", "2", "both"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "pqf": ("auto", "qp", "hm-log", "period", "none"),

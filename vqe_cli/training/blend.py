@@ -29,7 +29,8 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
     unknowns = network.blend.weight.numel()
     products = torch.zeros(unknowns, unknowns, device=device)
     targets = torch.zeros(unknowns, device=device)
-    before, pictures = 0.0, 0
+    before = torch.zeros((), device=device)
+    pictures = 0
     seen: list[tuple[Tensor, ...]] = []
     hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     network.eval()
@@ -46,13 +47,13 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
                 weighed = columns / (len(rights) * (error + LEAST_ERROR))
                 products += weighed @ columns.T
                 targets += weighed @ rights
-                before += float(rights.square().mean() / (error + LEAST_ERROR))
+                before += rights.square().mean() / (error + LEAST_ERROR)
                 pictures += 1
     hook.remove()
     network.train()
     ridge = RIDGE * products.diagonal().mean()
     weights = torch.linalg.solve(products + ridge * torch.eye(unknowns, device=device), targets)
-    explained = float((weights * targets).sum()) / before if before else 0.0
+    explained = float((weights * targets).sum() / before) if pictures else 0.0
     log.info("blend solved from %d pictures: %+.3f dB on them", pictures, -10 * math.log10(1 - explained))
     network.blend.weight.copy_((weights / BLEND_STEP).view_as(network.blend.weight))
 

@@ -34,8 +34,8 @@ def loss_at(
 ) -> Tensor:
     """The schedule's loss of crops (N, 3, H, W), then the squared error for the last `mse_share`.
 
-    errors (N,): squared error of the whole picture that each crop is from. A change of a picture's PSNR is
-    one of its squared error relative to that.
+    errors (N,): of the whole picture that each crop is from (`data.picture_errors`). A change of a picture's
+    PSNR is one of its squared error relative to that.
     The factors bring the gradients of all three to the same size at errors of 0.025 (QP 37).
     """
     if progress >= 1 - schedule.mse_share:

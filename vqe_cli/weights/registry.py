@@ -28,7 +28,7 @@ ENTRIES = (
     "stages",
     "measured",
 )
-TURNS = (1, 2, 4, 8)
+TURN_COUNTS = (1, 2, 4, 8)  # that may be averaged; which turns they are, `restore.tta` knows
 MOST_STRENGTH = 1.5
 
 
@@ -214,8 +214,8 @@ def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
     _refuse_unknown(entry, ENTRIES)
     defaults = entry.get("defaults", {})
     _refuse_unknown(defaults, DEFAULTS)
-    if defaults.get("tta", 1) not in TURNS:
-        raise ValueError(f"tta of {entry['name']!r} is one of {', '.join(map(str, TURNS))}")
+    if defaults.get("tta", 1) not in TURN_COUNTS:
+        raise ValueError(f"tta of {entry['name']!r} is one of {', '.join(map(str, TURN_COUNTS))}")
     stages = tuple(StageSpec(folder=folder, **stage) for stage in entry["stages"])
     if not 1 <= len(stages) <= 2:
         raise ValueError(f"{entry['name']!r} has {len(stages)} stages, not 1 or 2")
