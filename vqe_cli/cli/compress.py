@@ -1,5 +1,6 @@
 """`vqe compress RAW...`: compressed versions of clean clips, by the recipes of the field."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,17 @@ def compress_command(
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Its encoder_lowdelay_P_main.cfg."),
     ] = None,
+    photographs: Annotated[
+        bool,
+        typer.Option(
+            "--photographs", help="RAW are photographs: make a clip of each, over which a camera moves."
+        ),
+    ] = False,
+    frames: Annotated[int, typer.Option(metavar="3..12", help="Frames of a photograph's clip.")] = 4,
+    size: Annotated[
+        str, typer.Option(metavar="WIDTHxHEIGHT", help="Size of a photograph's clip.")
+    ] = "320x224",
+    seed: Annotated[int, typer.Option(metavar="N", help="Another one moves the cameras otherwise.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing versions.")] = False,
     quiet: Quiet = None,
     debug: Debug = False,
@@ -64,16 +76,30 @@ def compress_command(
 
     Frame counts, times and colour tags stay; NAME.json beside each version says how it was made.
     """
-    from vqe_cli.training.compress import compress, find_clips
+    from vqe_cli.training.compress import compress, compress_photograph, find_clips
+    from vqe_cli.training.photographs import Clips, PhotographSource, find_photographs
     from vqe_cli.training.recipes import recipe_of
 
     how = recipe_of(recipe)
     encoder = _reference_encoder(hm, hm_config)
-    clips = find_clips(raw)
+    if photographs:
+        if scale != 1 or filters:
+            raise typer.BadParameter(
+                "make clips with --recipe lossless; --scale and --filter are for those clips",
+                param_hint="--photographs",
+            )
+        clips = find_photographs(raw)
+        made_of = Clips(frames, *_size(size), seed)
+    else:
+        clips = find_clips(raw)
     failed = 0
     for clip in clips:
         try:
-            made = compress(clip, how, out, scale, filters or (), encoder, overwrite)
+            if photographs:
+                source = PhotographSource(clip, made_of, clips)
+                made = compress_photograph(source, how, out, encoder, overwrite)
+            else:
+                made = compress(clip, how, out, scale, filters or (), encoder, overwrite)
         except VqeError as error:
             if len(clips) == 1:
                 raise
@@ -94,3 +120,11 @@ def _reference_encoder(program: Path | None, config: Path | None) -> "ReferenceE
     if (program is None) != (config is None):
         raise typer.BadParameter("--hm and --hm-config go together", param_hint="--hm")
     return ReferenceEncoder(program, config) if program and config else None
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height from "320x224"."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a size such as 320x224", param_hint="--size")
+    return int(found[1]), int(found[2])

@@ -17,6 +17,7 @@ import numpy as np
 from vqe_cli.errors import VqeError
 from vqe_cli.training import reference_encoder
 from vqe_cli.training.library import clips_below
+from vqe_cli.training.photographs import PhotographSource
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.training.reference_encoder import ReferenceEncoder
 from vqe_cli.video.frame import Frame, VideoInfo
@@ -178,7 +179,31 @@ def compress(
     scale, filters: as for `Source`. hm: HM's encoder, for its recipes. Raises VqeError for unreadable clips,
     existing versions, failing encoders, and versions that do not have the frames that went in.
     """
-    source = Source(path, scale, filters)
+    changed = {"filters": list(filters), "scale": scale}
+    return _compress(Source(path, scale, filters), changed, recipe, out, hm, overwrite)
+
+
+def compress_photograph(
+    source: PhotographSource,
+    recipe: Recipe,
+    out: Path,
+    hm: ReferenceEncoder | None = None,
+    overwrite: bool = False,
+) -> Made:
+    """As `compress`, of the clip that a camera takes of a photograph; `out/NAME.json` says how it moved."""
+    return _compress(source, {"photograph": source.record}, recipe, out, hm, overwrite)
+
+
+def _compress(
+    source: Source | PhotographSource,
+    changed: dict[str, Any],
+    recipe: Recipe,
+    out: Path,
+    hm: ReferenceEncoder | None,
+    overwrite: bool,
+) -> Made:
+    """The version `out/NAME.mkv` of a source, and its record; changed: what was done to the source before."""
+    path = source.path
     target = out / f"{path.stem if path.is_file() else path.name}.mkv"
     if target.exists() and not overwrite:
         raise VqeError(f"{target} exists.", "Use --overwrite to replace it.")
@@ -199,7 +224,7 @@ def compress(
     else:
         _encode(source, recipe, target)
     made = _checked(source, target)
-    record = {**described(recipe, hm), "filters": list(filters), "scale": scale}
+    record = {**described(recipe, hm), **changed}
     record |= {"source": path.name, "source_sha256": _sha256(path)}
     record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
     try:
@@ -225,7 +250,7 @@ def described(recipe: Recipe, hm: ReferenceEncoder | None) -> dict[str, Any]:
     }
 
 
-def _encode(source: Source, recipe: Recipe, target: Path) -> None:
+def _encode(source: Source | PhotographSource, recipe: Recipe, target: Path) -> None:
     """Encode by x265 or x264; for a rate in two passes, with the statistics in a folder of their own."""
     if recipe.kbit_s is None:
         _write(source, recipe.codec, recipe.options(), target)
@@ -237,13 +262,13 @@ def _encode(source: Source, recipe: Recipe, target: Path) -> None:
             _write(source, recipe.codec, recipe.options(stats, which), written)
 
 
-def _write(source: Source, codec: str, options: dict[str, str], target: Path) -> None:
+def _write(source: Source | PhotographSource, codec: str, options: dict[str, str], target: Path) -> None:
     with Writer(target, source.info, codec=codec, options=options, overwrite=True) as writer:
         for frame, planes in source.pictures():
             writer.write(planes, frame)
 
 
-def _checked(source: Source, target: Path) -> Made:
+def _checked(source: Source | PhotographSource, target: Path) -> Made:
     """Decode what was written beside what went in: frame counts and luma PSNR.
 
     Raises VqeError, and removes the file, when the counts differ.
