@@ -22,6 +22,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.metrics import DEFAULT_METRICS
 from vqe_cli.measure.pairing import Pair, pair_up
+from vqe_cli.video.opening import open_input, reading, video_stream
 
 SAME_METRICS = ("psnr-y", "psnr-u", "psnr-v", "psnr-yuv", "ssim-ffmpeg")
 PROGRAM = "ffmpeg-quality-metrics"
@@ -96,8 +97,8 @@ def by_program(program: str, gt: Path, pred: Path) -> None:
 
 def by_filters(gt: Path, pred: Path) -> list[tuple[float, float]]:
     """(PSNR average, SSIM) of every frame by FFmpeg's filters, both sides decoded with frame threads."""
-    with av.open(str(pred)) as first, av.open(str(gt)) as second:
-        streams = [container.streams.video[0] for container in (first, second)]
+    with open_input(pred) as first, open_input(gt) as second, reading(pred):
+        streams = [video_stream(first, pred), video_stream(second, gt)]
         for stream in streams:
             stream.thread_type = "AUTO"
         graph = av.filter.Graph()
@@ -121,7 +122,7 @@ def by_filters(gt: Path, pred: Path) -> list[tuple[float, float]]:
         ssim.link_to(sink)
         graph.configure()
         found: list[tuple[float, float]] = []
-        pictures = zip(first.decode(video=0), second.decode(video=0), strict=True)
+        pictures = zip(first.decode(streams[0]), second.decode(streams[1]), strict=True)
         for index, pair in enumerate(pictures):
             for source, picture in zip(sources, pair, strict=True):
                 picture.pts, picture.time_base = index, Fraction(1, 25)

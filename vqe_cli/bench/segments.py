@@ -88,7 +88,7 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
     """The video of `source`, its packets repeated until it is so long; it begins with a random access
     picture.
     """
-    with open_input(source) as container, av.open(str(target), "w") as output:
+    with open_input(source) as container, av.open(str(target.absolute()), "w") as output:
         stream = video_stream(container, source)
         copy = output.add_stream_from_template(stream)
         time_base = stream.time_base or Fraction(1, 1000)

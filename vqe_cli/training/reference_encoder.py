@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from vqe_cli.errors import VqeError
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.opening import open_input, video_stream
 from vqe_cli.video.targets import write_error
 
 
@@ -115,8 +116,11 @@ def _into_matroska(stream: Path, info: VideoInfo, target: Path) -> None:
     }
     told = ":".join(f"{key}={value}" for key, value in tags.items())
     rate = info.rate or Fraction(25)
-    with av.open(str(stream), format="hevc") as coded, av.open(str(target), "w", format="matroska") as output:
-        video = coded.streams.video[0]
+    with (
+        open_input(stream, container_format="hevc") as coded,
+        av.open(str(target.absolute()), "w", format="matroska") as output,
+    ):
+        video = video_stream(coded, stream)
         written = output.add_stream_from_template(video)
         written.time_base = 1 / rate
         tagger = BitStreamFilterContext(f"hevc_metadata={told}", video)

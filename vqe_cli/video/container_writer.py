@@ -66,7 +66,7 @@ class ContainerWriter:
             options = _muxer_options(target, info)
             if self._aspect_by_hand:
                 options |= matroska_aspect.MUXER_OPTIONS
-            place = memory or str(target.aside)
+            place = memory or str(target.aside.absolute())
             self._output = av.open(place, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output, codec, wanted)
             self._copies.add_to(self._output, whole=not part)
@@ -194,7 +194,8 @@ def new_stream_encoder(
         return stream, stream.codec_context
     # The container's header keeps the encoder's parameter sets in all of these muxers.
     with source:
-        stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        [described] = source.streams.video
+        stream = output.add_stream_from_template(described, opaque=True)
     encoder = new_encoder(codec)
     encoder.flags |= GLOBAL_HEADER
     configure(encoder, codec, info, wanted, size)

@@ -150,7 +150,7 @@ class Copies:
 
 def _first_packet(stream: Stream) -> bytes:
     """The only packet of a cover picture, read by itself: Matroska keeps covers as attachments."""
-    with av.open(stream.container.name) as container:
+    with open_input(Path(stream.container.name)) as container:
         twin = container.streams[stream.index]
         return next((bytes(packet) for packet in container.demux(twin) if packet.size), b"")
 

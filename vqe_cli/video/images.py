@@ -15,7 +15,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.video import refusals
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input
+from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import probe
 from vqe_cli.video.targets import NUMBERED
@@ -104,7 +104,7 @@ class ImageReader:
 def _decoded(path: Path) -> av.VideoFrame:
     with open_input(path) as container:
         try:
-            for picture in container.decode(video=0):
+            for picture in container.decode(video_stream(container, path)):
                 return picture
         except av.error.FFmpegError:
             pass

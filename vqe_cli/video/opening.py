@@ -1,10 +1,19 @@
-"""Opening files with FFmpeg, so that whatever is wrong with them is said in one sentence."""
+"""The one way in: every input is opened here, its picture stream is chosen here, and whatever PyAV, numpy or
+the system raises for a bad file becomes one sentence here.
+"""
 
-from collections.abc import Mapping
+import codecs
+import errno
+import logging
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -15,23 +24,50 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 # FFmpeg draws text files as terminals would show them; nobody means that.
 TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}
 
+# What foreign code raises for a bad file. A fault of our own may be among them: --debug shows where it arose.
+FOREIGN = (
+    av.error.FFmpegError,
+    OSError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+)
+# What the system says where the medium is at fault, and not the file.
+DISK_FAULTS = {errno.EIO, errno.ENXIO, errno.ESTALE, errno.ENODEV}
+
+KINDS_OF_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+TAG_ERRORS = "vqe-windows-1252"
+_LOG_LOCK = threading.Lock()
+
 
 def check_readable(path: Path) -> None:
-    """Raises VqeError unless `path` is a file with something in it."""
-    if not path.exists():
-        raise VqeError(f"{path} does not exist.", remedy="Check the name and the folder.")
-    if path.is_dir():
-        raise VqeError(
-            f"{path} is a folder.", remedy="Name a video file, or a folder with PNG or JPEG images."
-        )
+    """Raises VqeError unless `path` is a regular file with something in it."""
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise VqeError(
+                f"{path} is a folder.", remedy="Name a video file, or a folder with PNG or JPEG images."
+            )
+        for is_kind, name in KINDS_OF_FILES:
+            if is_kind(status.st_mode):
+                raise VqeError(
+                    f"{path} is {name}, and inputs are read more than once.",
+                    remedy="Write the video to a file first.",
+                )
+        if status.st_size == 0:
             raise VqeError(f"{path} is empty (0 bytes).", remedy="Copy or download it again.")
         path.open("rb").close()
-    except OSError as error:
-        raise VqeError(
-            f"{path} cannot be read: {error.strerror}.", remedy="Check the permissions of the file."
-        ) from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
 
 
 def open_input(
@@ -39,16 +75,15 @@ def open_input(
 ) -> InputContainer:
     """The file opened by FFmpeg; container_format and options are for files that do not describe themselves.
 
-    Raises VqeError for what is missing, empty, not readable or not media.
+    Names are taken literally, whatever is in them, and tags are decoded as well as can be. Raises VqeError
+    for what is missing, empty, not readable or not media.
     """
     check_readable(path)
     try:
-        container = av.open(str(path.absolute()), "r", format=container_format, options=dict(options or {}))
-    except av.error.FFmpegError as error:
-        raise VqeError(
-            f"{path} is not a video that FFmpeg can read ({error.strerror}).",
-            remedy="Check that it is a video file and complete; `ffprobe` on it says more.",
-        ) from error
+        container = _opened(path, container_format, options)
+    except FOREIGN as error:
+        words = _log_of(lambda: _opened(path, container_format, options).close())
+        raise unreadable(path, error, words) from error
     if container_format is None and container.format.name in TEXT_FORMATS:
         container.close()
         raise VqeError(f"{path} is text and no video.", remedy="Name a video file.")
@@ -73,3 +108,97 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
     found = " and ".join([*kinds, *(["a cover picture"] if covers else [])]) or "nothing"
     raise VqeError(f"{path} has no video stream, only {found}.", remedy="Name a file with video in it.")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises what PyAV, numpy or the system raise for the file meanwhile as a VqeError that names it."""
+    try:
+        yield
+    except FOREIGN as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: BaseException, words: str = "") -> VqeError:
+    """The sentence for a file that cannot be read. words: what FFmpeg says of it, where it says something."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        return VqeError(f"{path} asks for more memory than there is.", "Check that the file is intact.")
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return VqeError(f"{path} does not exist.", remedy="Check the name and the folder.")
+    if number in (errno.EACCES, errno.EPERM):
+        return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the permissions of the file.")
+    if number in DISK_FAULTS:
+        return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the disk.")
+    if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+        return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the name and the file system.")
+    cause = "; ".join(dict.fromkeys(filter(None, [_cause(error), words])))
+    return VqeError(
+        f"{path} is not a video that FFmpeg can read ({cause}).",
+        remedy="Check that it is a video file and complete; `ffprobe` on it says more.",
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """What was raised, in the words of who raised it."""
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(told).strip().rstrip(".")
+
+
+def _opened(path: Path, container_format: str | None, options: Mapping[str, str] | None) -> InputContainer:
+    """An absolute name begins like no protocol; without patterns FFmpeg reads just the file of that name."""
+    return av.open(
+        str(path.absolute()),
+        "r",
+        format=container_format,
+        options={"pattern_type": "none", **(options or {})},
+        metadata_errors=TAG_ERRORS,
+    )
+
+
+def _log_of(work: Callable[[], None]) -> str:
+    """What FFmpeg logs first as an error while it does some work (again), "" where it logs nothing.
+
+    FFmpeg's log is off otherwise: listening to it makes its threads wait for the interpreter.
+    """
+    with _LOG_LOCK:
+        before, repeated = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_skip_repeated(False)
+        av.logging.set_level(av.logging.ERROR)
+        try:  # the first catches what other threads log, lest it be printed
+            with av.logging.Capture(local=False), av.logging.Capture() as lines, _ignored():
+                work()
+        finally:
+            av.logging.set_level(before)
+            av.logging.set_skip_repeated(repeated)
+    said = [message.strip().rstrip(".") for level, _, message in lines if level <= av.logging.ERROR]
+    return next(filter(None, said), "")
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    """For work that is known to fail."""
+    try:
+        yield
+    except FOREIGN as error:
+        logging.getLogger(__name__).debug("failed again: %s", error)
+
+
+def _from_windows(error: UnicodeError) -> tuple[str, int]:
+    """Decodes what is not UTF-8 as Windows-1252, in which most such tags were written."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+def _unknown_side_data(kind: type[Type], value: object) -> Type:
+    """A member for a kind of side data that PyAV does not know: one such entry (EXIF of a JPEG, the view of a
+    multiview stream) would hide all others of its picture.
+    """
+    member: Type = object.__new__(kind)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return member
+
+
+codecs.register_error(TAG_ERRORS, _from_windows)
+Type._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]

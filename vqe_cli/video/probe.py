@@ -9,6 +9,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Stream
 from av.video.stream import VideoStream
 
@@ -190,11 +191,12 @@ def _stream_side_data(first: av.VideoFrame | None) -> dict[str, bytes]:
 
 
 def side_data_of(picture: av.VideoFrame | None) -> dict[str, bytes]:
-    """The side data of a picture: FFmpeg's bytes under FFmpeg's names."""
+    """The side data of a picture: FFmpeg's bytes under FFmpeg's names, of the kinds that PyAV knows."""
     if picture is None:
         return {}
     entries: Any = picture.side_data  # PyAV's type hints and its behaviour differ here
-    return {entry.type.name: bytes(entry) for entry in entries}
+    known = Type.__members__
+    return {entry.type.name: bytes(entry) for entry in entries if entry.type.name in known}
 
 
 def _described(stream: Stream) -> str:

@@ -13,6 +13,7 @@ from vqe_cli.hevc.order import in_display_order
 from vqe_cli.hevc.pqf import mark
 from vqe_cli.hevc.stream import from_packets
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.probe import probe
 from vqe_cli.video.reader import Reader
 
@@ -85,14 +86,11 @@ def survey(
 
 def _from_headers(path: Path, log: Path | None) -> tuple[list[_Shown], list[str]]:
     """The shown pictures of a HEVC stream without decoding, and warnings."""
-    try:
-        with av.open(path) as container:
-            stream = container.streams.video[0]
-            packets = _Packets(packet for packet in container.demux(stream) if packet.size)
-            headers = from_packets(packets, stream.codec_context.extradata)
-            pictures = list(headers)
-    except (av.error.FFmpegError, OSError) as error:
-        raise VqeError(f"{path} cannot be read ({error}).", "Check that the file is whole.") from error
+    with open_input(path) as container, reading(path):
+        stream = video_stream(container, path)
+        packets = _Packets(packet for packet in container.demux(stream) if packet.size)
+        headers = from_packets(packets, stream.codec_context.extradata)
+        pictures = list(headers)
     if log is not None:
         pictures = hm_logs.match(hm_logs.read(log), pictures, str(path))
     shown = [

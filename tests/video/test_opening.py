@@ -1,0 +1,168 @@
+"""The one way in: names and tags in any bytes, cover pictures, side data of any kind; no second way."""
+
+import ast
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+from conftest import DATA, ROOT
+from tiny_clips import make_clip
+
+from vqe_cli.errors import VqeError
+from vqe_cli.video.images import ImageReader
+from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.probe import probe
+from vqe_cli.video.reader import Reader
+from vqe_cli.video.survey import survey
+
+CASES = DATA / "cases"
+SOURCES = sorted((ROOT / "vqe_cli").rglob("*.py"))
+# hdr_container reads what it has just made in memory.
+MAY_OPEN = {"opening.py", "hdr_container.py"}
+
+ODD_NAMES = {
+    "colon": "http:x",
+    "drive": "c:clip",
+    "escaped space": "a%20b",
+    "pattern": "f%03d",
+    "glob": "a*b?[c]{d,e}",
+    "dash": "-i",
+    "control": "a\x1b[31mb\rc\nd\x07",
+    "longest": "x" * 251,
+    "latin-1": os.fsdecode(b"\xe9t\xe9"),
+    "not unicode": os.fsdecode(b"\xff\xfe\x80"),
+}
+odd_names = pytest.mark.parametrize("stem", ODD_NAMES.values(), ids=ODD_NAMES.keys())
+
+
+def opens_for_reading(call: ast.Call) -> bool:
+    """Whether a call is av.open(...) or open of a container without the mode "w"."""
+    function = call.func
+    if not (isinstance(function, ast.Attribute) and function.attr == "open"):
+        return False
+    if not (isinstance(function.value, ast.Name) and function.value.id == "av"):
+        return False
+    modes = [*call.args[1:2], *(word.value for word in call.keywords if word.arg == "mode")]
+    return not any(isinstance(mode, ast.Constant) and mode.value == "w" for mode in modes)
+
+
+def is_video_by_number(node: ast.AST) -> bool:
+    """`….streams.video[0]`, or `decode(video=0)` and `demux(video=0)`."""
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
+        return node.value.attr == "video"
+    return isinstance(node, ast.Call) and any(word.arg == "video" for word in node.keywords)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_there_is_no_second_way_in(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    if path.name not in MAY_OPEN:
+        assert not [call.lineno for call in calls if opens_for_reading(call)], "open_input opens inputs"
+    assert not [node.lineno for node in ast.walk(tree) if is_video_by_number(node)], "video_stream chooses"
+    from_av = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "av"]
+    assert not [node.lineno for node in from_av for alias in node.names if alias.name == "open"]
+
+
+@odd_names
+def test_a_video_of_any_name_is_read(tmp_path: Path, stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(make_clip(tmp_path / "clip.mkv", count=2), tmp_path / f"{stem}.mkv")
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(f"{stem}.mkv"), tmp_path / f"{stem}.mkv"):
+        with Reader(path) as reader:
+            assert len(list(reader)) == 2
+        assert len(survey(path).frames) == 2
+
+
+@odd_names
+def test_an_image_of_any_name_is_read(tmp_path: Path, stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(CASES / "exif.jpg", tmp_path / f"{stem}.jpg")
+    monkeypatch.chdir(tmp_path)
+    with ImageReader(Path(f"{stem}.jpg")) as reader:
+        [frame] = reader
+    assert (reader.info.width, reader.info.height) == (160, 96)
+    assert frame.planes[0].shape == (96, 160)
+
+
+def test_exif_does_not_hide_the_orientation() -> None:
+    """Orientation 6: to be turned by 90 degrees clockwise."""
+    info = probe(CASES / "exif.jpg")
+    assert info.rotation_deg in (-90, 270)
+    assert len(info.display_matrix) == 9
+
+
+def test_side_data_of_an_unknown_kind_leaves_the_rest_there(tmp_path: Path) -> None:
+    """As multiview HEVC of telephones has it; what is known beside it is still given."""
+    with open_input(CASES / "exif.jpg") as container:
+        picture = next(container.decode(video_stream(container, CASES / "exif.jpg")))
+    kinds = {int(entry.type.value) for entry in picture.side_data}
+    assert len(kinds) == 2, "the kind that is unknown and the matrix"
+    assert len(bytes(picture.side_data["DISPLAYMATRIX"])) == 36
+
+
+def test_tags_that_are_not_utf_8_are_decoded() -> None:
+    with open_input(CASES / "latin1_title.avi") as container:
+        assert container.metadata["title"].strip() == "Été à plage"
+    assert len(survey(CASES / "latin1_title.avi").frames) > 0
+
+
+def test_a_cover_picture_is_no_video_also_where_it_comes_first() -> None:
+    path = CASES / "cover_first.mp4"
+    assert probe(path).codec == "hevc"
+    assert len(survey(path).frames) == 40
+    assert len(survey(path, duplicates=False).frames) == 40
+
+
+def test_what_ffmpeg_logs_is_said(tmp_path: Path) -> None:
+    """Also twice: FFmpeg's log leaves out what it said last."""
+    path = tmp_path / "cut.mp4"
+    path.write_bytes((CASES / "cover_first.mp4").read_bytes()[:3000])
+    level = av.logging.get_level()
+    for _ in range(2):
+        with pytest.raises(VqeError, match="moov atom not found") as caught:
+            open_input(path)
+        assert str(path) in caught.value.message
+        assert "disk" not in str(caught.value)
+    assert av.logging.get_level() == level
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+@pytest.mark.parametrize(("make", "word"), [(os.mkfifo, "pipe"), (make_socket, "socket")])
+def test_what_is_no_regular_file_is_called_what_it_is(
+    tmp_path: Path, make: Callable[[Path], None], word: str
+) -> None:
+    """At once, too: opening a pipe would wait for a writer."""
+    path = tmp_path / "x.mkv"
+    make(path)
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            open_input(path)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(10)
+    [error] = caught
+    assert isinstance(error, VqeError)
+    assert word in error.message
+    assert "download" not in str(error)
+    assert "empty" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "loop.mkv", "nul\0.mkv"])
+def test_names_that_the_system_refuses(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop.mkv").symlink_to(tmp_path / "loop.mkv")
+    with pytest.raises(VqeError):
+        open_input(tmp_path / name)
