@@ -15,7 +15,7 @@ from conftest import ROOT
 from made_clips import decoded, packets, write_clip
 from tiny_weights import write_registry, write_tiny
 
-from vqe_cli.weights.cache import sha256_of
+from vqe_cli.files import sha256_of
 from vqe_cli.weights.registry import load_pipelines
 
 BUNNY = ROOT / "samples" / "lq" / "bunny.mkv"

@@ -11,13 +11,13 @@ from conftest import shared_path
 from tiny_weights import write_tiny, write_zero
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 from vqe_cli.restore import pipeline
 from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.report import Notice, Plan, Progress
 from vqe_cli.restore.settings import Settings
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.writer import Writer
-from vqe_cli.weights.cache import sha256_of
 
 SMALL = "hevc/streams/hm_ldp_cuts.bin"  # 176x144, 48 frames, no colour tags
 

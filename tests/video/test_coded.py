@@ -6,7 +6,8 @@ import av
 import pytest
 from conftest import ROOT, shared_path
 
-from vqe_cli.video.coded import Coded, CodedFile, decoding_times, read_coded, sha256_of_file, times_of
+from vqe_cli.files import sha256_of
+from vqe_cli.video.coded import Coded, CodedFile, decoding_times, read_coded, times_of
 
 
 def test_what_is_kept_comes_back(tmp_path) -> None:
@@ -19,7 +20,7 @@ def test_what_is_kept_comes_back(tmp_path) -> None:
     assert list(read_coded(file.path)) == pictures
     assert list(times_of(file.path)) == [7, 3, -5]
     assert (file.count, file.bytes) == (3, file.path.stat().st_size)
-    assert file.sha256 == sha256_of_file(file.path)
+    assert file.sha256 == sha256_of(file.path)
     assert [path.name for path in tmp_path.iterdir()] == ["1.segment"]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vqe_cli.errors import VqeError
-from vqe_cli.weights.cache import cache_folder, download, sha256_of
+from vqe_cli.files import cache_folder, sha256_of
+from vqe_cli.weights.cache import download
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

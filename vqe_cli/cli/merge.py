@@ -7,10 +7,10 @@ from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
 from vqe_cli.errors import VqeError, did_you_mean, nearest
+from vqe_cli.files import config_folder
 from vqe_cli.restore.settings import Settings, checked, option_name
 
 FILE = "vqe.yaml"
@@ -73,7 +73,7 @@ def file_layers(config: Path | None, environment: Mapping[str, str]) -> list[Lay
 
 def user_file() -> Path:
     """vqe.yaml in the platform's folder for configuration: $XDG_CONFIG_HOME/vqe or ~/.config/vqe on Linux."""
-    return Path(typer.get_app_dir("vqe")) / FILE
+    return config_folder() / FILE
 
 
 def file_layer(path: Path) -> Layer:

@@ -76,7 +76,8 @@ def path_command(name: Name = None, debug: Debug = False) -> None:
 
 def fetch_command(name: Name = None, debug: Debug = False) -> None:
     """Download weights that do not ship with vqe to the user's cache, checked by sha256."""
-    from vqe_cli.weights.cache import cache_folder, download
+    from vqe_cli.files import cache_folder
+    from vqe_cli.weights.cache import download
 
     stages = [stage for pipeline in _chosen(name) for stage in pipeline.stages]
     for stage in dict.fromkeys(stages):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure_once
@@ -26,7 +27,6 @@ from vqe_cli.video.colour import (
     upscale_planes,
 )
 from vqe_cli.video.frame import Colour, Frame
-from vqe_cli.weights.cache import sha256_of
 from vqe_cli.weights.load import load_stages, read_header
 from vqe_cli.weights.registry import Pipeline, find, from_files
 

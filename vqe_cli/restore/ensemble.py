@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.gate import GateNet
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 from vqe_cli.fusion.guard import Guard
 from vqe_cli.fusion.methods import Mask, Moment, fused, rounded
 from vqe_cli.restore.chunks import Chunk, ChunkSizes
@@ -20,7 +21,6 @@ from vqe_cli.restore.sizes import Sizes
 from vqe_cli.restore.stages import Stage
 from vqe_cli.video.colour import to_arrays
 from vqe_cli.video.frame import Colour, Frame
-from vqe_cli.weights.cache import sha256_of
 from vqe_cli.weights.ensembles import Ensemble, find_ensemble
 from vqe_cli.weights.load import load_network
 from vqe_cli.weights.registry import StageSpec

@@ -22,9 +22,10 @@ from typing import Any
 
 from vqe_cli import __version__
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 from vqe_cli.restore.report import Report
 from vqe_cli.restore.seen import Seen, row_of, seen_of
-from vqe_cli.video.coded import ASIDE, sha256_of_file
+from vqe_cli.video.coded import ASIDE
 
 FORMAT = 1
 SUFFIX = ".vqe-work"
@@ -164,7 +165,7 @@ class Journal:
         for number, segment in sorted(self.finished.items()):
             path = self.file_of(number)
             same_size = path.is_file() and path.stat().st_size == segment.bytes
-            if not same_size or sha256_of_file(path) != segment.sha256:
+            if not same_size or sha256_of(path) != segment.sha256:
                 bad.append(number)
         for number in bad:
             del self.finished[number]

@@ -1,6 +1,5 @@
 """Compressed versions of clean clips for training and measuring: same frames, same tags, a known recipe."""
 
-import hashlib
 import json
 import math
 import tempfile
@@ -15,6 +14,7 @@ import av
 import numpy as np
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 from vqe_cli.training import reference_encoder
 from vqe_cli.training.library import clips_below
 from vqe_cli.training.photographs import PhotographSource
@@ -304,5 +304,4 @@ def _sha256(path: Path) -> str | None:
     """Of a file; None for a folder."""
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 
 MIB = 2**20
 SLACK = 4096  # a part stays below the size asked for
@@ -26,8 +27,7 @@ def index_path(path: Path) -> Path:
 def split(whole: Path, path: Path, shard_mib: int) -> None:
     """Put the content of the file `whole` where `path` would be, in parts, and remove `whole`. OSError if it
     fails."""
-    with whole.open("rb") as file:
-        tag = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    tag = sha256_of(whole)[:8]
     parts: list[dict[str, Any]] = []
     try:
         with whole.open("rb") as file:

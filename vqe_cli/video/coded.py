@@ -89,12 +89,6 @@ def times_of(path: Path) -> Iterator[int]:
             yield pts
 
 
-def sha256_of_file(path: Path) -> str:
-    """The hash of a whole file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def decoding_times(times: Sequence[int]) -> Iterator[int]:
     """When each of the pictures is to be decoded, for pictures shown at `times`, given in decoding order.
 

@@ -1,14 +1,12 @@
 """Where the output goes: which kind of file a name asks for, and whether it can be written there at all."""
 
-import errno
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from av.error import FFmpegError
-
 from vqe_cli.errors import VqeError
+from vqe_cli.files import write_error as write_error
 from vqe_cli.video.opening import IMAGE_SUFFIXES
 
 MUXERS = {
@@ -107,15 +105,3 @@ def existing_folder(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def write_error(error: OSError | FFmpegError, path: Path) -> VqeError:
-    """What an error of the operating system or of FFmpeg while writing means."""
-    if error.errno == errno.ENOSPC:
-        return VqeError(
-            f"The disk is full; {path} could not be completed and was removed.",
-            remedy="Free some space, or choose an output on another disk.",
-        )
-    return VqeError(
-        f"{path} cannot be written: {error.strerror or error}.", remedy="Check the disk and the permissions."
-    )

@@ -17,18 +17,6 @@ TIMEOUT_S = 30.0
 Progress = Callable[[int, int | None], None]
 
 
-def cache_folder() -> Path:
-    """Where fetched weights lie: $XDG_CACHE_HOME/vqe, or ~/.cache/vqe. It need not exist."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vqe"
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def download(url: str, target: Path, sha256: str, progress: Progress | None = None) -> None:
     """Fetch `url` into `target`: written beside it, compared with `sha256`, then renamed.
 

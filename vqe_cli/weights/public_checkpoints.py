@@ -4,7 +4,6 @@ A checkpoint is read without executing what is in it, its network is told from i
 and shape is held against that network, and the weights are written as a file that names its network.
 """
 
-import hashlib
 import json
 import pickle
 import re
@@ -21,6 +20,7 @@ from torch import Tensor
 
 import models
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sha256_of
 
 KNOWN = "vqe imports BasicVSR++ and SPyNet of mmediting or mmagic, and the official SwinIR."
 # Where training programs keep the weights, the averaged ones first (BasicSR and KAIR; mmediting and mmagic).
@@ -88,7 +88,7 @@ def read_checkpoint(path: Path, arch: str | None = None) -> PublicCheckpoint:
         name = "pqf_basicvsrpp"
     check(path, name, config, state)
     weights = {key: tensor.float().contiguous() for key, tensor in state.items()}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     return PublicCheckpoint(name, config, weights, {"file": path.name, "sha256": digest})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vqe_cli.errors import VqeError, did_you_mean
-from vqe_cli.weights.cache import cache_folder, sha256_of
+from vqe_cli.files import cache_folder, sha256_of
 
 SHIPPED = Path(__file__).parent / "shipped"
 # Settings that a pipeline may choose where the user does not.
