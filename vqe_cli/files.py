@@ -250,6 +250,10 @@ def write_error(error: Exception, path: Path) -> VqeError:
             f"{path} has appeared while it was written, and is left as it is.",
             remedy="Choose another name, or give --overwrite.",
         )
+    if code == errno.EPIPE:
+        return VqeError(
+            f"What reads from {path} stopped before the end.", remedy="See what it says, and run again."
+        )
     if code == errno.ENAMETOOLONG:
         return VqeError(f"The name {path.name} is too long.", remedy="Choose a shorter one.")
     if code == errno.ELOOP:

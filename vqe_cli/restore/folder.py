@@ -19,7 +19,7 @@ from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.side_by_side import Together, side_by_side
 from vqe_cli.restore.tree import videos_below, written_as
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.targets import MUXERS
+from vqe_cli.video.targets import MUXERS, refuse_standard_output
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,7 @@ def _failed(job: Job, error: Exception) -> Job:
 
 def _check_folders(source: Path, target: Path) -> None:
     """Raises VqeError where the tree cannot be written to `target`."""
+    refuse_standard_output(target)
     if not target.is_dir() and (target.exists() or target.suffix.lower() in MUXERS):
         raise VqeError(f"{target} is no folder, but {source} is.", "Name a folder for the output, too.")
     if target.is_dir() and target.samefile(source):

@@ -26,6 +26,7 @@ from vqe_cli.files import sha256_of
 from vqe_cli.restore.report import Report
 from vqe_cli.restore.seen import Seen, row_of, seen_of
 from vqe_cli.video.coded import ASIDE
+from vqe_cli.video.targets import place_beside
 
 FORMAT = 1
 SUFFIX = ".vqe-work"
@@ -49,8 +50,7 @@ class Finished:
 
 def work_folder(place: Path) -> Path:
     """The work folder of an output: a file, or the folder that images go to."""
-    place = place.absolute()
-    return place.with_name(place.name + SUFFIX)
+    return place_beside(place) / (place.name + SUFFIX)
 
 
 @contextmanager

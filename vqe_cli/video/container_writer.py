@@ -1,6 +1,5 @@
 """Frames encoded into a container, beside the copied streams of the input."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -121,8 +120,8 @@ class ContainerWriter:
             matroska_aspect.fill_in(self._target.aside, self._size, self._info.sample_aspect)
 
     def publish(self) -> None:
-        """Renames the complete file."""
-        os.replace(self._target.aside, self._target.path)
+        """Puts the complete file under its name."""
+        self._target.publish()
 
     def discard(self) -> None:
         """Removes the incomplete file."""

@@ -18,7 +18,7 @@ from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import probe
-from vqe_cli.video.targets import NUMBERED
+from vqe_cli.video.targets import NUMBERED, is_pattern
 
 DEFAULT_RATE = Fraction(25)
 
@@ -35,7 +35,7 @@ def image_files(path: Path) -> list[Path]:
             raise VqeError(f"There are no images in {path}.", remedy="Name a folder with PNG or JPEG images.")
         [(suffix, _)] = Counter(each.suffix.lower() for each in found).most_common(1)
         return sorted((each for each in found if each.suffix.lower() == suffix), key=_natural)
-    if NUMBERED.search(path.name) and not path.exists():
+    if is_pattern(path) and not path.exists():
         before, after = NUMBERED.split(path.name, maxsplit=1)
         name = re.compile(re.escape(before) + r"\d+" + re.escape(after))
         folder = path.parent.iterdir() if path.parent.is_dir() else iter(())
@@ -108,7 +108,7 @@ def _decoded(path: Path) -> av.VideoFrame:
                 return picture
         except av.error.FFmpegError:
             pass
-    raise VqeError(f"{path} cannot be decoded.", remedy="The image is damaged; get an intact copy.")
+    raise refusals.undecodable(path)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

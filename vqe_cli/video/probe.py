@@ -17,6 +17,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.hevc.packets import PacketParser
 from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
+from vqe_cli.video import refusals
 from vqe_cli.video.formats import colour_of
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, video_stream
@@ -60,10 +61,7 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     width, height = (first.width, first.height) if first else (stream.width, stream.height)
     pix_fmt = first.format.name if first else stream.codec_context.pix_fmt
     if not width or not height or not pix_fmt:
-        raise VqeError(
-            f"{path} holds no picture that can be decoded.",
-            remedy="Its headers are damaged or missing; get an intact copy.",
-        )
+        raise refusals.undecodable(path)
     tags |= _picture_tags(first)
     if beginning.chroma_location:
         tags["chroma_location"] = beginning.chroma_location

@@ -5,6 +5,8 @@ from pathlib import Path
 from vqe_cli.errors import VqeError
 from vqe_cli.video.frame import VideoInfo
 
+ANIMATED = 1 << 1
+
 
 def interlaced(path: Path, index: int | None = None) -> VqeError:
     """Two fields of different times in a picture, from picture `index` on (None: as the header says)."""
@@ -31,4 +33,21 @@ def format_change(info: VideoInfo, index: int, pix_fmt: str) -> VqeError:
         f"{info.path} changes its pixel format at picture {index}, from {info.pix_fmt} to {pix_fmt}.",
         remedy=f"Give it one format first: ffmpeg -i {info.path.name} -pix_fmt {info.pix_fmt} "
         "-c:v ffv1 -c:a copy ONE_FORMAT.mkv",
+    )
+
+
+def undecodable(path: Path) -> VqeError:
+    """A file of which no picture can be decoded."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    # Container specification of WebP: the flags of the first chunk, VP8X.
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & ANIMATED:
+        return VqeError(
+            f"{path} is an animated WebP, which FFmpeg cannot decode here.",
+            remedy=f"Make images of it first, with ImageMagick: mkdir PICTURES && magick {path.name} "
+            "-coalesce PICTURES/%05d.png",
+        )
+    return VqeError(
+        f"{path} holds no picture that can be decoded.",
+        remedy="Its headers are damaged or missing; get an intact copy.",
     )

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import is_stream
 from vqe_cli.files import write_error as write_error
 from vqe_cli.video.opening import IMAGE_SUFFIXES
 
@@ -27,7 +29,8 @@ MUXERS = {
     ".h264": "h264",
     ".264": "h264",
 }
-NUMBERED = re.compile(r"%0?\d*d")
+# Where the number stands in the names of images; more digits than this are no width.
+NUMBERED = re.compile(r"%0?\d{0,2}d")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Target:
 
     def is_taken(self) -> bool:
         """Whether writing would replace something."""
+        if is_stream(self.path):
+            return False
         if self.kind != "images" or not self.path.is_dir():
             return self.path.exists()
         return any(self.path.glob(NUMBERED.sub("*", self.pattern)))
@@ -55,18 +60,57 @@ class Target:
     @property
     def aside(self) -> Path:
         """Where it is written until it is complete: beside the target, so that renaming is one step."""
-        return self.path.with_name(f".{self.path.name}.part")
+        return place_beside(self.path) / f".{self.path.name}.part"
+
+    def publish(self) -> None:
+        """Gives the complete file its name; into a named pipe it is written, and removed then."""
+        if is_stream(self.path):
+            with self.aside.open("rb") as complete, self.path.open("wb") as pipe:
+                shutil.copyfileobj(complete, pipe)
+            self.aside.unlink()
+        else:
+            os.replace(self.aside, self.path)
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a name stands for numbered images: "f%05d.png", but not "50%done.mkv"."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and NUMBERED.search(path.name) is not None
+
+
+def place_beside(path: Path) -> Path:
+    """The folder for what is not complete yet: that of `path`, so that renaming is one step; a folder that is
+    there itself where the one above cannot serve, being locked or on another disk.
+    """
+    path = path.absolute()
+    above = path.parent
+    if path.is_dir() and not (
+        os.access(above, os.W_OK | os.X_OK) and above.stat().st_dev == path.stat().st_dev and above != path
+    ):
+        return path
+    return above
+
+
+def refuse_standard_output(output: Path) -> None:
+    """Raises VqeError for "-"."""
+    if str(output) == "-":
+        raise VqeError(
+            "The result cannot be written to standard output (-).",
+            remedy="Name a file, or a named pipe (mkfifo out.y4m), which is written to when all is complete.",
+        )
 
 
 def target_of(output: Path) -> Target:
-    """What `output` asks for by its name; raises VqeError for suffixes that are not known."""
+    """What `output` asks for by its name; raises VqeError for "-" and for suffixes that are not known."""
+    refuse_standard_output(output)
     suffix = output.suffix.lower()
-    if NUMBERED.search(output.name) or suffix in IMAGE_SUFFIXES:
+    if not suffix and output.name.lower() in (*MUXERS, ".y4m", *IMAGE_SUFFIXES) and not output.is_dir():
+        raise VqeError(f"{output} is nothing but a suffix.", remedy=f"Put a name before it: out{output.name}")
+    if suffix in IMAGE_SUFFIXES and not output.is_dir():
         if suffix != ".png":
             raise VqeError(f"{output}: images are written as PNG only.", remedy="End the name in .png.")
-        return Target("images", output.parent, pattern=output.name)
+        return Target("images", _named(output.parent), pattern=output.name)
     if output.is_dir() or not suffix:
-        return Target("images", output, pattern="%05d.png")
+        return Target("images", _named(output), pattern="%05d.png")
     if suffix == ".y4m":
         return Target("y4m", output)
     if suffix in MUXERS:
@@ -77,21 +121,31 @@ def target_of(output: Path) -> Target:
     )
 
 
+def _named(folder: Path) -> Path:
+    """The same folder by a path that ends in its name, as "." and ".." do not."""
+    return folder if folder.name not in ("", "..") else folder.resolve()
+
+
 def check_target(target: Target, source: Path, overwrite: bool, new_folder: bool = False) -> None:
     """Raises VqeError: output is the input, exists already, or its folder is missing or cannot be written
     to.
 
     new_folder: the folder will be made, in one that is there and can be written to.
     """
-    path, folder = target.path, target.path.absolute().parent
+    path, folder = target.path, place_beside(target.path)
     if new_folder:
         folder = existing_folder(folder)
     if path.exists() and source.exists() and path.samefile(source):
         raise VqeError(f"{path} is the input itself.", remedy="Choose another name for the output.")
-    if target.is_taken() and not overwrite:
-        raise VqeError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
     if path.is_dir() and target.kind != "images":
         raise VqeError(f"{path} is a folder.", remedy="Choose another name for the output.")
+    if target.kind == "images" and path.exists() and not path.is_dir():
+        raise VqeError(
+            f"{path} is not a folder, which images would go to.",
+            remedy="Name a folder, or end the name in a video's suffix such as .mkv.",
+        )
+    if target.is_taken() and not overwrite:
+        raise VqeError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
     if not folder.is_dir():
         raise VqeError(f"The folder {folder} does not exist.", remedy="Make it first.")
     if not os.access(folder, os.W_OK | os.X_OK):

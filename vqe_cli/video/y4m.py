@@ -1,6 +1,5 @@
 """YUV4MPEG2 files: raw planes with a line of header, which most encoders read."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,8 +51,8 @@ class Y4mWriter:
         self._file.close()
 
     def publish(self) -> None:
-        """Renames the complete file."""
-        os.replace(self._target.aside, self._target.path)
+        """Puts the complete file under its name."""
+        self._target.publish()
 
     def discard(self) -> None:
         """Removes the incomplete file."""
