@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
+from models.crds import CRDS
 from models.flow import SpyNet
 from models.gate import GateNet
 from models.qecnn import QECNN
@@ -25,6 +26,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "basicvsrpp": basicvsrpp,
     "basicvsr_plusplus": basicvsrpp,  # the name in mmagic
     "pqf_basicvsrpp": pqf_basicvsrpp,
+    "crds": CRDS,
     "swinir": SwinIR,
     "gate": GateNet,
 }

@@ -61,6 +61,12 @@ NETWORKS = {
         {"num_blocks": 1, "deform_groups": 2, "reconstruction_blocks": 0, "spatial": SPATIAL},
     ),
 }
+CRDS = {"channels": 8, "steps": 2, "encoder_blocks": 1, "propagation_blocks": 1, "heads": 2}
+NETWORKS |= {
+    "crds x1": ("crds", CRDS | {"qp_conditioning": True}),
+    "crds x2 peaks": ("crds", CRDS | {"scale": 2, "feature_stride": 1, "flow_stride": 2, "peaks": True}),
+    "crds x4": ("crds", CRDS | {"scale": 4, "feature_stride": 1, "candidates": 25}),
+}
 QP = [37.0, float("nan"), 22.0]
 
 
