@@ -7,7 +7,11 @@ What a user cannot cause is an assertion or another exception, and shows as a tr
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+LONGEST_VALUE = 60  # characters of a value that a message quotes
+LONGEST_NAME = 100  # characters of a name that are compared with known ones
 
 
 class VqeError(Exception):
@@ -35,4 +39,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:
     """The known name most like `name`, None where none is as like (0 … 1, difflib's ratio)."""
-    return next(iter(difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=likeness)), None)
+    names = sorted(set(known))
+    names, name = sorted(set(known)), name[:LONGEST_NAME]
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=likeness)), None)
+
+
+def shortened(value: object, most: int = LONGEST_VALUE) -> str:
+    """A value as a message quotes it: as Python writes it, escaped, on one line, of about `most` characters.
+
+    Nothing longer is made on the way: a tree or text of any size may be given.
+    """
+    if isinstance(value, int) and value.bit_length() > 4 * most:
+        return f"a number of {value.bit_length()} bits"
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = most
+    text = short.repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

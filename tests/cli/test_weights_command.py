@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import one_sentence, vqe
+from conftest import DATA
 from tiny_weights import write_registry, write_tiny
 
 
@@ -85,3 +86,28 @@ def test_an_unknown_pipeline_gets_the_nearest_name(command: str, env: dict[str, 
 def test_a_registry_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = vqe("weights", "list", env={"VQE_WEIGHTS_TOML": str(tmp_path / "none.toml")})
     assert "none.toml" in one_sentence(done)
+
+
+def test_a_registry_cannot_make_fetch_write_outside_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    env = {
+        "VQE_WEIGHTS_TOML": str(DATA / "cases" / "traversal.toml"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    for command in ("fetch", "list", "verify", "path"):
+        assert "traversal.toml" in one_sentence(vqe("weights", command, env=env))
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_markup_in_a_registry_is_text(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "tiny.safetensors")
+    (tmp_path / "weights.toml").write_text(
+        '[[pipeline]]\nname = "[/b]x"\ndescription = "[bold]d[/red]"\ntrained_on = "[/]t"\n'
+        'stages = [{ file = "tiny.safetensors" }]\nmeasured = [{ on = "[/c]", gain_db = 1 }]\n'
+        '[ensembles."[/e]"]\nmembers = ["[/b]x", "[/b]x"]\ndescription = "[/f]"\n'
+    )
+    done = vqe("weights", "list", env={"VQE_WEIGHTS_TOML": str(tmp_path / "weights.toml")})
+    assert done.code == 0, done.stderr
+    for text in ("[/b]x x1", "[bold]d[/red]", "[/]t", "[/c]", "[/e]", "[/f]"):
+        assert text in done.stdout

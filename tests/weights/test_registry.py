@@ -1,6 +1,7 @@
 """weights.toml: what is found, and what is said where it is not."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_weights import write_registry, write_tiny
 
 from vqe_cli.errors import VqeError
+from vqe_cli.weights.ensembles import load_ensembles
 from vqe_cli.weights.load import load_network, load_stages, read_header
 from vqe_cli.weights.registry import Pipeline, Registry, StageSpec, find, from_files, load_pipelines
 
@@ -100,6 +102,122 @@ def test_a_faulty_file_is_named_with_its_fault(tmp_path: Path, text: str, words:
     with pytest.raises(VqeError, match=words) as caught:
         load_pipelines(path)
     assert str(path) in str(caught.value)
+
+
+PIPELINE = "[[pipeline]]\nname = 'a'\nstages = [{ file = 'a' }]\n"
+STAGE = "[[pipeline]]\nname = 'a'\nstages = [{{ {} }}]\n"
+FETCHED = (
+    STAGE.format("file = '{}', sha256 = '" + "0" * 64 + "', url = '{}'")
+    .replace("stages = [{ ", "stages = [{{ ")
+    .replace(" }]", " }}]")
+)
+HOSTILE_TABLES = {
+    "out of the cache": FETCHED.format("../x", "http://h/x"),
+    "absolute": FETCHED.format("/tmp/x", "http://h/x"),
+    "in a folder": FETCHED.format("a/x", "http://h/x"),
+    "of a drive": FETCHED.format("C:x", "http://h/x"),
+    "of a Windows folder": FETCHED.format("..\\x", "http://h/x"),
+    "a local address": FETCHED.format("x", "file:///etc/passwd"),
+    "sha256 of another length": STAGE.format("file = 'a', sha256 = 'ab'"),
+    "file is a number": STAGE.format("file = 3"),
+    "file is nothing": STAGE.format("file = ''"),
+    "file with a zero byte": STAGE.format('file = "a\\u0000b"'),
+    "name is a list": "[[pipeline]]\nname = ['a']\nstages = []\n",
+    "name with an escape": '[[pipeline]]\nname = "\\u001b[2J"\nstages = [{ file = "a" }]\n',
+    "scale is text": PIPELINE + "scale = '2'",
+    "scale is 3": PIPELINE + "scale = 3",
+    "scale is true": PIPELINE + "scale = true",
+    "defaults are a list": PIPELINE + "defaults = []",
+    "chunk is a fraction": PIPELINE + "defaults = { chunk = 1.5 }",
+    "chunk is negative": PIPELINE + "defaults = { chunk = -1 }",
+    "chunk is huge": PIPELINE + "defaults = { chunk = 1000000000000 }",
+    "tta is a list": PIPELINE + "defaults = { tta = [1] }",
+    "strength is NaN": PIPELINE + "strength = [[nan, 1.0]]",
+    "strength is infinite": PIPELINE + "strength = [[20, inf]]",
+    "strength of one": PIPELINE + "strength = [[20]]",
+    "strength is text": PIPELINE + "strength = 'all'",
+    "spread is a list": PIPELINE + "spread = [0.1]",
+    "measured is text": PIPELINE + "measured = 'much'",
+    "measured gain is text": PIPELINE + "measured = [{ on = 'x', gain_db = 'y' }]",
+    "measured lacks its gain": PIPELINE + "measured = [{ on = 'x' }]",
+    "description is a date": PIPELINE + "description = 2020-01-01",
+    "pipeline is a table": "[pipeline]\nname = 'a'",
+    "pipeline is numbers": "pipeline = [1, 2]",
+    "stages are text": "[[pipeline]]\nname = 'a'\nstages = 'ab'",
+    "stages are texts": "[[pipeline]]\nname = 'a'\nstages = ['ab']",
+    "default is a number": PIPELINE
+    + "[[pipeline]]\n"
+    + "name = 'b'\nstages = [{ file = 'b' }]\n[default]\nx = 1",
+    "5,000 digits": PIPELINE + "spread = " + "9" * 5000,
+    "20 digits": PIPELINE + "scale = " + "9" * 20,
+    "deep lists": PIPELINE + "strength = " + "[" * 5000 + "]" * 5000,
+    "100 lists": PIPELINE + "strength = " + "[" * 100 + "]" * 100,
+    "deep tables": PIPELINE + "x = " + "{a=" * 5000 + "1" + "}" * 5000,
+    "a dotted key": ".".join("a" * 9000) + " = 1",
+    "an endless dotted key": ".".join("a" * 60_000) + " = 1",
+    "unknown and long": "x" * 10_000 + " = 1",
+    "long and wrong": PIPELINE + "scale = '" + "x" * 10_000 + "'",
+    "large": "# " + "x" * 300_000,
+    "ensembles are a list": PIPELINE + "ensembles = [1]",
+}
+ENSEMBLE = (
+    "[[pipeline]]\nname = 'p'\nstages = [{ file = 'a' }]\n"
+    "[[pipeline]]\nname = 'q'\nstages = [{ file = 'a' }]\n[ensembles.e]\n"
+)
+HOSTILE_ENSEMBLES = {
+    "not a table": ENSEMBLE.replace("[ensembles.e]", "[ensembles]") + "e = 3",
+    "no members": ENSEMBLE + "method = 'mean'",
+    "members are text": ENSEMBLE + "members = 'pq'",
+    "members are numbers": ENSEMBLE + "members = [1, 2]",
+    "weights are texts": ENSEMBLE + "members = ['p', 'q']\nweights = ['1', '2']",
+    "weights are NaN": ENSEMBLE + "members = ['p', 'q']\nweights = [nan, 1]",
+    "limit is text": ENSEMBLE + "members = ['p', 'q']\nmethod = 'guard'\nlimit_db = '30'",
+    "segment is a fraction": ENSEMBLE + "members = ['p', 'q']\nmethod = 'guard'\nsegment = 2.5",
+    "gate is a list": ENSEMBLE + "members = ['p', 'q']\ngate = ['a']",
+    "gate leads out of the cache": ENSEMBLE
+    + "members = ['p', 'q']\ngate = { file = '../x', url = 'http://h/x' }",
+    "method is a list": ENSEMBLE + "members = ['p', 'q']\nmethod = ['mean']",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_TABLES.values(), ids=HOSTILE_TABLES)
+def test_a_hostile_file_gets_a_sentence(tmp_path: Path, text: str) -> None:
+    refused(tmp_path, text.encode())
+
+
+@pytest.mark.parametrize("text", HOSTILE_ENSEMBLES.values(), ids=HOSTILE_ENSEMBLES)
+def test_a_hostile_ensemble_gets_a_sentence(tmp_path: Path, text: str) -> None:
+    refused(tmp_path, text.encode())
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name = '\xe4'", b"\0" * 100])
+def test_a_file_that_is_no_text_gets_a_sentence(tmp_path: Path, content: bytes) -> None:
+    refused(tmp_path, content)
+
+
+def test_a_folder_and_a_name_that_cannot_be_get_a_sentence(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "a\0b"):
+        with pytest.raises(VqeError, match="cannot read"):
+            load_pipelines(path)
+
+
+def refused(folder: Path, content: bytes) -> None:
+    """Reads the content as weights.toml, which must end with one sentence of bearable length, soon."""
+    path = folder / "weights.toml"
+    path.write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(VqeError) as caught:
+        load_ensembles(path)
+    assert time.monotonic() - began < 1
+    said = str(caught.value)
+    assert str(path) in said and caught.value.remedy
+    assert said.isprintable() and len(said) < 500 + len(str(path))
+
+
+def test_a_mark_of_byte_order_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "weights.toml"
+    path.write_text(PIPELINE, encoding="utf-8-sig")
+    assert load_pipelines(path).names() == ["a"]
 
 
 def test_the_projects_own_file_is_whole() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from vqe_cli.cli.console import guarded, messages, results, say, write_json
 from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
-from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.errors import VqeError, did_you_mean, shortened
 
 if TYPE_CHECKING:
     from vqe_cli.weights.ensembles import Ensemble
@@ -76,8 +76,7 @@ def path_command(name: Name = None, debug: Debug = False) -> None:
 
 def fetch_command(name: Name = None, debug: Debug = False) -> None:
     """Download weights that do not ship with vqe to the user's cache, checked by sha256."""
-    from vqe_cli.files import cache_folder
-    from vqe_cli.weights.cache import download
+    from vqe_cli.weights.cache import cached, download
 
     stages = [stage for pipeline in _chosen(name) for stage in pipeline.stages]
     for stage in dict.fromkeys(stages):
@@ -87,7 +86,7 @@ def fetch_command(name: Name = None, debug: Debug = False) -> None:
         if not stage.url or not stage.sha256:
             stage.path()
             continue
-        target = cache_folder() / stage.file
+        target = cached(stage.file)
         with _download_bar(stage.file) as listen:
             download(stage.url, target, stage.sha256, listen)
         print(target)
@@ -137,7 +136,7 @@ def _chosen(name: str | None) -> "list[Pipeline]":
     from vqe_cli.weights.registry import Pipeline, load_pipelines
 
     if name is not None and name not in model_names():
-        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, model_names()))
+        raise VqeError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, model_names()))
     ensembles = [each for each in load_ensembles().values() if name in (None, each.name)]
     wanted = {name, *(member for each in ensembles for member in each.members)}
     masks = [
@@ -182,17 +181,16 @@ def _file(stage: "StageSpec") -> dict[str, Any]:
 
 def _show_list(pipelines: "tuple[Pipeline, ...]", default: str) -> None:
     """One paragraph a pipeline."""
-    console = results()
     for pipeline in pipelines:
         note = " (the default)" if pipeline.name == default else ""
-        console.print(f"[bold]{pipeline.name}[/bold] x{pipeline.scale}{note}: {pipeline.description}")
+        _show(f" x{pipeline.scale}{note}: {pipeline.description}", bold=pipeline.name)
         if pipeline.trained_on:
-            console.print(f"  trained on {pipeline.trained_on}")
+            _show(f"  trained on {pipeline.trained_on}")
         _show_measured(pipeline.measured)
         for stage in pipeline.stages:
             found = stage.located()
             size = f"{found.stat().st_size / 2**20:.1f} MiB" if found else "not on this machine"
-            console.print(f"  {stage.file} ({size})")
+            _show(f"  {stage.file} ({size})")
     if not pipelines:
         say("weights.toml has no pipelines")
 
@@ -207,14 +205,21 @@ def _show_ensemble(ensemble: "Ensemble", default: str) -> None:
     ]
     what = f"{ensemble.fusion.method} of {' and '.join(weighted)}"
     text = f"; {ensemble.description}" if ensemble.description else ""
-    results().print(f"[bold]{ensemble.name}[/bold]{note}: {what}{text}")
+    _show(f"{note}: {what}{text}", bold=ensemble.name)
     _show_measured(ensemble.measured)
 
 
 def _show_measured(measured: "tuple[Measured, ...]") -> None:
     for row in measured:
         worst = "" if row.worst_db is None else f", worst clip {row.worst_db:+.2f} dB"
-        results().print(f"  {row.on}: {row.gain_db:+.2f} dB RGB-PSNR{worst}")
+        _show(f"  {row.on}: {row.gain_db:+.2f} dB RGB-PSNR{worst}")
+
+
+def _show(text: str, bold: str = "") -> None:
+    """A line whose beginning may be bold; square brackets in names and descriptions are text."""
+    from rich.text import Text
+
+    results().print(Text(bold, "bold", end="").append(text, "not bold"))
 
 
 @contextmanager
@@ -225,7 +230,12 @@ def _download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
     console = messages()
     if not console.is_terminal:
         say(f"fetching {name}")
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

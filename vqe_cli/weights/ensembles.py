@@ -3,19 +3,38 @@
 Nothing here imports torch, as in `registry`.
 """
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vqe_cli.errors import VqeError, did_you_mean
-from vqe_cli.weights.registry import Measured, StageSpec, load_pipelines, registry_path
+from vqe_cli.documents import DocumentError, table
+from vqe_cli.errors import VqeError, did_you_mean, shortened
+from vqe_cli.weights.registry import (
+    Measured,
+    StageSpec,
+    faults_of,
+    load_pipelines,
+    measured_of,
+    read_registry,
+    registry_path,
+    stage_of,
+)
 
 METHODS = ("mean", "weighted", "gated", "adaptive", "guard")
 # These weigh two members by a mask.
 MASKED = ("gated", "adaptive")
-ENTRIES = ("members", "method", "weights", "gate", "limit_db", "segment", "description", "measured")
+# What an entry may hold.
+ENTRIES: dict[str, Any] = {
+    "members": [str],
+    "method": str,
+    "weights": [float],
+    "gate": dict,
+    "limit_db": float,
+    "segment": int,
+    "description": str,
+    "measured": [dict],
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ class Fusion:
         """Raises VqeError where the method does not exist, lacks something, or does not fit the members."""
         if self.method not in METHODS:
             raise VqeError(
-                f"there is no ensemble method {self.method!r}.", did_you_mean(self.method, METHODS)
+                f"there is no ensemble method {shortened(self.method)}.", did_you_mean(self.method, METHODS)
             )
         if len(members) < 2:
             named = f"only {members[0]} is named" if members else "none is named"
@@ -105,23 +124,18 @@ def load_ensembles(path: Path | None = None) -> dict[str, Ensemble]:
     """
     path = path or registry_path()
     pipelines = load_pipelines(path)  # says what is wrong with the file itself
-    table = tomllib.loads(path.read_text(encoding="utf-8")).get("ensembles", {})
+    tables = read_registry(path).get("ensembles", {})
     found = {}
-    for name, entry in table.items():
-        try:
+    for name, entry in tables.items():
+        with faults_of(path, f"ensemble {shortened(name)}"):
             found[name] = _ensemble(name, entry, path.parent)
             unknown = [member for member in found[name].members if member not in pipelines.names()]
             if unknown:
-                raise ValueError(f"no pipeline {unknown[0]!r}; {did_you_mean(unknown[0], pipelines.names())}")
+                remedy = did_you_mean(unknown[0], pipelines.names())
+                raise DocumentError(f"no pipeline {shortened(unknown[0])}; {remedy}")
             if name in pipelines.names():
-                raise ValueError("a pipeline has this name, too")
+                raise DocumentError("a pipeline has this name, too")
             found[name].fusion.check(found[name].members)
-        except (KeyError, TypeError, ValueError, VqeError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise VqeError(
-                f"{path} has a faulty ensemble {name!r}: {what.rstrip('.')}.",
-                "Its head says what an entry holds.",
-            ) from error
     return found
 
 
@@ -131,7 +145,7 @@ def find_ensemble(name: str | None, path: Path | None = None) -> Ensemble | None
     Raises VqeError for a name that neither has.
     """
     if name is not None and name not in model_names(path):
-        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, model_names(path)))
+        raise VqeError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, model_names(path)))
     return load_ensembles(path).get(name or load_pipelines(path).default)
 
 
@@ -140,16 +154,20 @@ def model_names(path: Path | None = None) -> list[str]:
     return [*load_pipelines(path).names(), *load_ensembles(path)]
 
 
-def _ensemble(name: str, entry: Mapping[str, Any], folder: Path) -> Ensemble:
-    """One entry; KeyError, TypeError or ValueError where it is faulty."""
-    for key in entry:
-        if key not in ENTRIES:
-            raise ValueError(f"{key!r} is unknown ({did_you_mean(key, ENTRIES)})")
+def _ensemble(name: str, entry: Any, folder: Path) -> Ensemble:
+    """One entry; DocumentError where it is faulty."""
+    table(entry, ENTRIES, ("members",))
+    if not name or not name.isprintable():
+        raise DocumentError("that is not a name")
     chosen = {field.name: entry[field.name] for field in fields(Fusion) if field.name in entry}
     if "weights" in chosen:
         chosen = {"method": "weighted", **chosen, "weights": tuple(map(float, chosen["weights"]))}
     if "gate" in chosen:
-        chosen = {"method": "gated", **chosen, "gate": StageSpec(folder=folder, **chosen["gate"])}
-    measured = tuple(Measured(**row) for row in entry.get("measured", []))
-    members = tuple(map(str, entry["members"]))
-    return Ensemble(name, members, Fusion(**chosen), entry.get("description", ""), measured)
+        chosen = {"method": "gated", **chosen, "gate": stage_of(chosen["gate"], folder)}
+    return Ensemble(
+        name,
+        tuple(entry["members"]),
+        Fusion(**chosen),
+        entry.get("description", ""),
+        measured_of(entry),
+    )

@@ -5,29 +5,37 @@ torch, so that listing and completing names is quick; `load.py` makes networks o
 """
 
 import os
-import tomllib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.documents import DocumentError, expect, read_toml, table
+from vqe_cli.errors import VqeError, did_you_mean, shortened
 from vqe_cli.files import cache_folder, sha256_of
+from vqe_cli.weights.cache import is_address, is_bare_name
 
 SHIPPED = Path(__file__).parent / "shipped"
 # Settings that a pipeline may choose where the user does not.
 DEFAULTS = ("chunk", "overlap", "tile_overlap", "tta")
-ENTRIES = (
-    "name",
-    "scale",
-    "description",
-    "trained_on",
-    "defaults",
-    "strength",
-    "spread",
-    "stages",
-    "measured",
-)
+# What the tables of weights.toml may hold.
+ENTRIES: dict[str, Any] = {
+    "name": str,
+    "scale": int,
+    "description": str,
+    "trained_on": str,
+    "defaults": {str: int},
+    "strength": [[float]],
+    "spread": float,
+    "stages": [dict],
+    "measured": [dict],
+}
+FILE_ENTRIES = {"file": str, "sha256": str, "url": str}
+MEASURED_ENTRIES = {"on": str, "gain_db": float, "worst_db": float}
+SCALES = (1, 2, 4)
+MOST_FRAMES_OR_PIXELS = 1 << 20  # of a default
 TURN_COUNTS = (1, 2, 4, 8)  # that may be averaged; which turns they are, `restore.tta` knows
 MOST_STRENGTH = 1.5
 
@@ -48,7 +56,8 @@ class StageSpec:
 
     def places(self) -> tuple[Path, ...]:
         """Where the file may lie, in the order in which it is looked for."""
-        return tuple(place / self.file for place in (self.folder, SHIPPED, cache_folder()))
+        cache = (cache_folder(),) if is_bare_name(self.file) else ()
+        return tuple(place / self.file for place in (self.folder, SHIPPED, *cache))
 
     def located(self) -> Path | None:
         """The file, or None when it is nowhere."""
@@ -57,7 +66,7 @@ class StageSpec:
     def intact(self) -> bool:
         """Whether the file is here with the right content."""
         found = self.located()
-        return found is not None and self.sha256 in (None, sha256_of(found))
+        return found is not None and (self.sha256 is None or self.sha256.lower() == sha256_of(found))
 
     def path(self) -> Path:
         """The file with the right content.
@@ -161,20 +170,33 @@ def load_pipelines(path: Path | None = None) -> Registry:
     Raises VqeError for a missing or faulty file, naming the entry and what is wrong with it.
     """
     path = path or registry_path()
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VqeError(
-            f"cannot read {path} ({error}).", "Mend the file, or unset VQE_WEIGHTS_TOML."
-        ) from error
-    try:
-        pipelines = tuple(_pipeline(entry, path.parent) for entry in table.get("pipeline", []))
-        _refuse_unknown(table, ("default", "pipeline", "ensembles"))  # the last are read by `ensembles`
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise VqeError(f"{path} has a faulty entry: {what}.", "Its head says what an entry holds.") from error
-    default = table.get("default") or (pipelines[0].name if pipelines else "")
+    tree = read_registry(path)
+    with faults_of(path, "entry"):
+        expect(tree.get("default", ""), str, "default")
+        expect(tree.get("pipeline", []), [dict], "pipeline")
+        pipelines = tuple(_pipeline(entry, path.parent) for entry in tree.get("pipeline", []))
+        table(tree, {"default": str, "pipeline": list, "ensembles": dict})  # the last are read by `ensembles`
+    default = tree.get("default") or (pipelines[0].name if pipelines else "")
     return Registry(path, default, pipelines)
+
+
+def read_registry(path: Path) -> dict[str, Any]:
+    """The tables of a weights.toml as they are written; VqeError where it cannot be read."""
+    try:
+        return read_toml(path)
+    except DocumentError as error:
+        raise VqeError(f"cannot read {path} ({error}).", "Correct it, or unset VQE_WEIGHTS_TOML.") from error
+
+
+@contextmanager
+def faults_of(path: Path, what: str) -> Iterator[None]:
+    """Says of a fault in an entry of weights.toml which file has it; what: kind and name of the entry."""
+    try:
+        yield
+    except (DocumentError, VqeError) as error:
+        raise VqeError(
+            f"{path} has a faulty {what}: {str(error).rstrip('.')}.", "Its head says what an entry holds."
+        ) from error
 
 
 def find(name: str | None, scale: int, registry: Registry | None = None) -> Pipeline:
@@ -185,7 +207,7 @@ def find(name: str | None, scale: int, registry: Registry | None = None) -> Pipe
     registry = registry or load_pipelines()
     name = name or registry.default
     if name not in registry.names():
-        raise VqeError(f"there is no pipeline {name!r}.", did_you_mean(name, registry.names()))
+        raise VqeError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, registry.names()))
     for pipeline in registry.pipelines:
         if (pipeline.name, pipeline.scale) == (name, scale):
             return pipeline
@@ -193,7 +215,7 @@ def find(name: str | None, scale: int, registry: Registry | None = None) -> Pipe
     remedy = (
         f"Use --model {' or '.join(able)}." if able else "No pipeline has them; use --weights with your own."
     )
-    raise VqeError(f"the pipeline {name!r} has no weights for --scale {scale}.", remedy)
+    raise VqeError(f"the pipeline {shortened(name)} has no weights for --scale {scale}.", remedy)
 
 
 def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
@@ -209,40 +231,72 @@ def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
     return Pipeline(" + ".join(path.name for path in paths), scale, stages, "weights named by --weights")
 
 
-def _pipeline(entry: Mapping[str, Any], folder: Path) -> Pipeline:
-    """One `[[pipeline]]` entry; KeyError, TypeError or ValueError where it is faulty."""
-    _refuse_unknown(entry, ENTRIES)
-    defaults = entry.get("defaults", {})
-    _refuse_unknown(defaults, DEFAULTS)
-    if defaults.get("tta", 1) not in TURN_COUNTS:
-        raise ValueError(f"tta of {entry['name']!r} is one of {', '.join(map(str, TURN_COUNTS))}")
-    stages = tuple(StageSpec(folder=folder, **stage) for stage in entry["stages"])
+def stage_of(entry: Any, folder: Path) -> StageSpec:
+    """A table { file, sha256, url }; DocumentError where it is faulty, or names what must not be fetched."""
+    table(entry, FILE_ENTRIES, ("file",), "a file of weights")
+    name, url, sha256 = entry["file"], entry.get("url"), entry.get("sha256")
+    if not name or not name.isprintable():
+        raise DocumentError(f"{shortened(name)} is not the name of a file")
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise DocumentError(f"sha256 of {shortened(name)} is 64 hexadecimal digits, not {shortened(sha256)}")
+    if url is not None and not is_bare_name(name):
+        raise DocumentError(f"the file {shortened(name)} has a url, so its name is one without folders")
+    if url is not None and not is_address(url):
+        raise DocumentError(f"the url of {shortened(name)} is one of http or https, not {shortened(url)}")
+    return StageSpec(name, sha256, url, folder)
+
+
+def measured_of(entry: Mapping[str, Any]) -> tuple[Measured, ...]:
+    """The rows of `measured` of an entry; DocumentError where one is faulty."""
+    rows = [table(row, MEASURED_ENTRIES, ("on", "gain_db"), "measured") for row in entry.get("measured", [])]
+    return tuple(Measured(**row) for row in rows)
+
+
+def _pipeline(entry: Any, folder: Path) -> Pipeline:
+    """One `[[pipeline]]` entry; DocumentError where it is faulty."""
+    table(entry, ENTRIES, ("name", "stages"))
+    name, scale = entry["name"], entry.get("scale", 1)
+    shown = shortened(name)
+    if not name or not name.isprintable():
+        raise DocumentError(f"{shown} is not a name")
+    if scale not in SCALES:
+        raise DocumentError(f"scale of {shown} is 1, 2 or 4, not {scale}")
+    stages = tuple(stage_of(stage, folder) for stage in entry["stages"])
     if not 1 <= len(stages) <= 2:
-        raise ValueError(f"{entry['name']!r} has {len(stages)} stages, not 1 or 2")
-    measured = tuple(Measured(**row) for row in entry.get("measured", []))
-    strength = tuple((float(qp), float(share)) for qp, share in entry.get("strength", []))
-    if list(strength) != sorted(strength) or not all(0 <= share <= MOST_STRENGTH for _, share in strength):
-        raise ValueError(
-            f"strength of {entry['name']!r} is a list of [QP, share 0 to {MOST_STRENGTH}] with rising QPs"
-        )
+        raise DocumentError(f"{shown} has {len(stages)} stages, not 1 or 2")
     spread = float(entry.get("spread", 0))
     if not 0 <= spread <= 1:
-        raise ValueError(f"spread of {entry['name']!r} lies between 0 and 1")
+        raise DocumentError(f"spread of {shown} lies between 0 and 1")
     texts = {key: entry[key] for key in ("description", "trained_on") if key in entry}
     return Pipeline(
-        entry["name"],
-        entry.get("scale", 1),
+        name,
+        scale,
         stages,
-        defaults=defaults,
-        strength=strength,
+        defaults=_defaults(entry, shown),
+        strength=_strength(entry, shown),
         spread=spread,
-        measured=measured,
+        measured=measured_of(entry),
         **texts,
     )
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str]) -> None:
-    """ValueError for a key that is not known, with the nearest one."""
-    for key in table:
-        if key not in known:
-            raise ValueError(f"{key!r} is unknown ({did_you_mean(key, known)})")
+def _defaults(entry: Mapping[str, Any], shown: str) -> dict[str, int]:
+    """The settings that a pipeline chooses; shown: its name, in messages."""
+    defaults = table(entry.get("defaults", {}), dict.fromkeys(DEFAULTS, int))
+    if defaults.get("tta", 1) not in TURN_COUNTS:
+        raise DocumentError(f"tta of {shown} is one of {', '.join(map(str, TURN_COUNTS))}")
+    for key, value in defaults.items():
+        if not 0 <= value <= MOST_FRAMES_OR_PIXELS:
+            raise DocumentError(f"{key} of {shown} lies between 0 and {MOST_FRAMES_OR_PIXELS}")
+    return defaults
+
+
+def _strength(entry: Mapping[str, Any], shown: str) -> tuple[tuple[float, float], ...]:
+    """The points of `strength`."""
+    points = entry.get("strength", [])
+    in_pairs = all(len(point) == 2 for point in points)
+    if not in_pairs or points != sorted(points) or not all(0 <= s <= MOST_STRENGTH for _, s in points):
+        raise DocumentError(
+            f"strength of {shown} is a list of [QP, share 0 to {MOST_STRENGTH}] with rising QPs"
+        )
+    return tuple((float(qp), float(share)) for qp, share in points)
