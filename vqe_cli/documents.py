@@ -121,8 +121,9 @@ def _count_values(text: str, aliases: bool, limits: Limits) -> None:
     sizes: dict[str, int] = {}  # of what anchors name
     opened: list[tuple[str | None, int]] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if getattr(event, "tag", None) not in (None, "!"):
-            raise DocumentError(f"it has a tag ({shortened(event.tag)}), which is not taken here")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise DocumentError(f"it has a tag ({shortened(tag)}), which is not taken here")
         if isinstance(event, yaml.AliasEvent):
             if not aliases:
                 raise DocumentError(f"it has an alias (*{shortened(event.anchor)}), which is not taken here")

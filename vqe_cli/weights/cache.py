@@ -4,6 +4,7 @@ Neither weights.toml nor a server is trusted: a file gets a bare name in the cac
 https are spoken, and a transfer has a greatest size, a longest time and a least speed.
 """
 
+import functools
 import hashlib
 import re
 import socket
@@ -115,7 +116,7 @@ def _transfer(
                 raise _too_large(url, limits)
             while watch.arrived != total:
                 most = BLOCK if total is None else min(BLOCK, total - watch.arrived)
-                block = watch.read(lambda most=most: response.read1(most))
+                block = watch.read(functools.partial(response.read1, most))
                 if not block:
                     break
                 watch.arrived += len(block)
