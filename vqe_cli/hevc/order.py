@@ -9,6 +9,7 @@ it errs as decoders do.
 from collections.abc import Iterable, Iterator
 
 from vqe_cli.hevc.picture import Picture, Retention
+from vqe_cli.hevc.reference_sets import MOST_PICTURES
 
 # Before any header could be read nothing is known of reordering: show at once.
 UNKNOWN_RETENTION = Retention(False, 0, 0, 0, (), (), 1)
@@ -30,18 +31,22 @@ def in_display_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
 class _Held:
     """A decoded picture that waits to be shown or stays for reference."""
 
-    __slots__ = ("latency", "picture", "poc", "referenced", "waiting")
+    __slots__ = ("latency", "picture", "poc", "referenced")
 
     def __init__(self, picture: Picture, poc: int) -> None:
-        self.picture, self.poc = picture, poc
-        self.waiting, self.referenced, self.latency = picture.output, True, 0
+        self.picture, self.poc, self.referenced, self.latency = picture, poc, True, 0
 
 
 class PictureBuffer:
-    """The decoded picture buffer, without the pictures: coded pictures in, shown pictures out."""
+    """The decoded picture buffer, without the pictures: coded pictures in, shown pictures out.
+
+    It never holds more than the largest buffer of the standard and the picture that came last, whatever the
+    headers ask for, and where they cannot be read, so that none says what to drop.
+    """
 
     def __init__(self) -> None:
-        self._held: list[_Held] = []
+        self._waiting: list[_Held] = []  # to be shown, in coding order
+        self._kept: list[_Held] = []  # shown already (or never), for reference
         self._sequence = 0
         self._retention = UNKNOWN_RETENTION
         self._poc = 0
@@ -54,52 +59,58 @@ class PictureBuffer:
         if picture.sequence != self._sequence:
             if picture.retention is None or not picture.retention.starts_clean:
                 out += self.finish()
-            self._held.clear()
+            self._waiting.clear()
+            self._kept.clear()
             self._sequence = picture.sequence
         if picture.retention is not None and picture.poc is not None:
             self._retention, self._poc = picture.retention, picture.poc
             out += self._make_room(picture.retention)
-        for held in self._held:
+        for held in self._waiting:
             held.latency += 1
         # A picture without a count of its own stays behind the one before it in coding order.
-        self._held.append(_Held(picture, self._poc))
+        (self._waiting if picture.output else self._kept).append(_Held(picture, self._poc))
         while self._must_show():
             out.append(self._show_next())
+        if len(self._waiting) + len(self._kept) > MOST_PICTURES + 1:
+            if not self._kept:
+                out.append(self._show_next())
+            del self._kept[0]
         return out
 
     def finish(self) -> list[Picture]:
         """What is left when the stream ends, in display order."""
         out = []
-        while any(held.waiting for held in self._held):
+        while self._waiting:
             out.append(self._show_next())
         return out
 
     def _make_room(self, retention: Retention) -> list[Picture]:
         """Drops what the next picture no longer refers to, and shows pictures until it fits (C.5.2.2)."""
-        for held in self._held:
+        for held in (*self._waiting, *self._kept):
             kept = held.poc in retention.kept or held.poc % retention.lsb_range in retention.kept_lsbs
             held.referenced = held.referenced and kept
         self._drop_done()
         out = []
         while self._must_show() or (
-            len(self._held) > retention.buffering and any(held.waiting for held in self._held)
+            self._waiting and len(self._waiting) + len(self._kept) > retention.buffering
         ):
             out.append(self._show_next())
             self._drop_done()
         return out
 
     def _drop_done(self) -> None:
-        self._held = [held for held in self._held if held.waiting or held.referenced]
+        self._kept = [held for held in self._kept if held.referenced]
 
     def _must_show(self) -> bool:
         """True while more pictures wait than the SPS allows, or one has waited too long (C.5.2)."""
         bounds = self._retention
-        waiting = [held.latency for held in self._held if held.waiting]
-        if len(waiting) > bounds.reorder:
+        if len(self._waiting) > bounds.reorder:
             return True
-        return bounds.latency > 0 and any(late >= bounds.reorder + bounds.latency - 1 for late in waiting)
+        longest = bounds.reorder + bounds.latency - 1
+        return bounds.latency > 0 and any(held.latency >= longest for held in self._waiting)
 
     def _show_next(self) -> Picture:
-        first = min((held for held in self._held if held.waiting), key=lambda held: held.poc)
-        first.waiting = False
+        first = min(self._waiting, key=lambda held: held.poc)
+        self._waiting.remove(first)
+        self._kept.append(first)
         return first.picture
