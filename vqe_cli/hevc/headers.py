@@ -135,11 +135,11 @@ class HeaderParser:
         return done
 
     def _header(self, header: NalHeader, nal: bytes) -> SliceHeader:
+        if len(nal) <= SHORT_BYTES:
+            return read_slice_header(payload(nal), header.nal_type, self._pps, self._sps)
         try:
             return read_slice_header(payload(nal, SHORT_BYTES), header.nal_type, self._pps, self._sps)
         except HeaderError:
-            if len(nal) <= SHORT_BYTES:
-                raise
             return read_slice_header(payload(nal, LONG_BYTES), header.nal_type, self._pps, self._sps)
 
     def _later_slice(self, header: NalHeader, nal: bytes) -> None:

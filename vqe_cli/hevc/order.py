@@ -7,6 +7,7 @@ it errs as decoders do.
 """
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from vqe_cli.hevc.picture import Picture, Retention
 from vqe_cli.hevc.reference_sets import MOST_PICTURES
@@ -110,7 +111,7 @@ class PictureBuffer:
         return bounds.latency > 0 and any(held.latency >= longest for held in self._waiting)
 
     def _show_next(self) -> Picture:
-        first = min(self._waiting, key=lambda held: held.poc)
+        first = min(self._waiting, key=attrgetter("poc"))
         self._waiting.remove(first)
         self._kept.append(first)
         return first.picture

@@ -72,6 +72,30 @@ class PacketParser:
         self._parser.discontinuity()
 
 
+class KnownPackets(PacketParser):
+    """Stands in for a `PacketParser` where the packets of a file are gone through a second time.
+
+    pictures: all that the first one gave, in its order.
+    """
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        super().__init__()
+        self._next = 0
+        self._pictures = pictures
+        self._packet = 0
+
+    def new_extradata(self, codec_extradata: bytes | None) -> None:
+        """Nothing is parsed any more."""
+
+    def parse(self, packet: bytes) -> list[Picture]:
+        """The pictures of the next packet, whatever its bytes."""
+        first = self._next
+        while self._next < len(self._pictures) and self._pictures[self._next].packet == self._packet:
+            self._next += 1
+        self._packet += 1
+        return list(self._pictures[first : self._next])
+
+
 def decoded_from(pictures: Sequence[Picture]) -> Picture | None:
     """The picture that a decoder shows for a packet with these pictures; None for a packet without one.
 

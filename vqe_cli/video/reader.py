@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc import hm_log as hm_logs
-from vqe_cli.hevc.packets import PacketParser, decoded_from
+from vqe_cli.hevc.packets import KnownPackets, PacketParser, decoded_from
 from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video import refusals
@@ -51,7 +51,8 @@ class Reader:
     shown pictures (frames None: to the end); what comes before is decoded and dropped. container_format,
     options: FFmpeg's demuxer and its options, for files that do not describe themselves. entry: decoding
     begins there, what comes before is read but not decoded. Iterate once. `info`
-    is there from the start, `warnings` (a list of sentences) is complete at the end.
+    is there from the start, `warnings` (a list of sentences) is complete at the end. Who has read the headers
+    of all packets before sets `known_packets` and spares reading them again.
 
     Raises VqeError as `probe` does, and: interlaced video; a log that does not match; no picture can be
     decoded; picture size or pixel format change on the way; `start` lies beyond the end.
@@ -78,6 +79,7 @@ class Reader:
         self._hevc = self.info.codec == "hevc"
         self._log = hm_logs.read(hm_log) if hm_log is not None else None
         self._from_log: list[Picture] | list[hm_logs.LogPicture] = []
+        self.known_packets: KnownPackets | None = None
         self._container: InputContainer | None = None
         self._parser: PacketParser | None = None
         self._parsed = 0
@@ -156,7 +158,7 @@ class Reader:
         if self._hevc:
             context.copy_opaque = True
             context.thread_type = "SLICE"
-            self._parser = PacketParser(context.extradata)
+            self._parser = self.known_packets or PacketParser(context.extradata)
         else:
             context.options = {**context.options, **EXPORT_OPTION}
             context.thread_type = "AUTO"

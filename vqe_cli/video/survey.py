@@ -1,17 +1,16 @@
 """What a video says of itself, frame by frame: from headers alone where they tell, and repeated pictures."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import av
-
 from vqe_cli.errors import VqeError
 from vqe_cli.hevc import hm_log as hm_logs
 from vqe_cli.hevc.order import in_display_order
+from vqe_cli.hevc.packets import KnownPackets, PacketParser
+from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.pqf import mark
-from vqe_cli.hevc.stream import from_packets
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.probe import probe
@@ -50,6 +49,13 @@ class _Shown(NamedTuple):
     duplicate_of: int | None = None
 
 
+class _Packets(NamedTuple):
+    """Of each packet its pts, and whether an edit list hides it."""
+
+    pts: list[int | None]
+    hidden: list[bool]
+
+
 def survey(
     path: Path, hm_log: Path | None = None, rule: str = "prominent", duplicates: bool = True
 ) -> Survey:
@@ -63,9 +69,10 @@ def survey(
     """
     info = probe(path)
     if info.codec == "hevc":
-        shown, warnings = _from_headers(path, hm_log)
+        pictures, packets, warnings = _coded(path, hm_log)
+        shown = _from_headers(pictures, packets)
         if duplicates:
-            shown, more = _with_duplicates(path, shown)
+            shown, more = _with_duplicates(path, shown, pictures)
             warnings += more
     else:
         shown, warnings = _decoded(path, hm_log)
@@ -84,42 +91,40 @@ def survey(
     return Survey(info, frames, tuple(warnings))
 
 
-def _from_headers(path: Path, log: Path | None) -> tuple[list[_Shown], list[str]]:
-    """The shown pictures of a HEVC stream without decoding, and warnings."""
+def _coded(path: Path, log: Path | None) -> tuple[list[Picture], _Packets, list[str]]:
+    """The coded pictures of a HEVC stream, from headers alone, what its packets say, and warnings."""
+    packets = _Packets([], [])
+    pictures: list[Picture] = []
     with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
-        packets = _Packets(packet for packet in container.demux(stream) if packet.size)
-        headers = from_packets(packets, stream.codec_context.extradata)
-        pictures = list(headers)
+        parser = PacketParser(stream.codec_context.extradata)
+        for packet in container.demux(stream):
+            if packet.size:
+                if packet.has_sidedata("new_extradata"):
+                    parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
+                packets.pts.append(packet.pts)
+                packets.hidden.append(packet.is_discard)
+                pictures += parser.parse(bytes(packet))
     if log is not None:
         pictures = hm_logs.match(hm_logs.read(log), pictures, str(path))
-    shown = [
+    return pictures, packets, parser.warnings
+
+
+def _from_headers(pictures: Sequence[Picture], packets: _Packets) -> list[_Shown]:
+    """The pictures that are shown, in display order."""
+    return [
         _Shown(packets.pts[picture.packet], picture.kind, picture.qp, picture.irap, picture.sequence)
         for picture in in_display_order(pictures)
         if not packets.hidden[picture.packet]
     ]
-    return shown, list(headers.warnings)
 
 
-class _Packets:
-    """The bytes of packets; remembers the pts of each, and whether an edit list hides it."""
-
-    def __init__(self, packets: Iterable[av.Packet]) -> None:
-        self._packets = packets
-        self.pts: list[int | None] = []
-        self.hidden: list[bool] = []
-
-    def __iter__(self) -> Iterator[bytes]:
-        for packet in self._packets:
-            self.pts.append(packet.pts)
-            self.hidden.append(packet.is_discard)
-            yield bytes(packet)
-
-
-def _with_duplicates(path: Path, shown: Sequence[_Shown]) -> tuple[list[_Shown], list[str]]:
+def _with_duplicates(
+    path: Path, shown: Sequence[_Shown], pictures: Sequence[Picture]
+) -> tuple[list[_Shown], list[str]]:
     """`shown` with what decoding adds: repeated pictures, and the pts that decoders give raw streams."""
     try:
-        decoded, _ = _decoded(path, None)
+        decoded, _ = _decoded(path, known=pictures)
     except VqeError as error:
         return list(shown), [f"duplicates are not listed: {error.message}"]
     if len(decoded) != len(shown):
@@ -129,9 +134,16 @@ def _with_duplicates(path: Path, shown: Sequence[_Shown]) -> tuple[list[_Shown],
     return [told._replace(pts=seen.pts, duplicate_of=seen.duplicate_of) for told, seen in joined], []
 
 
-def _decoded(path: Path, log: Path | None) -> tuple[list[_Shown], list[str]]:
-    """The shown pictures as the reader gives them, without their samples, and warnings."""
-    with Reader(path, hm_log=log) as reader:
+def _decoded(
+    path: Path, log: Path | None = None, known: Sequence[Picture] | None = None
+) -> tuple[list[_Shown], list[str]]:
+    """The shown pictures as the reader gives them, without their samples, and warnings.
+
+    known: the coded pictures, where their headers have been read.
+    """
+    reader = Reader(path, hm_log=log)
+    reader.known_packets = None if known is None else KnownPackets(known)
+    with reader:
         shown = [
             _Shown(frame.pts, frame.kind, frame.qp, frame.irap, frame.sequence, frame.duplicate_of)
             for frame in reader
