@@ -53,15 +53,18 @@ class Aside:
     forces the file to the disk and renames it; leaving it by an exception removes it.
 
     overwrite: whether a file may be replaced that is there when this one is complete. folder: `place` is a
-    folder, which `discard` removes; whoever writes it moves what is in it.
+    folder, and what is in it moves to the folder `path`. within: where `place` lies, on the same disk.
     Raises OSError; FileExistsError where something is there that may not be replaced.
     """
 
-    def __init__(self, path: Path, overwrite: bool = True, folder: bool = False) -> None:
+    def __init__(
+        self, path: Path, overwrite: bool = True, folder: bool = False, within: Path | None = None
+    ) -> None:
         self.path = path.absolute()
         self._overwrite = overwrite
-        _remove_left_over(self.path)
-        self.place, self._lock = _created(self.path, folder)
+        lies = (within or self.path.parent) / self.path.name
+        remove_left_over(lies.parent, lies.name)
+        self.place, self._lock = _created(lies, folder)
 
     def __enter__(self) -> Path:
         return self.place
@@ -77,6 +80,9 @@ class Aside:
 
     def publish(self) -> None:
         """Gives the complete file its name, once it is on the disk."""
+        if self.place.is_dir():
+            self._publish_contents()
+            return
         sync(self.place)
         if WINDOWS:
             self._release()  # no file is renamed there that is open
@@ -93,6 +99,17 @@ class Aside:
         else:
             self.place.unlink(missing_ok=True)
         self._release()
+
+    def _publish_contents(self) -> None:
+        """Moves the files in the folder, which must be on the disk already."""
+        self.path.mkdir(exist_ok=True)
+        written = sorted(self.place.iterdir())
+        taken = [each.name for each in written if os.path.lexists(self.path / each.name)]
+        if taken and not self._overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), taken[0])
+        for each in written:
+            move(each, self.path / each.name, self._overwrite)
+        sync(self.path)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -210,6 +227,16 @@ def appending(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def remove_left_over(folder: Path, name: str | None = None) -> None:
+    """Removes what processes that are gone have written aside in a folder, for the file `name` or for all."""
+    begin = r"\..+\." if name is None else re.escape(_begin(name))
+    ours = re.compile(rf"{begin}[0-9a-f]{{{2 * TOKEN_BYTES}}}{re.escape(PART)}", re.DOTALL)
+    with suppress(OSError):  # a folder that cannot be listed
+        for found in [entry.name for entry in os.scandir(folder) if ours.fullmatch(entry.name)]:
+            with suppress(OSError):  # in use, or not ours
+                _remove_unlocked(folder / found)
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
@@ -268,10 +295,16 @@ def write_error(error: Exception, path: Path) -> VqeError:
     return VqeError(f"{path} cannot be written: {reason}.", remedy=remedy)
 
 
+def _begin(name: str) -> str:
+    """How the names begin under which a file of that name is written aside."""
+    end = "0" * 2 * TOKEN_BYTES + PART
+    return beside(Path(name), f".{end}", ".").name.removesuffix(end)
+
+
 def _created(path: Path, folder: bool) -> tuple[Path, int | None]:
     """A new file or folder, and the descriptor that locks it (None where folders cannot be opened)."""
     while True:
-        place = beside(path, f".{secrets.token_hex(TOKEN_BYTES)}{PART}", ".")
+        place = path.with_name(_begin(path.name) + secrets.token_hex(TOKEN_BYTES) + PART)
         try:
             if folder:
                 place.mkdir()
@@ -292,17 +325,6 @@ def _created(path: Path, folder: bool) -> tuple[Path, int | None]:
         if os.path.lexists(place):
             return place, descriptor
         os.close(descriptor)
-
-
-def _remove_left_over(path: Path) -> None:
-    """Removes what processes that are gone have written aside for `path`."""
-    example = beside(path, "." + "0" * 2 * TOKEN_BYTES + PART, ".").name
-    begin = re.escape(example[: -2 * TOKEN_BYTES - len(PART)])
-    ours = re.compile(rf"{begin}[0-9a-f]{{{2 * TOKEN_BYTES}}}{re.escape(PART)}", re.DOTALL)
-    with suppress(OSError):  # a folder that cannot be listed
-        for name in [entry.name for entry in os.scandir(path.parent) if ours.fullmatch(entry.name)]:
-            with suppress(OSError):  # in use, or not ours
-                _remove_unlocked(path.with_name(name))
 
 
 def _remove_unlocked(place: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,12 +57,7 @@ def _write(text: str, target: Path) -> None:
     if str(target) == "-":
         print(text)
         return
-    try:
-        target.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise VqeError(
-            f"cannot write {target} ({error.strerror}).", "Choose a place that can be written."
-        ) from error
+    write_text(target, text + "\n")
 
 
 def check_target(target: Path | None) -> None:

@@ -1,12 +1,12 @@
-"""The files that an evaluation writes: checked before the work, written aside and renamed after it."""
+"""The files that an evaluation writes: checked before the work, written whole after it."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import write_bytes, write_text
 from vqe_cli.measure import tables
 from vqe_cli.measure.curves import CurveResult, curves
 from vqe_cli.measure.drawing import Drawing, to_svg
@@ -98,7 +98,7 @@ class Results:
             written.append(compare_path)
         if report_path is not None:
             page = html(self.outcomes, self.metrics, self.curves, self.crops, self.asked)
-            write_aside(report_path, page.encode())
+            write_text(report_path, page)
             written.append(report_path)
         return written
 
@@ -106,22 +106,6 @@ class Results:
 def draw(drawing: Drawing, path: Path, title: str, scale: int) -> None:
     """Write a drawing as SVG or, `scale` times as large, as PNG. Raises VqeError when that fails."""
     if path.suffix.lower() == ".svg":
-        write_aside(path, to_svg(drawing, title).encode())
+        write_text(path, to_svg(drawing, title))
     else:
-        write_aside(path, png_bytes(to_pixels(drawing, scale)))
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a whole file under another name and rename it, so that the name never holds half of it.
-
-    Raises VqeError when that is not possible.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise VqeError(
-            f"cannot write {path} ({error.strerror}).", "Choose a place that can be written."
-        ) from error
+        write_bytes(path, png_bytes(to_pixels(drawing, scale)))

@@ -4,7 +4,6 @@ All are written aside and renamed, so that a full disk or a kill leaves the file
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import Aside
 from vqe_cli.training import shards
 from vqe_cli.training.joint import STAGE_ONE, Joint
 from vqe_cli.training.schema import TrainConfig
@@ -32,17 +32,19 @@ def save_state(path: Path, state: dict[str, Any], shard_mib: int | None = None) 
 
 def _replace(path: Path, write: Callable[[Path], object], shard_mib: int | None) -> None:
     """Let `write` make a file beside `path` and put it there when it is complete."""
-    aside = path.with_name(path.name + ".part")
     try:
-        write(aside)
-        if shard_mib:
-            shards.split(aside, path, shard_mib)
-        else:
-            os.replace(aside, path)
-            shards.drop(path)
+        aside = Aside(path)
+        try:
+            write(aside.place)
+            if shard_mib:
+                shards.split(aside.place, path, shard_mib)
+            else:
+                aside.publish()
+                shards.drop(path)
+        finally:
+            aside.discard()
     # torch raises errors of its own for a full disk.
     except Exception as error:
-        aside.unlink(missing_ok=True)
         raise VqeError(
             f"cannot write {path} ({error}).",
             "Free some room and use --resume; the version before is intact.",

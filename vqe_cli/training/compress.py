@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of
+from vqe_cli.files import sha256_of, write_text
 from vqe_cli.training import reference_encoder
 from vqe_cli.training.library import clips_below
 from vqe_cli.training.photographs import PhotographSource
@@ -228,12 +228,10 @@ def _compress(
     record |= {"source": path.name, "source_sha256": _sha256(path)}
     record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
     try:
-        target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
+        write_text(target.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+    except VqeError:
         target.unlink()
-        raise VqeError(
-            f"cannot write {target.with_suffix('.json')} ({error.strerror}).", "Make room or rights there."
-        ) from error
+        raise
     return made
 
 

@@ -13,10 +13,10 @@ from av.bitstream import BitStreamFilterContext
 from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import Aside, write_error, write_text
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, video_stream
-from vqe_cli.video.targets import write_error
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,12 @@ def encode(
                 f"Make room in {tempfile.gettempdir()}, or set TMPDIR to a larger disk.",
             ) from error
         said = _run(hm, info, recipe, raw, stream, count)
-        aside = target.with_name(f".{target.name}.part")
         try:
-            _into_matroska(stream, info, aside)
-            target.with_suffix(".log").write_text(said, encoding="utf-8")
-            aside.replace(target)
+            with Aside(target) as place:
+                _into_matroska(stream, info, place)
+                write_text(target.with_suffix(".log"), said)
         except (OSError, FFmpegError) as error:
             raise write_error(error, target) from error
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def _samples(pictures: Iterable[tuple[np.ndarray, ...]], raw: Path) -> int:

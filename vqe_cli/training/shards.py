@@ -8,12 +8,11 @@ the version before stay whole until the new index has taken its place.
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import IO, Any
 
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of
+from vqe_cli.files import Aside, sha256_of
 
 MIB = 2**20
 SLACK = 4096  # a part stays below the size asked for
@@ -25,7 +24,7 @@ def index_path(path: Path) -> Path:
 
 
 def split(whole: Path, path: Path, shard_mib: int) -> None:
-    """Put the content of the file `whole` where `path` would be, in parts, and remove `whole`. OSError if it
+    """Put the content of the file `whole` where `path` would be, in parts, and leave `whole`. OSError if it
     fails."""
     tag = sha256_of(whole)[:8]
     parts: list[dict[str, Any]] = []
@@ -34,21 +33,20 @@ def split(whole: Path, path: Path, shard_mib: int) -> None:
             while piece := file.read(shard_mib * MIB - SLACK):
                 name = f"{path.name}.{tag}.{len(parts):03d}"
                 parts.append({"file": name, "bytes": len(piece), "sha256": hashlib.sha256(piece).hexdigest()})
-                path.with_name(name).write_bytes(piece)
+                with Aside(path.with_name(name)) as place:
+                    place.write_bytes(piece)
         index = index_path(path)
-        aside = index.with_name(index.name + ".part")
-        aside.write_text(
-            json.dumps({"bytes": whole.stat().st_size, "parts": parts}, indent=1), encoding="utf-8"
-        )
+        old = _names(index) - {part["file"] for part in parts}
+        with Aside(index) as place:
+            place.write_text(
+                json.dumps({"bytes": whole.stat().st_size, "parts": parts}, indent=1), encoding="utf-8"
+            )
     except OSError:
-        for part in parts:
-            path.with_name(part["file"]).unlink(missing_ok=True)
+        for name in {part["file"] for part in parts} - _names(index_path(path)):
+            path.with_name(name).unlink(missing_ok=True)
         raise
-    old = _names(index) - {part["file"] for part in parts}
-    os.replace(aside, index)
     for name in old:
         path.with_name(name).unlink(missing_ok=True)
-    whole.unlink()
     path.unlink(missing_ok=True)
 
 

@@ -65,11 +65,5 @@ def cut_sheet(given: Tensor, enhanced: Tensor, gt: Tensor) -> Sheet:
 
 def write_sheet(path: Path, sheet: Sheet | None) -> None:
     """Write a picture of `cut_sheet` as PNG, if there is one."""
-    if sheet is None:
-        return
-    try:
-        path.write_bytes(png_bytes(to_pixels(sheet)))
-    except OSError as error:
-        raise VqeError(
-            f"cannot write {path} ({error.strerror}).", "Free some room and use --resume."
-        ) from error
+    if sheet is not None:
+        write_bytes(path, png_bytes(to_pixels(sheet)))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import models
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of
+from vqe_cli.files import Aside, sha256_of
 
 KNOWN = "vqe imports BasicVSR++ and SPyNet of mmediting or mmagic, and the official SwinIR."
 # Where training programs keep the weights, the averaged ones first (BasicSR and KAIR; mmediting and mmagic).
@@ -59,12 +59,10 @@ def import_checkpoint(
         raise VqeError(f"{target} exists already.", "Choose another name, or say --overwrite.")
     checkpoint = read_checkpoint(source, arch)
     header = {"arch": checkpoint.arch, "config": checkpoint.config, "card": {"imported": checkpoint.source}}
-    aside = target.with_name(target.name + ".part")
     try:
-        save_file(checkpoint.weights, aside, metadata={"vqe": json.dumps(header)})
-        aside.replace(target)
+        with Aside(target, overwrite) as place:
+            save_file(checkpoint.weights, place, metadata={"vqe": json.dumps(header)})
     except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
         raise VqeError(f"cannot write {target} ({error}).", "Make room or rights there.") from error
     return checkpoint
 
