@@ -54,6 +54,7 @@ class Aside:
 
     overwrite: whether a file may be replaced that is there when this one is complete. folder: `place` is a
     folder, and what is in it moves to the folder `path`. within: where `place` lies, on the same disk.
+    Where `path` is a pipe or a device, the complete file is written to it.
     Raises OSError; FileExistsError where something is there that may not be replaced.
     """
 
@@ -82,6 +83,10 @@ class Aside:
         """Gives the complete file its name, once it is on the disk."""
         if self.place.is_dir():
             self._publish_contents()
+            return
+        if is_stream(self.path):
+            with self.place.open("rb") as complete, self.path.open("wb") as stream:
+                shutil.copyfileobj(complete, stream)
             return
         sync(self.place)
         if WINDOWS:
@@ -273,8 +278,9 @@ def write_error(error: Exception, path: Path) -> VqeError:
             remedy="Free some space, or choose an output on another disk.",
         )
     if code == errno.EEXIST:
+        found = path / Path(getattr(error, "filename", None) or "").name if path.is_dir() else path
         return VqeError(
-            f"{path} has appeared while it was written, and is left as it is.",
+            f"{found} has appeared while it was written, and is left as it is.",
             remedy="Choose another name, or give --overwrite.",
         )
     if code == errno.EPIPE:

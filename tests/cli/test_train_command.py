@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command import START, one_sentence, process_env, vqe, vqe_process
+from full_disk import fill_disk
 from training_clips import make_data, moving_picture, write_clip
 
 CONFIG = """
@@ -130,12 +131,12 @@ def test_missing_pair_and_frame_counts(data: Path, config: Path, tmp_path: Path)
     assert "009.mkv has no truth" in one_sentence(vqe(*arguments))
 
 
-def test_full_disk(data: Path, config: Path, tmp_path: Path) -> None:
+def test_full_disk(data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     arguments = ("train-stage", "1", "--config", config, "--data", data, "--out", out)
     assert vqe(*arguments).code == 0
     before = (out / "last.pt").read_bytes()
-    (out / "last.pt.part").symlink_to("/dev/full")
+    fill_disk(monkeypatch)
     told = one_sentence(vqe(*arguments))
     assert "cannot write" in told
     assert "the version before is intact" in told

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from full_disk import fill_disk
 from safetensors.torch import save_file
 from torch import nn
 
@@ -30,11 +31,12 @@ def state_of(step: int, size: int = 10) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("shard_mib", [None, 1])
-def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path, shard_mib: int | None) -> None:
+def test_full_disk_leaves_the_checkpoint_before(
+    tmp_path: Path, shard_mib: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     last = tmp_path / "last.pt"
     checkpoint.save_state(last, state_of(1), shard_mib)
-    # What is written aside goes to a device that is always full.
-    (tmp_path / "last.pt.part").symlink_to("/dev/full")
+    fill_disk(monkeypatch)
     with pytest.raises(VqeError, match=r"cannot write .*last\.pt.*version before is intact"):
         checkpoint.save_state(last, state_of(2, 10**6), shard_mib)
     assert checkpoint.load_state(last, SMALL)["step"] == 1

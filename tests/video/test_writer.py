@@ -11,10 +11,11 @@ import av
 import numpy as np
 import pytest
 from conftest import shared_path
+from full_disk import fill_disk
 from tiny_clips import make_clip, picture
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video import container_writer, targets
+from vqe_cli.video import container_writer
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.hdr import content_light, mastering_display
 from vqe_cli.video.reader import Reader
@@ -335,12 +336,62 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["out.mkv", "out.mp4", "out.y4m"])
 def test_a_full_disk_is_said_so(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_clip(tmp_path / "in.mkv", size=(256, 256), count=12)
-    full = tmp_path / "full"
-    full.symlink_to("/dev/full")
-    monkeypatch.setattr(targets.Target, "aside", property(lambda self: full))
+    fill_disk(monkeypatch)
     with pytest.raises(VqeError, match="disk is full"):
         rewrite(source, tmp_path / name)
-    assert not (tmp_path / name).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mkv"}
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.y4m", "out/%03d.png"])
+def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path, output: str) -> None:
+    source, place = make_clip(tmp_path / "in.mkv"), tmp_path / output
+    theirs = tmp_path / output.replace("%03d", "002")
+    with (
+        pytest.raises(VqeError, match="overwrite") as caught,
+        Reader(source) as reader,
+        Writer(place, reader.info) as writer,
+    ):
+        for frame in reader:
+            writer.write(frame.planes, frame)
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_bytes(b"theirs")
+    assert str(theirs) in str(caught.value)
+    assert theirs.read_bytes() == b"theirs"
+    left = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {source.relative_to(tmp_path), theirs.relative_to(tmp_path)}
+    rewrite(source, place, overwrite=True)
+    assert theirs.read_bytes() != b"theirs"
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "out.y4m", "out/%03d.png"])
+def test_what_is_planted_is_not_touched(tmp_path: Path, output: str) -> None:
+    source, place = make_clip(tmp_path / "in.mkv", count=2), tmp_path / output
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    planted = tmp_path / f".{Path(output).parts[0]}.part"
+    planted.symlink_to(victim)
+    rewrite(source, place)
+    assert planted.is_symlink() and victim.read_bytes() == b"theirs"
+    planted.unlink()
+    planted.mkdir()
+    (planted / "precious").write_bytes(b"theirs")
+    rewrite(source, place, overwrite=True)
+    assert (planted / "precious").read_bytes() == b"theirs"
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_clip(tmp_path / "in.mkv")
+    synced: list[tuple[bool, bool]] = []
+
+    def noting(descriptor: int) -> None:
+        folder = os.path.samestat(os.fstat(descriptor), tmp_path.stat())
+        synced.append((folder, (tmp_path / "out.mkv").exists()))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    rewrite(source, tmp_path / "out.mkv")
+    assert (False, False) in synced and (True, True) in synced
 
 
 def test_decoding_times_never_lie_behind_showing() -> None:

@@ -7,7 +7,6 @@ decoded from, and those that it became.
 """
 
 import logging
-import os
 import socket
 import threading
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import Aside
 from vqe_cli.restore.crew import TRIES, Inbox, Told
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import load_model
@@ -23,7 +23,6 @@ from vqe_cli.restore.journal import Finished
 from vqe_cli.restore.segments import Job
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.worker import Worker
-from vqe_cli.video.coded import ASIDE
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.shipped import Shipped, ship
 
@@ -102,7 +101,8 @@ class RayCrew:
         try:
             finished, data = self._ray.get(ended)
             if data is not None:
-                _put_in_place(data, job.file)
+                with Aside(job.file) as place:
+                    place.write_bytes(data)
             return Told(job.number, finished=finished)
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
@@ -204,13 +204,3 @@ def shipped_for(job: Job) -> Shipped:
         )
     # Times of chunks are those to write; the last frame's own is not known, its place in the file is.
     return ship(info.path, info, job.entry, job.last_pts)
-
-
-def _put_in_place(data: bytes, path: Path) -> None:
-    """Writes a finished segment."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)

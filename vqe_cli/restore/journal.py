@@ -9,12 +9,11 @@ the last one. Kinds of lines:
     joined   the output is complete under another name: its size and time, so that it is known again
 """
 
-import fcntl
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,15 +21,16 @@ from typing import Any
 
 from vqe_cli import __version__
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of
+from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
 from vqe_cli.restore.report import Report
 from vqe_cli.restore.seen import Seen, row_of, seen_of
-from vqe_cli.video.coded import ASIDE
 from vqe_cli.video.targets import place_beside
 
 FORMAT = 1
 SUFFIX = ".vqe-work"
 JOURNAL, LOCK, SEGMENT = "journal.jsonl", "lock", ".segment"
+# What a run leaves in the folder: these, and segments that are not complete.
+OURS = re.compile(rf"{JOURNAL}|{LOCK}|\d+{SEGMENT}|\.?\d+{SEGMENT}\.\w+{PART}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Finished:
 
 def work_folder(place: Path) -> Path:
     """The work folder of an output: a file, or the folder that images go to."""
-    return place_beside(place) / (place.name + SUFFIX)
+    return beside(place_beside(place) / place.name, SUFFIX)
 
 
 @contextmanager
@@ -58,14 +58,14 @@ def claimed(folder: Path, output: Path) -> Iterator[None]:
     """Keeps the work folder for this process; afterwards it is removed unless a finished segment is in it.
 
     The lock is the operating system's and ends with the process, however that ends. Raises VqeError where
-    another process has it, or where the folder cannot be made.
+    another process has it, where the folder cannot be made, and where it holds what is not of vqe.
     """
     descriptor = _locked(folder, output)
     try:
         yield
     finally:
-        if not any(folder.glob(f"*{SEGMENT}")):
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # what is left is found again by the next run
+            _remove_unless_begun(folder)
         os.close(descriptor)
 
 
@@ -74,7 +74,8 @@ def _locked(folder: Path, output: Path) -> int:
     while True:
         try:
             folder.mkdir(exist_ok=True)
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+            _check_ours(folder)
+            descriptor = no_link(str(folder / LOCK), os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             if folder.parent.is_dir():
                 continue  # removed by another process that has just ended
@@ -85,16 +86,57 @@ def _locked(folder: Path, output: Path) -> int:
                 "Choose another place for the output.",
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = lock(descriptor)
         except OSError as error:
+            os.close(descriptor)
+            raise write_error(error, folder / LOCK) from error
+        if not free:
             os.close(descriptor)
             raise VqeError(
                 f"another process is writing {output} at this moment.",
                 "Wait for it, or choose another name for the output.",
-            ) from error
+            )
         if (folder / LOCK).exists() and os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK)):
             return descriptor
         os.close(descriptor)  # the one that had it has just removed it
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is one that runs leave in their work folder."""
+    return entry.is_file(follow_symlinks=False) and OURS.fullmatch(entry.name) is not None
+
+
+def _check_ours(folder: Path) -> None:
+    """Raises VqeError for a link and for a folder with files of others; hidden ones (.DS_Store) are left."""
+    with os.scandir(folder) as entries:
+        foreign = sorted(each.name for each in entries if not (_is_ours(each) or each.name.startswith(".")))
+    if folder.is_symlink() or foreign:
+        why = "it is a link" if folder.is_symlink() else f"it holds {foreign[0]}"
+        raise VqeError(
+            f"{folder} is not a work folder of vqe: {why}.",
+            "Move it away, or choose another name for the output.",
+        )
+
+
+def _remove_unless_begun(folder: Path) -> None:
+    """Removes a claimed work folder without finished segments; with files of others it stays."""
+    if any(folder.glob(f"*{SEGMENT}")):
+        return
+    try:
+        lines = read_lines(folder / JOURNAL)
+    except VqeError:
+        lines = [{"kind": "damaged"}]  # whoever wrote it
+    if not lines or lines[0]["kind"] == "run":
+        forget(folder)
+    (folder / LOCK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def bytes_in(folder: Path) -> int:
+    """What an unfinished run has written already."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return sum(each.stat(follow_symlinks=False).st_size for each in entries if _is_ours(each))
+    return 0
 
 
 class Journal:
@@ -112,8 +154,7 @@ class Journal:
         self._lock = Lock()
         self._pending: list[list[Any]] = []
         self._next_row: int | None = None
-        for aside in folder.glob(f"*{ASIDE}"):
-            aside.unlink()
+        remove_left_over(folder)
         lines = read_lines(self._path)
         self.is_new = not lines
         if self.is_new:
@@ -199,14 +240,14 @@ class Journal:
 
     def _drop_torn_end(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Removes half a line that a crash left behind, so that the next one stands by itself."""
-        with self._path.open("r+b") as file:
+        with open(self._path, "r+b", opener=no_link) as file:
             whole = b"".join(line for line in file if line.endswith(b"\n"))
             file.seek(len(whole))
             file.truncate()
 
     def _append(self, lines: Sequence[Mapping[str, Any]], begin: bool = False) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        with self._path.open("wb" if begin else "ab") as file:
+        with open(self._path, "wb" if begin else "ab", opener=no_link) as file:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -238,10 +279,12 @@ def is_begun(folder: Path) -> bool:
 
 
 def forget(folder: Path) -> None:
-    """Empties a work folder that this process has claimed; the journal goes last."""
-    for path in folder.iterdir():
-        if path.name not in (JOURNAL, LOCK):
-            path.unlink()
+    """Removes what an unfinished run has left in a work folder that is claimed; the journal goes last."""
+    with os.scandir(folder) as entries:
+        ours = [each.name for each in entries if _is_ours(each)]
+    for name in ours:
+        if name not in (JOURNAL, LOCK):
+            (folder / name).unlink(missing_ok=True)
     (folder / JOURNAL).unlink(missing_ok=True)
 
 

@@ -4,13 +4,12 @@ before the first frame.
 
 import dataclasses
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.journal import work_folder
+from vqe_cli.restore.journal import bytes_in, work_folder
 from vqe_cli.restore.memory import Need, needs
 from vqe_cli.restore.outcome import colour_warnings, plan_of
 from vqe_cli.restore.report import Plan
@@ -94,18 +93,13 @@ def preflight(
     room, free = written.room(info, settings.scale, plan.frames), written.free_bytes()
     if room is not None and in_segments(settings, plan.frames):
         room = Room(2 * room.low, 2 * room.high)  # segments and the joined file are there at the same time
-        free += _bytes_in(work_folder(written.target.path))
+        free += bytes_in(work_folder(written.target.path))
     warnings = [*colour_warnings(info), *written.warnings]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
     taken = needs(settings, info, engine, model.compute)
     warnings += [warning for need in taken for warning in memory_warnings(need)]
     return Forecast(info, plan, written, room, free, taken, tuple(warnings))
-
-
-def _bytes_in(folder: Path) -> int:
-    """What an unfinished run has written already."""
-    return sum(path.stat().st_size for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def room_warnings(room: Room, free: int, output: str) -> list[str]:

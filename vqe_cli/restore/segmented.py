@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 
 from av.error import FFmpegError
 
@@ -241,9 +242,9 @@ class Run:
         with self.encode.running():
             report: list[Report] = []
 
-            def completed(aside: object) -> None:
+            def completed(aside: Path) -> None:
                 report.append(self._report())
-                journal.joined(recipe.target.aside, report[0])
+                journal.joined(aside, report[0])
 
             encoding = recipe.encoding
             with Writer(

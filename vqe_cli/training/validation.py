@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from vqe_cli.errors import VqeError
+from vqe_cli.files import write_bytes
 from vqe_cli.measure.crops import busiest_box, to_pixels
 from vqe_cli.measure.png import png_bytes
 from vqe_cli.training.data import Pair

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqe_cli.files import Aside
+
 # Times, duration (-1: unsaid), key picture or not, bytes that follow.
 HEAD = struct.Struct("<qqBQ")
-# How files end that are not complete.
-ASIDE = ".part"
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,8 @@ class CodedFile:
         self.path = path
         self.count = self.bytes = 0
         self._hash = hashlib.sha256()
-        # Another process may be at the same part still, one whose master has been killed.
-        self._aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
-        self._file = self._aside.open("wb")
+        self._aside = Aside(path)
+        self._file = self._aside.place.open("wb")
 
     @property
     def sha256(self) -> str:
@@ -60,16 +59,14 @@ class CodedFile:
 
     def complete(self) -> None:
         """Forces what was written to the disk and gives it its name."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._aside, self.path)
+        self._aside.publish()
 
     def discard(self) -> None:
         """Removes what was not completed."""
         with suppress(OSError):  # closing writes what is left, which a full disk does not take
             self._file.close()
-        self._aside.unlink(missing_ok=True)
+        self._aside.discard()
 
 
 def read_coded(path: Path) -> Iterator[Coded]:

@@ -33,7 +33,7 @@ class ContainerWriter:
     """See `Writer`. All that can be refused is refused here, before the first frame: the header is written at
     once.
 
-    codec, pix_fmt: of the written video. memory: for a rehearsal, written to in place of a file.
+    place: the file that is written, or memory for a rehearsal. codec, pix_fmt: of the written video.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class ContainerWriter:
         wanted: Encoding,
         scale: int,
         part: bool,
-        memory: BytesIO | None = None,
+        place: Path | BytesIO,
     ) -> None:
-        self._target, self._info, self._memory = target, info, memory
+        self._target, self._info, self._place = target, info, place
         self._planar = sample_format(info.pix_fmt).planar
         self._size = (info.width * scale, info.height * scale)
         self._clock = Clock(info, part)
@@ -65,13 +65,13 @@ class ContainerWriter:
             options = _muxer_options(target, info)
             if self._aspect_by_hand:
                 options |= matroska_aspect.MUXER_OPTIONS
-            place = memory or str(target.aside.absolute())
-            self._output = av.open(place, "w", format=target.muxer, options=options)
+            where = str(place.absolute()) if isinstance(place, Path) else place
+            self._output = av.open(where, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output, codec, wanted)
             self._copies.add_to(self._output, whole=not part)
             self._output.start_encoding()
         except BaseException:
-            self.discard()
+            self.close()
             raise
 
     @property
@@ -117,20 +117,15 @@ class ContainerWriter:
         self._copies.close()
         self._output.close()
         if self._aspect_by_hand and self._info.sample_aspect is not None:
-            matroska_aspect.fill_in(self._target.aside, self._size, self._info.sample_aspect)
+            assert isinstance(self._place, Path), "a rehearsal ends before"
+            matroska_aspect.fill_in(self._place, self._size, self._info.sample_aspect)
 
-    def publish(self) -> None:
-        """Puts the complete file under its name."""
-        self._target.publish()
-
-    def discard(self) -> None:
-        """Removes the incomplete file."""
+    def close(self) -> None:
+        """Closes the incomplete file."""
         self._copies.close()
         if self._output is not None:
             with suppress(OSError, av.error.FFmpegError):  # why it is not complete is known already
                 self._output.close()
-        if self._memory is None:
-            self._target.aside.unlink(missing_ok=True)
 
     def _mux(self, packets: list[Packet]) -> None:
         """Writes encoded packets, each after the other streams' packets that are due before it."""

@@ -1,7 +1,5 @@
 """Frames as PNG images: 8-bit video as 8-bit images, deeper video as 16-bit ones."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from av.video.codeccontext import VideoCodecContext
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import sync
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import read_coded
 from vqe_cli.video.colour import to_rgb, to_tensors
@@ -25,14 +24,11 @@ class ImageWriter:
     there.
     """
 
-    def __init__(self, target: Target, info: VideoInfo) -> None:
-        self._target = target
+    def __init__(self, target: Target, place: Path, info: VideoInfo) -> None:
+        self._target, self._folder = target, place
         self._colour = info.colour
         self._written = 0
         self.warnings = [f"{target.path}: images keep neither sound nor time stamps"]
-        self._folder = target.aside
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Writes one image."""
@@ -53,20 +49,13 @@ class ImageWriter:
                 remedy="Put a number into the name: %05d.png",
             )
         path.write_bytes(image)
+        sync(path)
 
     def finish(self) -> None:
         """All images are there already."""
 
-    def publish(self) -> None:
-        """Moves the images to their folder."""
-        self._target.path.mkdir(exist_ok=True)
-        for image in sorted(self._folder.iterdir()):
-            os.replace(image, self._target.path / image.name)
-        self._folder.rmdir()
-
-    def discard(self) -> None:
-        """Removes the images written so far."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def levels_of(planes: Sequence[np.ndarray], colour: Colour) -> np.ndarray:

@@ -71,10 +71,10 @@ def rehearse(
         token(info)
         return Rehearsal(target, "rawvideo", sample_format(info.pix_fmt).planar, None, ())
     try:
-        writer = ContainerWriter(target, info, encoding, scale, part, memory=BytesIO())
+        writer = ContainerWriter(target, info, encoding, scale, part, BytesIO())
     except (OSError, FFmpegError) as error:
         raise write_error(error, target.path) from error
-    writer.discard()
+    writer.close()
     crf = quality(writer.codec, info, encoding)
     return Rehearsal(target, writer.codec, writer.pix_fmt, crf, tuple(writer.warnings))
 

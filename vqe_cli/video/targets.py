@@ -2,12 +2,11 @@
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from vqe_cli.errors import VqeError
-from vqe_cli.files import is_stream
+from vqe_cli.files import Aside, is_stream
 from vqe_cli.files import write_error as write_error
 from vqe_cli.video.opening import IMAGE_SUFFIXES
 
@@ -54,22 +53,12 @@ class Target:
         if is_stream(self.path):
             return False
         if self.kind != "images" or not self.path.is_dir():
-            return self.path.exists()
+            return os.path.lexists(self.path)
         return any(self.path.glob(NUMBERED.sub("*", self.pattern)))
 
-    @property
-    def aside(self) -> Path:
-        """Where it is written until it is complete: beside the target, so that renaming is one step."""
-        return place_beside(self.path) / f".{self.path.name}.part"
-
-    def publish(self) -> None:
-        """Gives the complete file its name; into a named pipe it is written, and removed then."""
-        if is_stream(self.path):
-            with self.aside.open("rb") as complete, self.path.open("wb") as pipe:
-                shutil.copyfileobj(complete, pipe)
-            self.aside.unlink()
-        else:
-            os.replace(self.aside, self.path)
+    def aside(self, overwrite: bool) -> Aside:
+        """Where it is written until it is complete; raises OSError where that cannot be made."""
+        return Aside(self.path, overwrite, self.kind == "images", place_beside(self.path))
 
 
 def is_pattern(path: Path) -> bool:

@@ -20,7 +20,7 @@ from vqe_cli.video.y4m import Y4mWriter
 
 
 class Sink(Protocol):
-    """What all kinds of output do. `aside` is deleted by the caller when something goes wrong."""
+    """What all kinds of output do; the file that they write is made, published or removed by the caller."""
 
     warnings: list[str]
 
@@ -33,11 +33,8 @@ class Sink(Protocol):
     def finish(self) -> None:
         """Completes what lies aside."""
 
-    def publish(self) -> None:
-        """Puts what is complete under its final name."""
-
-    def discard(self) -> None:
-        """Removes what lies aside."""
+    def close(self) -> None:
+        """Closes what is not complete."""
 
 
 class Writer:
@@ -73,15 +70,22 @@ class Writer:
         check_target(self._target, info.path, overwrite)
         encoding = Encoding(codec, crf, pix_fmt, dict(options or {}))
         try:
-            self._sink: Sink
-            if self._target.kind == "images":
-                self._sink = ImageWriter(self._target, info)
-            elif self._target.kind == "y4m":
-                self._sink = Y4mWriter(self._target, info, scale)
-            else:
-                self._sink = ContainerWriter(self._target, info, encoding, scale, part)
+            self._aside = self._target.aside(overwrite)
+            try:
+                self._sink = self._new_sink(info, encoding, scale, part)
+            except BaseException:
+                self._aside.discard()
+                raise
         except (OSError, FFmpegError) as error:
             raise write_error(error, self._target.path) from error
+
+    def _new_sink(self, info: VideoInfo, encoding: Encoding, scale: int, part: bool) -> Sink:
+        target, place = self._target, self._aside.place
+        if target.kind == "images":
+            return ImageWriter(target, place, info)
+        if target.kind == "y4m":
+            return Y4mWriter(target, place, info, scale)
+        return ContainerWriter(target, info, encoding, scale, part, place)
 
     @property
     def warnings(self) -> list[str]:
@@ -119,11 +123,12 @@ class Writer:
         try:
             if error is None:
                 self._sink.finish()
-                self._completed(self._target.aside)
-                self._sink.publish()
+                self._completed(self._aside.place)
+                self._aside.publish()
                 complete = True
         except (OSError, FFmpegError) as failure:
             raise write_error(failure, self._target.path) from failure
         finally:
             if not complete:
-                self._sink.discard()
+                self._sink.close()
+            self._aside.discard()

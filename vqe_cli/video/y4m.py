@@ -23,8 +23,7 @@ class Y4mWriter:
     warning.
     """
 
-    def __init__(self, target: Target, info: VideoInfo, scale: int) -> None:
-        self._target = target
+    def __init__(self, target: Target, place: Path, info: VideoInfo, scale: int) -> None:
         self.warnings = [f"{target.path}: a .y4m file keeps neither sound nor time stamps nor colour tags"]
         rate = info.rate or 25
         aspect = info.sample_aspect
@@ -33,7 +32,7 @@ class Y4mWriter:
             f"A{f'{aspect.numerator}:{aspect.denominator}' if aspect else '0:0'} C{token(info)} "
             f"XCOLORRANGE={'FULL' if info.colour.full_range else 'LIMITED'}\n"
         )
-        self._file = target.aside.open("wb")
+        self._file = place.open("wb")
         self._file.write(header.encode("ascii"))
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
@@ -50,15 +49,10 @@ class Y4mWriter:
         """Completes the file."""
         self._file.close()
 
-    def publish(self) -> None:
-        """Puts the complete file under its name."""
-        self._target.publish()
-
-    def discard(self) -> None:
-        """Removes the incomplete file."""
+    def close(self) -> None:
+        """Closes the incomplete file."""
         with suppress(OSError):  # closing writes what is left, which a full disk does not take
             self._file.close()
-        self._target.aside.unlink(missing_ok=True)
 
 
 def payload(planes: Sequence[np.ndarray]) -> bytes:
