@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vqe_cli.errors import VqeError
 from vqe_cli.video import losses, matroska_aspect
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import decoding_times, read_coded, times_of
@@ -22,6 +22,7 @@ from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.hdr_container import template
 from vqe_cli.video.planes import picture_of
+from vqe_cli.video.selection import NotHeld, Selection
 from vqe_cli.video.targets import Target
 
 MOV_MUXERS = ("mp4", "mov")
@@ -29,39 +30,43 @@ MOV_MUXERS = ("mp4", "mov")
 GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there alone
 
 
-class ContainerWriter:
-    """See `Writer`. All that can be refused is refused here, before the first frame: the header is written at
-    once.
+@dataclass(frozen=True)
+class Plan:
+    """What is written: see `Writer`; selection: of the input's other streams."""
 
-    place: the file that is written, or memory for a rehearsal. codec, pix_fmt: of the written video.
+    target: Target
+    info: VideoInfo
+    wanted: Encoding
+    scale: int
+    part: bool
+    selection: Selection
+
+
+class ContainerWriter:
+    """See `Writer`. The header is written at once.
+
+    plan: one that has been tried out (`trial.try_out`). place: the file that is written, or memory for a
+    trial. codec, pix_fmt: of the written video.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        info: VideoInfo,
-        wanted: Encoding,
-        scale: int,
-        part: bool,
-        place: Path | BytesIO,
-    ) -> None:
-        self._target, self._info, self._place = target, info, place
+    def __init__(self, plan: Plan, place: Path | BytesIO) -> None:
+        target, info, wanted, scale, part = plan.target, plan.info, plan.wanted, plan.scale, plan.part
+        self._target, self._info, self._wanted, self._place = target, info, wanted, place
         self._planar = sample_format(info.pix_fmt).planar
         self._size = (info.width * scale, info.height * scale)
         self._clock = Clock(info, part)
         self._output: OutputContainer | None = None
         self._durations: dict[int, int] = {}
         self._muxed = self._joined = False
-        self.warnings: list[str] = []
+        self._own_warnings: list[str] = []
         codec, warning = choose_codec(info, wanted, self._size)
         self.codec = codec
         if warning:
-            self.warnings.append(f"{info.path}: {warning}")
-        self.warnings += losses.of_stream(info, target.muxer, codec)
+            self._own_warnings.append(f"{info.path}: {warning}")
+        self._own_warnings += losses.of_stream(info, target.muxer, codec)
         self._aspect_by_hand = _aspect_by_hand(target, info, codec)
-        self._copies = Copies(info, target.muxer)
+        self._copies = Copies(info, target.muxer, plan.selection)
         try:
-            self._copies.check(target.path)
             options = _muxer_options(target, info)
             if self._aspect_by_hand:
                 options |= matroska_aspect.MUXER_OPTIONS
@@ -73,6 +78,16 @@ class ContainerWriter:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what could not be kept or had to be chosen, complete at the end."""
+        return [*self._own_warnings, *self._copies.warnings]
+
+    @property
+    def copies(self) -> Copies:
+        """The other streams."""
+        return self._copies
 
     @property
     def pix_fmt(self) -> str:
@@ -89,7 +104,8 @@ class ContainerWriter:
         picture = pictured(planes, self._planar, self._info, self._encoder)
         assert (picture.width, picture.height) == self._size
         picture.pts = self._clock.tick(frame)
-        self.warnings += [each for each in losses.of_frame(self._info, frame) if each not in self.warnings]
+        lost = losses.of_frame(self._info, frame)
+        self._own_warnings += [each for each in lost if each not in self._own_warnings]
         if frame.duration is not None:
             picture.duration = self._durations[picture.pts] = frame.duration
         self._mux(self._encoder.encode(picture))
@@ -106,6 +122,27 @@ class ContainerWriter:
                 if coded.duration is not None:
                     packet.duration = coded.duration
                 self._mux([packet])
+
+    def rehearse(self) -> set[int]:
+        """Writes a picture, packets of the copied streams and the end of the file, in place of all else.
+
+        Gives the indices of the streams that had packets.
+        """
+        assert self._output is not None
+        written = set()
+        if not _keeps_statistics(self._wanted):
+            written.add(self._info.stream_index)
+            picture = av.VideoFrame(*self._size, self._planar)
+            for plane in picture.planes:
+                plane.update(bytes(plane.buffer_size))
+            picture.pts, picture.time_base = max(0, self._info.start_pts or 0), self._info.time_base
+            coded = in_decoding_order([*self._encoder.encode(picture), *self._encoder.encode(None)])
+            for packet in coded:
+                packet.stream = self._stream
+            self._output.mux(coded)
+        written |= self._copies.sample(self._output)
+        self._output.close()
+        return written
 
     def finish(self) -> None:
         """Takes the encoder's rest, copies the other streams to their end, and closes the file."""
@@ -150,10 +187,7 @@ class ContainerWriter:
                 output, self._target, self._info, codec, wanted, self._size, side_data
             )
         except ValueError as error:
-            raise VqeError(
-                f"{self._target.path}: {self._target.muxer} files cannot hold video of {codec}.",
-                remedy="Write an .mkv file, or choose another --codec.",
-            ) from error
+            raise NotHeld(f"{self._target.muxer} files cannot hold video of {codec}.") from error
         stream.time_base = self._info.time_base
         if self._target.muxer in MOV_MUXERS and codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # what Apple's players ask for
@@ -227,6 +261,13 @@ def in_decoding_order(packets: list[Packet]) -> list[Packet]:
     for packet, due in zip(packets, ordered, strict=True):
         packet.dts = due - late
     return packets
+
+
+def _keeps_statistics(wanted: Encoding) -> bool:
+    """Whether the encoder reads or writes a file, for one of several passes: a trial must not."""
+    return any(
+        "stats" in key + value or "pass" in key + value for key, value in (wanted.options or {}).items()
+    )
 
 
 def _aspect_by_hand(target: Target, info: VideoInfo, codec: str) -> bool:

@@ -2,82 +2,74 @@
 decoded.
 """
 
-import io
-from collections.abc import Iterator
-from pathlib import Path
+import errno
+from collections.abc import Iterator, Mapping
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 
-from vqe_cli.errors import VqeError
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input
+from vqe_cli.video.pace import Pace, with_content
+from vqe_cli.video.sampling import beginning, ending
+from vqe_cli.video.selection import (
+    TIMECODE,
+    WITHOUT_COPIES,
+    NotHeld,
+    Selection,
+    add_stream,
+    fresh_tags,
+    named,
+    srt_text,
+    tag,
+    timecode_of,
+)
+from vqe_cli.video.timecode import later
 
-# Tags of a stream or file that its new writer sets itself, or that tell of the coding that is replaced.
-STALE_TAGS = ("encoder", "duration", "major_brand", "minor_version", "compatible_brands", "vendor_id")
-# How cover pictures are called in Matroska files (RFC 9559, section 21.1), by FFmpeg's name of the codec.
-COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
-
-# Inputs that hold nothing but pictures.
-WITHOUT_COPIES = ("images", "rawvideo", "yuv4mpegpipe")
-
-STALE_PREFIXES = ("_statistics", "bps", "number_of_")
-
-
-def fresh_tags(tags: dict[str, str]) -> dict[str, str]:
-    """Metadata without what the new file says itself."""
-    return {
-        key: value
-        for key, value in tags.items()
-        if key.lower() not in STALE_TAGS and not key.lower().startswith(STALE_PREFIXES)
-    }
+GAP_S = 0.5  # in a sample, between the first seconds and the last
 
 
 class Copies:
     """Copies all streams of the source but the enhanced one into `output`, in step with it.
 
     Add the streams before anything is written, then copy `up_to` the time that the video has reached.
-    `video_tags` and `video_disposition` are those of the enhanced stream.
+    `video_tags` and `video_disposition` are those of the enhanced stream; `warnings` grows while copying.
     """
 
-    def __init__(self, info: VideoInfo, muxer: str) -> None:
-        self._muxer = muxer
+    def __init__(self, info: VideoInfo, muxer: str, selection: Selection) -> None:
+        self._info, self._muxer, self._selection = info, muxer, selection
+        self.warnings = list(selection.warnings)
         self._source: InputContainer | None = None
         self._streams: list[Stream] = []
         self.video_tags: dict[str, str] = {}
         self.video_disposition = Disposition.default
         if info.container not in WITHOUT_COPIES:
             self._source = open_input(info.path)
-            self._streams = [stream for stream in self._source.streams if self._is_copied(stream, info)]
+            self._streams = [self._source.streams[index] for index in selection.written]
             video = self._source.streams[info.stream_index]
-            self.video_tags, self.video_disposition = fresh_tags(video.metadata), video.disposition
+            self.video_tags = self._tags(video.metadata, timecode_of(self._source))
+            self.video_disposition = video.disposition
         self._targets: dict[int, Stream] = {}
         self._packets: Iterator[Packet] = iter(())
         self._waiting: Packet | None = None
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Those that are copied."""
+        return self._streams
+
+    @property
+    def has_chapters(self) -> bool:
+        """Whether the input is divided into chapters."""
+        return self._source is not None and bool(self._source.chapters())
 
     def close(self) -> None:
         """Closes the source."""
         if self._source is not None:
             self._source.close()
-
-    def check(self, path: Path) -> None:
-        """Raises VqeError that names the first stream which the container of `path` cannot hold."""
-        for stream in self._streams:
-            try:
-                with av.open(io.BytesIO(), "w", format=self._muxer) as trial:
-                    self._add(trial, stream)
-                    trial.start_encoding()
-            except (ValueError, av.error.FFmpegError) as error:
-                name = stream.codec_context.name if stream.codec_context is not None else stream.type
-                raise VqeError(
-                    f"{path}: {self._muxer} files cannot hold stream #{stream.index} of the input "
-                    f"({stream.type}, {name}).",
-                    remedy="Write an .mkv file, or remove that stream from the input first: "
-                    f"ffmpeg -i INPUT -map 0 -map -0:{stream.index} -c copy WITHOUT_IT.mkv",
-                ) from error
 
     def add_to(self, output: OutputContainer, whole: bool) -> None:
         """Adds the streams with their metadata and dispositions, the file's metadata and (of a whole file)
@@ -85,8 +77,13 @@ class Copies:
         """
         if self._source is None:
             return
-        self._targets = {stream.index: self._add(output, stream) for stream in self._streams}
-        output.metadata.update(fresh_tags(self._source.metadata))
+        as_text = self._selection.as_text
+        self._targets = {
+            stream.index: add_stream(output, stream, self._muxer, stream.index in as_text)
+            for stream in self._streams
+        }
+        self._pace = Pace(output)
+        output.metadata.update(self._tags(self._source.metadata))
         if whole:
             output.set_chapters(self._source.chapters())
         attached = {index for index, target in self._targets.items() if isinstance(target, AttachmentStream)}
@@ -104,8 +101,63 @@ class Copies:
             self._waiting = None
             if due_s >= clock.start_s or due_s == float("-inf"):
                 _move_back(packet, clock.shift_s)
-                packet.stream = self._targets[packet.stream_index]
-                output.mux(packet)
+                self._put(packet, output)
+
+    def sample(self, output: OutputContainer) -> set[int]:
+        """Copies packets of the first seconds and, behind them, of the last; gives the streams of these."""
+        found: set[int] = set()
+        if self._source is None:
+            return found
+        wanted = [
+            each for each in self._streams if not isinstance(self._targets[each.index], AttachmentStream)
+        ]
+        end_s = 0.0
+        for packet in beginning(self._source, wanted):
+            end_s = max(end_s, _time_s(packet))
+            found.add(packet.stream_index)
+            self._put(packet, output)
+        shift_s = None
+        for packet in ending(self._source, wanted):
+            shift_s = _time_s(packet) - end_s - GAP_S if shift_s is None else shift_s
+            found.add(packet.stream_index)
+            _move_back(packet, shift_s)
+            self._put(packet, output)
+        return found
+
+    def _put(self, packet: Packet, output: OutputContainer) -> None:
+        """Writes one packet, its times as they are to be written."""
+        index, target = packet.stream_index, self._targets[packet.stream_index]
+        if index in self._selection.as_text:
+            text = srt_text(bytes(packet))
+            if not text:
+                return
+            packet = with_content(packet, text)
+        if self._pace.settle(packet, target):
+            warning = f"{self._info.path}: times of stream #{index} that did not grow were moved on"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+        packet.stream = target
+        try:
+            output.mux(packet)
+        except av.error.FFmpegError as error:
+            raise self._not_written(index, error) from error
+
+    def _not_written(self, index: int, error: av.error.FFmpegError) -> Exception:
+        """The error for a packet that the container does not take; a full disk stays what it is."""
+        if error.errno != errno.EINVAL:
+            return error
+        assert self._source is not None
+        what = named(self._source.streams[index])
+        return NotHeld(f"{self._muxer} files cannot hold {what} ({error.strerror}).", (index,))
+
+    def _tags(self, tags: Mapping[str, str], timecode: str | None = None) -> dict[str, str]:
+        """Tags as they are written; time codes are those of the first written picture."""
+        kept = fresh_tags(tags)
+        if timecode is not None and tag(kept, TIMECODE) is None:
+            kept[TIMECODE] = timecode
+        for key in [key for key in kept if key.lower() == TIMECODE]:
+            kept[key] = later(kept[key], self._info.first_index, self._info.rate)
+        return {key: value for key, value in kept.items() if key.lower() not in self._selection.dropped}
 
     def _next(self) -> Packet | None:
         """The packet whose turn it is; it stays so until it is copied."""
@@ -116,43 +168,6 @@ class Copies:
             if packet.size:
                 self._waiting = packet
         return self._waiting
-
-    def _add(self, output: OutputContainer, stream: Stream) -> Stream:
-        """A new stream of `output` with the coding parameters and tags of `stream`."""
-        is_cover = stream.type == "video" and Disposition.attached_pic in stream.disposition
-        if isinstance(stream, AttachmentStream):
-            added: Stream = output.add_attachment(
-                stream.name or "attachment", stream.mimetype or "", stream.data
-            )
-        elif is_cover and self._muxer == "matroska":
-            name, mime_type = COVERS.get(stream.codec_context.name, ("cover", "application/octet-stream"))
-            picture = _first_packet(stream)
-            name, mime_type = (
-                stream.metadata.get("filename", name),
-                stream.metadata.get("mimetype", mime_type),
-            )
-            return output.add_attachment(name, mime_type, picture)
-        else:
-            added = output.add_stream_from_template(stream, opaque=True)
-        added.metadata.update(fresh_tags(stream.metadata))
-        added.disposition = stream.disposition
-        return added
-
-    def _is_copied(self, stream: Stream, info: VideoInfo) -> bool:
-        """Chapters of MP4 and MOV files show up as a text track, too: they are written anew from the
-        chapters.
-        """
-        if stream.index == info.stream_index:
-            return False
-        is_chapter_track = stream.type == "data" and getattr(stream, "name", "") == "bin_data"
-        return not (is_chapter_track and stream.container.chapters())
-
-
-def _first_packet(stream: Stream) -> bytes:
-    """The only packet of a cover picture, read by itself: Matroska keeps covers as attachments."""
-    with open_input(Path(stream.container.name)) as container:
-        twin = container.streams[stream.index]
-        return next((bytes(packet) for packet in container.demux(twin) if packet.size), b"")
 
 
 def _move_back(packet: Packet, shift_s: float) -> None:

@@ -63,6 +63,7 @@ class VideoInfo:
     display_matrix: tuple[int, ...] = ()
     streams: tuple[str, ...] = ()
     stream_index: int = 0
+    first_index: int = 0
     side_data: dict[str, bytes] = field(default_factory=dict)
     first_qp: float | None = None
 

@@ -73,7 +73,7 @@ class Reader:
         self._start, self._frames = start, frames
         self._format, self._options = container_format, dict(options or {})
         with self._opened() as container:
-            self.info: VideoInfo = probe_container(container, self.path)
+            self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
         if self.info.field_order in INTERLACED:
             raise refusals.interlaced(self.path)
         self._hevc = self.info.codec == "hevc"

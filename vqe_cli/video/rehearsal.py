@@ -4,17 +4,16 @@ appears.
 
 import shutil
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from av.error import FFmpegError
-
-from vqe_cli.video.container_writer import ContainerWriter
+from vqe_cli.video.container_writer import Plan
 from vqe_cli.video.encoders import Encoding, quality
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.room import Room, expected_room
+from vqe_cli.video.selection import Selection
 from vqe_cli.video.targets import Target, check_target, existing_folder, target_of, write_error
+from vqe_cli.video.trial import try_out
 from vqe_cli.video.y4m import token
 
 
@@ -71,12 +70,10 @@ def rehearse(
         token(info)
         return Rehearsal(target, "rawvideo", sample_format(info.pix_fmt).planar, None, ())
     try:
-        writer = ContainerWriter(target, info, encoding, scale, part, BytesIO())
-    except (OSError, FFmpegError) as error:
+        tried = try_out(Plan(target, info, encoding, scale, part, Selection()))
+    except OSError as error:
         raise write_error(error, target.path) from error
-    writer.close()
-    crf = quality(writer.codec, info, encoding)
-    return Rehearsal(target, writer.codec, writer.pix_fmt, crf, tuple(writer.warnings))
+    return Rehearsal(target, tried.codec, tried.pix_fmt, quality(tried.codec, info, encoding), tried.warnings)
 
 
 def _beside(info: VideoInfo) -> int:

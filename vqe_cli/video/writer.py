@@ -11,18 +11,22 @@ import numpy as np
 from av.error import FFmpegError
 
 from vqe_cli.video.clock import Clock
-from vqe_cli.video.container_writer import ContainerWriter
+from vqe_cli.video.container_writer import ContainerWriter, Plan
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.image_writer import ImageWriter
+from vqe_cli.video.selection import Selection
 from vqe_cli.video.targets import check_target, target_of, write_error
+from vqe_cli.video.trial import try_out
 from vqe_cli.video.y4m import Y4mWriter
 
 
 class Sink(Protocol):
     """What all kinds of output do; the file that they write is made, published or removed by the caller."""
 
-    warnings: list[str]
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences, complete at the end."""
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Takes one frame."""
@@ -85,7 +89,8 @@ class Writer:
             return ImageWriter(target, place, info)
         if target.kind == "y4m":
             return Y4mWriter(target, place, info, scale)
-        return ContainerWriter(target, info, encoding, scale, part, place)
+        plan = Plan(target, info, encoding, scale, part, Selection())
+        return ContainerWriter(try_out(plan).plan, place)
 
     @property
     def warnings(self) -> list[str]:
