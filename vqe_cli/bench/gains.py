@@ -1,5 +1,6 @@
 """What a pipeline gains on a validation folder: written FFV1 files against the truth, both by one matrix."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
+from vqe_cli.measure.series import gain
+from vqe_cli.measure.tables import signed
 from vqe_cli.restore.pipeline import Restorer
 from vqe_cli.restore.settings import Settings
 from vqe_cli.training.library import clips_below
@@ -44,7 +47,7 @@ def bench_gains(
                 results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
                 seconds, frames = seconds + report.wall_s, frames + report.frames
                 clips.append({"recipe": recipe, "clip": lq.stem, **gains_of(results[-1])})
-                progress(f"{recipe} {lq.stem}: {clips[-1]['psnr']:+.3f} dB")
+                progress(f"{recipe} {lq.stem}: {signed(_psnr_gain(results[-1]), 'psnr')} dB")
             rows.append(row(recipe, results, frames / seconds))
     return {"model": options.get("model"), "recipes": rows, "clips": clips}
 
@@ -66,37 +69,48 @@ def truth_of(data: Path, lq: Path) -> Path:
 
 
 def gains_of(result: PairResult) -> dict[str, float | None]:
-    """Output minus input, by metric, None where it does not apply.
+    """Output minus input, by metric, None where it does not apply or is infinite.
 
     `fluctuation` is the change of the standard deviation of per-frame PSNR, in dB.
     """
     assert result.given is not None
-    found = {name: change(result.output[name].mean, result.given[name].mean) for name in METRICS}
+    found = {name: change(gain(result.output[name], result.given[name]), 0.0) for name in METRICS}
     deviations = (result.output["psnr"].deviation, result.given["psnr"].deviation)
     return {**found, "fluctuation": change(*deviations)}
 
 
+def _psnr_gain(result: PairResult) -> float | None:
+    assert result.given is not None
+    return gain(result.output["psnr"], result.given["psnr"])
+
+
 def change(after: float | None, before: float | None) -> float | None:
-    """The difference, to four decimals; None where either is missing."""
-    return None if after is None or before is None else round(after - before, 4)
+    """The difference, to four decimals; None where either is missing or it is infinite."""
+    if after is None or before is None or not math.isfinite(after - before):
+        return None
+    return round(after - before, 4)
 
 
 def row(recipe: str, results: Sequence[PairResult], fps: float) -> dict[str, Any]:
-    """One line of the table: a recipe's means and its worst clip."""
+    """One line of the table: a recipe's means and its worst clip.
+
+    worst_clip: of a clip that equalled the truth and no longer does, the gain is infinite and not in the
+    mean; none is worse.
+    """
     by_clip = [gains_of(result) for result in results]
     columns = {
         metric: [value for found in by_clip if (value := found[metric]) is not None]
         for metric in (*METRICS, "fluctuation")
     }
     means = {metric: round(mean(values), 4) if values else None for metric, values in columns.items()}
-    worst = min(columns["psnr"])
-    clip = results[[found["psnr"] for found in by_clip].index(worst)].name
+    gains = [_psnr_gain(result) for result in results]
+    place = min(range(len(results)), key=lambda k: math.inf if gains[k] is None else gains[k])
     least = min(columns["ms-ssim"], default=None)
     return {
         "recipe": recipe,
         **means,
-        "worst_psnr": worst,
-        "worst_clip": clip,
+        "worst_psnr": by_clip[place]["psnr"],
+        "worst_clip": results[place].name,
         "worst_ms_ssim": least,
         "fps": round(fps, 2),
     }

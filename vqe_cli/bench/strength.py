@@ -40,7 +40,8 @@ def bench_strength(
             clips.append(errors_of_pipelines(lq.stem, Settings(lq, lq, tta=1, **options), model, truth))
             if tta > 1:
                 average = errors_of_pipelines(lq.stem, Settings(lq, lq, tta=tta, **options), model, truth)
-                energies.append(change_energy(clips[-1]) / change_energy(average))
+                energy = change_energy(average)
+                energies += [change_energy(clips[-1]) / energy] if energy else []
             progress(f"{recipe} {lq.stem}: {multiple(clips[-1:]):.3f}")
         rows.append(row(recipe, clips))
     return {"spread": round(spread_of(mean(energies), tta), 3) if energies else 0.0, "recipes": rows}
@@ -54,10 +55,15 @@ def at_full_strength(options: dict[str, Any]) -> LoadedEnsemble:
 
 
 def multiple(clips: Sequence[ClipErrors]) -> float:
-    """The multiple of the change with the least squared error; each clip counts by the error of its input."""
+    """The multiple of the change with the least squared error; each clip counts by the error of its input.
+
+    A clip whose input equals the truth has nothing to gain and is left out.
+    """
     wanted, given = 0.0, 0.0
     for clip in clips:
         _, (mixed, compressed) = clip.products.mean(dim=0).tolist()
+        if not compressed:
+            continue
         wanted += (compressed - mixed) / compressed
         given += change_energy(clip) / compressed
     return wanted / given if given else 1.0

@@ -1,5 +1,6 @@
 """One video against its truth, frame by frame, with the input beside it where there is one."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from vqe_cli.measure.crops import CropKeeper
 from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetric
 from vqe_cli.measure.pictures import Agreement, PairView, View, agree
 from vqe_cli.measure.result import Options, PairResult
-from vqe_cli.measure.series import IDENTICAL_DB, Series
+from vqe_cli.measure.series import Series, gain_of
 from vqe_cli.measure.shift import ShiftDetector, thumbnail
 from vqe_cli.measure.sources import Side, check_sizes, in_step, open_side
 from vqe_cli.video.frame import Frame
@@ -150,7 +151,7 @@ class _Walk:
             )
         for track in self.tracks:
             for name, stream in track.streams.items():
-                track.values[name] = stream.close()
+                track.values[name] = [usable(value, METRICS[name].rising) for value in stream.close()]
 
     def peaks(self) -> tuple[bool, ...]:
         """For each measured frame, whether its QP makes it a peak; none where QPs say nothing."""
@@ -173,9 +174,22 @@ class _Walk:
                 if 0 < series.identical < len(series.values):
                     said.append(
                         f"{side.path}: {series.identical} of {len(series.values)} frames are identical to "
-                        f"the truth; the mean of {name} counts each as {IDENTICAL_DB:g} dB"
+                        f"the truth; the mean of {name} is over the others"
                     )
-        return tuple(said)
+        return (*said, *self._lost())
+
+    def _lost(self) -> list[str]:
+        """What no mean of a gain shows: frames of the input that equal the truth, and of the output not."""
+        if len(self.tracks) < 2:
+            return []
+        output, given = (track.series(self.frames) for track in self.tracks)
+        ceased = {name: gain_of(output[name], given[name]).ceased for name in output}
+        return [
+            f"{self._sides[2].path}: {count} of {len(self.frames)} frames are identical to the truth and "
+            f"those of {self._sides[1].path} are not: a loss that the gain of {name} leaves out"
+            for name, count in ceased.items()
+            if count
+        ]
 
     def _note(self, frames: Sequence[Frame]) -> None:
         """Keep what a frame's bitstream says, and its small pictures for the search of a shift."""
@@ -204,10 +218,17 @@ class _Walk:
         self.frames.append(job.frame)
         for track, scores in zip(self.tracks, job.scores.result(), strict=True):
             for name, value in scores.items():
-                track.values[name].append(value)
+                track.values[name].append(usable(value, METRICS[name].rising))
         if job.change is not None:
             gt, output, *given = job.views
             self.keeper.offer(job.frame, job.change.result(), gt, output, given[0] if given else None)
+
+
+def usable(value: float | None, rising: bool) -> float | None:
+    """A metric's value; None for NaN, and for what is infinite without meaning "equal to the truth"."""
+    if value is None or math.isfinite(value):
+        return value
+    return value if rising and value > 0 else None
 
 
 @torch.inference_mode()

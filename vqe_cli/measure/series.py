@@ -1,4 +1,8 @@
-"""A metric over the frames of a video: mean, spread, lows, worst and best, how much quality fluctuates."""
+"""A metric over the frames of a video: mean, spread, lows, worst and best, how much quality fluctuates.
+
+A picture that equals the truth has no PSNR (it is infinite), and no number can stand for it in a mean: such
+frames are counted apart, and statistics are of the others.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +12,13 @@ from itertools import pairwise
 
 import numpy as np
 
-# What an identical frame (infinite PSNR) counts in a mean that has other frames too, in dB: finite, and above
-# what any visible difference gives (one code in one of 150,000 samples).
-IDENTICAL_DB = 100.0
-
 
 @dataclass(frozen=True)
 class Series:
     """One metric of one video, a value a measured frame, in display order.
 
-    values: None where the metric does not apply to the frame (a picture too small, no such plane). frames:
-    the frames' positions in the video. rising: higher is better. Infinite values stay as they are here;
-    statistics take them as `IDENTICAL_DB` unless every frame is identical (then the mean is infinite).
+    values: None where the metric does not apply to the frame (a picture too small, no such plane), infinite
+    where the frame equals the truth. frames: the frames' positions in the video. rising: higher is better.
     """
 
     values: tuple[float | None, ...]
@@ -28,20 +27,31 @@ class Series:
 
     @cached_property
     def _finite(self) -> np.ndarray:
-        known = np.array([value for value in self.values if value is not None], dtype=np.float64)
-        return np.where(np.isposinf(known), IDENTICAL_DB, known)
+        known = [value for value in self.values if value is not None and math.isfinite(value)]
+        return np.array(known, dtype=np.float64)
+
+    @cached_property
+    def identical_frames(self) -> tuple[int, ...]:
+        """Positions of the frames with an infinite value."""
+        return tuple(
+            frame
+            for value, frame in zip(self.values, self.frames, strict=True)
+            if value is not None and math.isinf(value)
+        )
 
     @property
     def identical(self) -> int:
-        """Frames with an infinite value."""
-        return sum(value is not None and math.isinf(value) for value in self.values)
+        """How many frames have an infinite value."""
+        return len(self.identical_frames)
 
     @property
     def mean(self) -> float | None:
-        """Mean over frames; None when the metric applies to none of them; infinite when all are identical."""
+        """Mean over the frames that differ; None when the metric applies to none; infinite when none
+        differs.
+        """
         if not self._finite.size:
-            return None
-        return math.inf if self.identical == self._finite.size else float(self._finite.mean())
+            return math.inf if self.identical else None
+        return float(self._finite.mean())
 
     @property
     def deviation(self) -> float | None:
@@ -77,13 +87,54 @@ class Series:
         return frame, value
 
 
+@dataclass(frozen=True)
+class Gain:
+    """Output minus input of one video in one metric.
+
+    mean: over the frames that differ from the truth on both sides, None where there is none. frames: their
+    number. became, ceased, stayed: frames that equal the truth in the output alone, in the input alone, in
+    both.
+    """
+
+    mean: float | None
+    frames: int
+    became: int = 0
+    ceased: int = 0
+    stayed: int = 0
+
+    @property
+    def value(self) -> float | None:
+        """The mean. Without any frame for it infinite, by what became of frames that equal the truth; 0
+        where all stayed so; None where some became and some ceased to be so, or the metric does not apply.
+        """
+        if self.mean is not None or (self.became and self.ceased):
+            return self.mean
+        if self.became or self.ceased:
+            return math.inf if self.became else -math.inf
+        return 0.0 if self.stayed else None
+
+
+def gain_of(output: Series, given: Series) -> Gain:
+    """What the output gained over the input, frame by frame."""
+    pairs = [
+        (after, before)
+        for after, before in zip(output.values, given.values, strict=True)
+        if after is not None and before is not None
+    ]
+    changes = [after - before for after, before in pairs if math.isfinite(after) and math.isfinite(before)]
+    equal = [(math.isinf(after), math.isinf(before)) for after, before in pairs]
+    return Gain(
+        sum(changes) / len(changes) if changes else None,
+        len(changes),
+        became=equal.count((True, False)),
+        ceased=equal.count((False, True)),
+        stayed=equal.count((True, True)),
+    )
+
+
 def gain(output: Series, given: Series) -> float | None:
-    """Mean of the output minus mean of the input; 0 where both are identical to the truth."""
-    if output.mean is None or given.mean is None:
-        return None
-    if output.mean == given.mean:
-        return 0.0
-    return output.mean - given.mean
+    """The mean gain of the output over the input, as `Gain.value` says it."""
+    return gain_of(output, given).value
 
 
 def peak_valley_difference(values: Sequence[float]) -> float | None:
@@ -102,10 +153,14 @@ def peak_valley_difference(values: Sequence[float]) -> float | None:
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean over videos; None when there is none or one has no value; infinite ones as in a video."""
-    if not values or any(value is None for value in values):
+    """Mean over videos; None when there is none or one has no value.
+
+    Infinite values are left out; where there are no others, they are the mean when all are the same.
+    """
+    if any(value is None for value in values):
         return None
     known = [value for value in values if value is not None]
-    if all(math.isinf(value) for value in known):
-        return math.inf
-    return sum(IDENTICAL_DB if math.isinf(value) else value for value in known) / len(known)
+    finite = [value for value in known if math.isfinite(value)]
+    if finite:
+        return sum(finite) / len(finite)
+    return known[0] if len(set(known)) == 1 else None

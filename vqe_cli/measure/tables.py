@@ -10,7 +10,7 @@ from typing import Any
 from vqe_cli.measure.curves import CurveResult
 from vqe_cli.measure.metrics import METRICS
 from vqe_cli.measure.result import Failure, Outcome, PairResult
-from vqe_cli.measure.series import Series, gain, mean_of
+from vqe_cli.measure.series import Gain, Series, gain_of, mean_of
 
 NOT_APPLICABLE = "n/a"
 
@@ -41,7 +41,7 @@ def summary(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Table:
         for name in metrics:
             cells.append(number(outcome.output[name].mean, name))
             if with_gain:
-                cells.append(signed(_gain(outcome, name), name))
+                cells.append(signed(_gain_value(outcome, name), name))
         rows.append(tuple(cells))
     rows += [_mean_row(label, group, metrics, with_gain) for label, group in _groups(outcomes)]
     return Table(
@@ -95,9 +95,13 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
-    """One line for each video and metric, in full precision; failed videos say why in `error`."""
+    """One line for each video and metric, in full precision; failed videos say why in `error`.
+
+    What is infinite is left empty; `identical` and its like count the frames that equal the truth.
+    """
     target = io.StringIO()
-    fields = ["label", "video", "metric", "frames", "mean", "input_mean", "gain", *STATISTICS, "error"]
+    fields = ["label", "video", "metric", "frames", "mean", "input_mean", "gain", *STATISTICS]
+    fields += ["identical", "input_identical", *GAIN_COUNTS, "error"]
     writer = csv.DictWriter(target, fields, lineterminator="\n")
     writer.writeheader()
     for outcome in outcomes:
@@ -106,21 +110,21 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
             writer.writerow(row | {"error": str(outcome.error)})
             continue
         for name in metrics:
-            facts = _facts(outcome.output[name])
-            given = outcome.given[name].mean if outcome.given is not None else None
-            measured = {"metric": name, "frames": len(outcome.frames), "input_mean": given}
-            writer.writerow(row | measured | {"gain": _gain(outcome, name)} | facts)
+            measured = {"metric": name, "frames": len(outcome.frames), **_facts(outcome.output[name])}
+            if outcome.given is not None:
+                given = outcome.given[name]
+                measured |= {"input_mean": plain(given.mean), "input_identical": given.identical}
+                measured |= _gain_facts(outcome, name)
+            writer.writerow(row | measured)
     for label, group in _groups(outcomes):
         for name in metrics:
-            mean = {
-                "mean": _mean(group, name),
-                "input_mean": _input_mean(group, name),
-                "gain": _mean_gain(group, name),
-            }
+            facts = _mean_facts(group, name)
+            mean = {key: facts[key] for key in ("mean", "input_mean", "gain")}
             writer.writerow({"label": label, "video": "mean", "metric": name, "frames": len(group)} | mean)
     return target.getvalue()
 
 
+GAIN_COUNTS = ("gain_frames", "became_identical", "ceased_identical")
 STATISTICS = (
     "deviation",
     "peak_valley",
@@ -136,19 +140,16 @@ STATISTICS = (
 def to_json(
     outcomes: Sequence[Outcome], metrics: Sequence[str], curves: Sequence[CurveResult]
 ) -> dict[str, Any]:
-    """One document with everything, every frame's values too. Infinite values are the string "inf"."""
+    """One document with everything, every frame's values too.
+
+    A value that is infinite because pictures equal the truth is null; `identical` counts such frames and
+    `identical_frames` lists them.
+    """
     means = [
         {
             "label": label,
             "videos": len(group),
-            "metrics": {
-                name: {
-                    "mean": plain(_mean(group, name)),
-                    "input_mean": plain(_input_mean(group, name)),
-                    "gain": plain(_mean_gain(group, name)),
-                }
-                for name in metrics
-            },
+            "metrics": {name: _mean_facts(group, name) for name in metrics},
         }
         for label, group in _groups(outcomes)
     ]
@@ -170,14 +171,10 @@ def _video(outcome: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
         return {"label": outcome.label, "name": outcome.name, "error": str(outcome.error)}
     measured: dict[str, dict[str, Any]] = {}
     for name in metrics:
-        output = outcome.output[name]
-        measured[name] = {key: plain(value) for key, value in _facts(output).items()}
-        measured[name]["per_frame"] = [plain(value) for value in output.values]
+        measured[name] = _facts(outcome.output[name]) | _frame_facts(outcome.output[name])
         if outcome.given is not None:
             given = outcome.given[name]
-            measured[name]["gain"] = plain(_gain(outcome, name))
-            facts: dict[str, Any] = {key: plain(value) for key, value in _facts(given).items()}
-            measured[name]["input"] = facts | {"per_frame": [plain(value) for value in given.values]}
+            measured[name] |= {**_gain_facts(outcome, name), "input": _facts(given) | _frame_facts(given)}
     return {
         "label": outcome.label,
         "name": outcome.name,
@@ -200,12 +197,41 @@ def _facts(series: Series) -> dict[str, float | int | None]:
     worst, best = series.worst or (None, None), series.best or (None, None)
     lows = (series.low(1), series.low(10))
     values = (series.deviation, series.peak_valley, *lows, worst[1], worst[0], best[1], best[0])
-    return {"mean": series.mean, **dict(zip(STATISTICS, values, strict=True))}
+    facts = {"mean": series.mean, **dict(zip(STATISTICS, values, strict=True)), "identical": series.identical}
+    return {key: plain(value) for key, value in facts.items()}
 
 
-def plain(value: float | int | None) -> float | int | str | None:
-    """A number as JSON can hold it."""
-    return "inf" if isinstance(value, float) and math.isinf(value) else value
+def _frame_facts(series: Series) -> dict[str, Any]:
+    return {
+        "per_frame": [plain(value) for value in series.values],
+        "identical_frames": list(series.identical_frames),
+    }
+
+
+def _gain_facts(result: PairResult, name: str) -> dict[str, float | int | None]:
+    """The gain, over how many frames, and how many others equal the truth in the output or input alone."""
+    found = _gain(result, name)
+    if found is None:
+        return {}
+    counts = (found.frames, found.became, found.ceased)
+    return {"gain": plain(found.value), **dict(zip(GAIN_COUNTS, counts, strict=True))}
+
+
+def _mean_facts(group: Sequence[PairResult], name: str) -> dict[str, float | int | None]:
+    """Means over videos and of how many they are: infinite ones are left out."""
+    values = {
+        "mean": [result.output[name].mean for result in group],
+        "input_mean": [result.given[name].mean for result in group if result.given is not None],
+        "gain": [_gain_value(result, name) for result in group],
+    }
+    means = {key: plain(mean_of(each)) for key, each in values.items()}
+    counts = {f"{key}_videos": sum(plain(value) is not None for value in each) for key, each in values.items()}
+    return {**means, **counts}
+
+
+def plain(value: float | int | None) -> float | int | None:
+    """A number as JSON can hold it: None where it is infinite or none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def number(value: float | None, metric: str) -> str:
@@ -231,7 +257,7 @@ def brief(outcome: Outcome, metric: str) -> str:
     """One line about one video while the others are still measured."""
     if isinstance(outcome, Failure):
         return f"{title(outcome)}: failed"
-    change = _gain(outcome, metric)
+    change = _gain_value(outcome, metric)
     before = outcome.given[metric].mean if outcome.given is not None else None
     shown = f"{METRICS[metric].name} {_change(before, outcome.output[metric].mean, metric)}"
     if change is not None:
@@ -253,26 +279,27 @@ def _mean_row(
 ) -> tuple[str, ...]:
     cells = [f"mean of {len(group)}" + (f" ({label})" if label else ""), ""]
     for name in metrics:
-        cells.append(number(_mean(group, name), name))
+        means = [result.output[name].mean for result in group]
+        cells.append(number(mean_of(means), name) + _share(means))
         if with_gain:
-            cells.append(signed(_mean_gain(group, name), name))
+            gains = [_gain_value(result, name) for result in group]
+            cells.append(signed(mean_of(gains), name) + _share(gains))
     return tuple(cells)
 
 
-def _mean(group: Sequence[PairResult], name: str) -> float | None:
-    return mean_of([result.output[name].mean for result in group])
+def _share(values: Sequence[float | None]) -> str:
+    """How many of the values a mean is of, where infinite ones are left out."""
+    left_out = sum(value is not None and math.isinf(value) for value in values)
+    return f" (of {len(values) - left_out})" if 0 < left_out < len(values) and None not in values else ""
 
 
-def _input_mean(group: Sequence[PairResult], name: str) -> float | None:
-    return mean_of([result.given[name].mean for result in group if result.given is not None])
+def _gain(result: PairResult, name: str) -> Gain | None:
+    return gain_of(result.output[name], result.given[name]) if result.given is not None else None
 
 
-def _mean_gain(group: Sequence[PairResult], name: str) -> float | None:
-    return mean_of([_gain(result, name) for result in group])
-
-
-def _gain(result: PairResult, name: str) -> float | None:
-    return gain(result.output[name], result.given[name]) if result.given is not None else None
+def _gain_value(result: PairResult, name: str) -> float | None:
+    found = _gain(result, name)
+    return None if found is None else found.value
 
 
 def _heading(name: str) -> str:

@@ -10,7 +10,7 @@ from vqe_cli.training.data import Batch, Pair, clip_rgb
 from vqe_cli.training.schedule import loss_at
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.stage import CLIP_FRAMES, run_clip, run_network
-from vqe_cli.training.validation import Sheet, cut_sheet, psnr
+from vqe_cli.training.validation import Sheet, cut_sheet, mean_gain, psnr
 from vqe_cli.weights.registry import Pipeline
 
 
@@ -66,7 +66,7 @@ class GateTask:
     def measure(self, network: nn.Module, pair: Pair) -> float:
         """Mean PSNR gain in dB over the plain mean of both results, which is where the training starts."""
         mean, fused, gt = self._fuse(network, pair)
-        return float((psnr(fused, gt) - psnr(mean, gt)).mean())
+        return mean_gain(fused, mean, gt)
 
     @torch.inference_mode()
     def sheet(self, network: nn.Module, pair: Pair) -> Sheet | None:

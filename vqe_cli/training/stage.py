@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from vqe_cli.training.data import Batch, Pair, clip_rgb
 from vqe_cli.training.schedule import loss_at
 from vqe_cli.training.schema import TrainConfig
-from vqe_cli.training.validation import Sheet, cut_sheet, psnr
+from vqe_cli.training.validation import Sheet, cut_sheet, mean_gain, psnr
 
 # A video network is measured on so many frames from the start of each clip.
 CLIP_FRAMES = 25
@@ -34,7 +34,7 @@ class StageTask:
     def measure(self, network: nn.Module, pair: Pair) -> float:
         """Mean PSNR gain in dB of a clip, enhanced against given."""
         given, enhanced, gt = self._enhance(network, pair)
-        return float((psnr(enhanced, gt) - psnr(given, gt)).mean())
+        return mean_gain(enhanced, given, gt)
 
     @torch.inference_mode()
     def sheet(self, network: nn.Module, pair: Pair) -> Sheet | None:

@@ -16,6 +16,7 @@ from vqe_cli.training.distributed import World
 
 Sheet = Tensor  # (3, H, 3 * W) on 0 … 255: compressed, enhanced and true crop side by side
 ENLARGED = 3
+LEAST_ERROR = 1e-10  # mean square below which a picture equals the truth: 100 dB
 
 
 class Measured(Protocol):
@@ -30,8 +31,21 @@ class Measured(Protocol):
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
     """RGB-PSNR (dB, peak 1) of each frame of two (T, 3, H, W), as (T,)."""
-    errors = (prediction.clamp(0, 1) - target.clamp(0, 1)).square().mean(dim=(1, 2, 3))
-    return -10 * torch.log10(errors.clamp(min=1e-10))
+    return -10 * torch.log10(_squared_error(prediction, target).clamp(min=LEAST_ERROR))
+
+
+def mean_gain(enhanced: Tensor, given: Tensor, gt: Tensor) -> float:
+    """Mean PSNR gain (dB) of one (T, 3, H, W) over another.
+
+    Frames that equal the truth in either have no PSNR and are left out; 0 where there are no others.
+    """
+    differ = (_squared_error(enhanced, gt) > LEAST_ERROR) & (_squared_error(given, gt) > LEAST_ERROR)
+    gains = (psnr(enhanced, gt) - psnr(given, gt))[differ]
+    return float(gains.mean()) if len(gains) else 0.0
+
+
+def _squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction.clamp(0, 1) - target.clamp(0, 1)).square().mean(dim=(1, 2, 3))
 
 
 def measure_all(
