@@ -1,4 +1,5 @@
-"""Reading TOML, JSON, JSON lines and YAML that anybody may have written: plain data, within limits.
+"""Reading TOML, JSON, JSON lines and YAML that anybody may have written: plain data, within limits; JSON that
+anybody can read.
 
 What comes from such a text is bounded before it is built: bytes, depth, values (those that an alias repeats
 count each time), digits. What is given back holds only None, bool, int of 64 bits, finite float, str, list
@@ -172,6 +173,22 @@ def expect(value: Any, kind: Any, name: str) -> None:
     """DocumentError unless `value` is of the kind (as in `table`); name: what it is called."""
     if not fits(value, kind):
         raise DocumentError(f"{name} is {_called(kind)}, not {shortened(value)}")
+
+
+def json_text(tree: Any, indent: int | None = None, ascii_only: bool = True) -> str:
+    """The tree as JSON. What JSON has no number for (NaN, infinity) is null."""
+    try:
+        return json.dumps(tree, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(tree), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def fits(value: Any, kind: Any) -> bool:

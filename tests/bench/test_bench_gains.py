@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from conftest import DATA
 
-from vqe_cli.bench.gains import clips_of, truth_of
+from vqe_cli.bench.gains import METRICS, clips_of, gains_of, row, truth_of
 from vqe_cli.errors import VqeError
+from vqe_cli.measure.compare import compare_pair
 
 
 def test_what_vqe_compress_tells_of_clips_is_no_clip(tmp_path: Path) -> None:
@@ -19,3 +21,15 @@ def test_what_vqe_compress_tells_of_clips_is_no_clip(tmp_path: Path) -> None:
         truth_of(tmp_path, clip.with_name("b.mkv"))
     with pytest.raises(VqeError, match="is not a folder"):
         clips_of(tmp_path / "lq/none")
+
+
+def test_infinite_gains_are_left_out_of_means_and_are_the_worst() -> None:
+    sides = [
+        [DATA / "cases" / "gain" / side / f"{name}.mkv" for side in ("gt", "pred", "lq")] for name in "ab"
+    ]
+    results = [compare_pair(*paths, metrics=METRICS) for paths in sides]
+    assert gains_of(results[0])["psnr"] is None
+    found = row("qp37", results, 1.0)
+    assert found["psnr"] == gains_of(results[1])["psnr"] < -10
+    assert (found["worst_clip"], found["worst_psnr"]) == ("a", None)
+    assert found["ms-ssim"] is None  # too small for it

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import av
 import pytest
 from command import one_sentence, vqe, vqe_process
+from conftest import DATA
 from small_clips import clip, write
 
 COUNT = 8
@@ -45,6 +47,62 @@ def test_json_is_one_document_with_all_that_was_measured(folders: Path) -> None:
     assert a["metrics"]["ms-ssim"]["mean"] is None
     mean = found["mean"][0]["metrics"]["psnr"]["mean"]
     assert mean == pytest.approx((psnr["mean"] + b["metrics"]["psnr"]["mean"]) / 2)
+
+
+def strict(text: str) -> Any:
+    """JSON by the standard, which has no NaN and no Infinity."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+HOSTILE = (
+    DATA / "cases" / "gain"
+)  # a: the input equals the truth; b: the input is lossy; both outputs are worse
+LOSSES = ("--gt", HOSTILE / "gt", "--pred", HOSTILE / "pred", "--lq", HOSTILE / "lq")
+
+
+def test_no_mean_stands_over_two_losses() -> None:
+    found = strict(vqe("eval", *LOSSES, "--metrics", "psnr-y,psnr", "--format", "json", "-q").stdout)
+    a, b = found["videos"]
+    assert "inf" not in json.dumps([video["metrics"] for video in found["videos"]])
+    for metric in ("psnr", "psnr-y"):
+        first, second, mean = a["metrics"][metric], b["metrics"][metric], found["mean"][0]["metrics"][metric]
+        assert (first["gain"], first["gain_frames"], first["ceased_identical"]) == (None, 0, 4)
+        assert (first["input"]["mean"], first["input"]["identical"]) == (None, 4)
+        assert first["input"]["identical_frames"] == [0, 1, 2, 3]
+        assert second["gain"] == pytest.approx(second["mean"] - second["input"]["mean"])
+        assert second["gain"] < -10
+        assert (mean["gain"], mean["gain_videos"]) == (second["gain"], 1)
+        assert mean["mean"] == pytest.approx((first["mean"] + second["mean"]) / 2)
+    assert any("identical to the truth" in warning and "loss" in warning for warning in a["warnings"])
+    rows = list(csv.DictReader(io.StringIO(vqe("eval", *LOSSES, "--format", "csv", "-q").stdout)))
+    gains = [row["gain"] for row in rows if row["metric"] == "psnr"]
+    assert gains[0] == "" and float(gains[1]) == float(gains[2]) < 0
+    table = vqe("eval", *LOSSES, "--metrics", "psnr", "-q").stdout
+    (mean_row,) = [line for line in table.splitlines() if line.strip().startswith("mean of 2")]
+    assert "+" not in mean_row and "(of 1)" in mean_row
+
+
+def test_plots_and_reports_of_infinite_gains(tmp_path: Path) -> None:
+    page, drawing = tmp_path / "report.html", tmp_path / "plot.svg"
+    done = vqe("eval", *LOSSES, "--metrics", "psnr", "-q", "--report", page, "--plot", drawing)
+    assert done.code == 0, done.stderr
+    ElementTree.fromstring(page.read_text().replace("<!DOCTYPE html>", ""))
+    assert 'class="up"' not in page.read_text()
+    for number in ElementTree.fromstring(drawing.read_text()).iter():
+        assert not {"inf", "nan"} & set(" ".join(number.attrib.values()).replace(",", " ").split())
+
+
+def test_a_video_that_equals_its_truth(folders: Path) -> None:
+    same = ("eval", "--gt", folders / "gt", "--pred", folders / "gt", "--lq", folders / "gt")
+    found = strict(vqe(*same, "--metrics", "psnr", "--format", "json", "-q").stdout)
+    psnr = found["videos"][0]["metrics"]["psnr"]
+    assert (psnr["mean"], psnr["identical"], psnr["gain"]) == (None, COUNT, 0.0)
+    assert found["mean"][0]["metrics"]["psnr"]["gain"] == 0.0
+    assert "inf" in vqe(*same, "--metrics", "psnr", "-q").stdout
 
 
 def test_the_table_is_for_people_and_progress_is_on_stderr(folders: Path) -> None:

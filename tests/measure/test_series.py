@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vqe_cli.measure.series import IDENTICAL_DB, Series, gain, mean_of, peak_valley_difference
+from vqe_cli.measure.series import Series, gain, gain_of, mean_of, peak_valley_difference
 
 
 def series(*values: float | None, rising: bool = True) -> Series:
@@ -16,14 +16,31 @@ def test_means_are_over_frames_and_then_over_videos() -> None:
     assert mean_of([series(30, 32, 34).mean, series(40, 42).mean]) == 36.5
 
 
-def test_identical_frames_count_100_db_unless_all_are() -> None:
-    some = series(30.0, math.inf)
-    assert some.mean == (30 + IDENTICAL_DB) / 2
-    assert some.identical == 1
+def test_identical_frames_are_counted_apart() -> None:
+    some = series(30.0, math.inf, 34.0)
+    assert (some.mean, some.deviation, some.identical, some.identical_frames) == (32.0, 2.0, 1, (1,))
+    assert (some.low(1), some.peak_valley) == (pytest.approx(30.04), None)
     assert some.best == (1, math.inf)
     assert series(math.inf, math.inf).mean == math.inf
-    assert mean_of([math.inf, 40.0]) == 70.0
+
+
+def test_no_mean_is_made_of_infinities() -> None:
+    """Two losses, one of them of a picture that equalled the truth: no gain stands over them."""
+    assert mean_of([math.inf, 40.0]) == 40.0
+    assert mean_of([-math.inf, -3.0]) == -3.0
+    assert mean_of([-math.inf, -math.inf]) == -math.inf
+    assert mean_of([math.inf, -math.inf]) is None
+    assert mean_of([math.inf]) == math.inf
+
+
+def test_gains_are_over_frames_that_differ_on_both_sides() -> None:
     assert gain(series(math.inf), series(math.inf)) == 0.0
+    assert gain(series(math.inf), series(30.0)) == math.inf
+    assert gain(series(30.0), series(math.inf)) == -math.inf
+    assert gain(series(30.0, math.inf), series(math.inf, 30.0)) is None
+    # The means are 40 and 30, and yet nothing was gained: of nine frames that equalled the truth none does.
+    lost = gain_of(series(*[40.0] * 9, 29.0), series(*[math.inf] * 9, 30.0))
+    assert (lost.value, lost.frames, lost.became, lost.ceased) == (-1.0, 1, 0, 9)
 
 
 def test_what_does_not_apply_has_no_value() -> None:

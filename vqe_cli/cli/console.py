@@ -1,7 +1,6 @@
 """Results to stdout, all else to stderr, and the one place that maps errors to exit codes."""
 
 import functools
-import json
 import signal
 import sys
 import traceback
@@ -45,12 +44,16 @@ def write_json(document: Any, target: Path) -> None:
 
     Raises VqeError when the file cannot be written.
     """
-    _write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False), target)
+    from vqe_cli.documents import json_text
+
+    _write(json_text(document, indent=2, ascii_only=False), target)
 
 
 def write_lines(documents: Iterable[Any], target: Path) -> None:
     """JSON lines into a file or, where the target is `-`, to stdout; raises VqeError as `write_json` does."""
-    _write("\n".join(json.dumps(document, allow_nan=False) for document in documents), target)
+    from vqe_cli.documents import json_text
+
+    _write("\n".join(json_text(document) for document in documents), target)
 
 
 def _write(text: str, target: Path) -> None:

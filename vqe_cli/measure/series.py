@@ -118,7 +118,7 @@ def gain_of(output: Series, given: Series) -> Gain:
     """What the output gained over the input, frame by frame."""
     pairs = [
         (after, before)
-        for after, before in zip(output.values, given.values, strict=True)
+        for after, before in zip(output.values, given.values, strict=False)
         if after is not None and before is not None
     ]
     changes = [after - before for after, before in pairs if math.isfinite(after) and math.isfinite(before)]

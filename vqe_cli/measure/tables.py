@@ -225,7 +225,9 @@ def _mean_facts(group: Sequence[PairResult], name: str) -> dict[str, float | int
         "gain": [_gain_value(result, name) for result in group],
     }
     means = {key: plain(mean_of(each)) for key, each in values.items()}
-    counts = {f"{key}_videos": sum(plain(value) is not None for value in each) for key, each in values.items()}
+    counts = {
+        f"{key}_videos": sum(plain(value) is not None for value in each) for key, each in values.items()
+    }
     return {**means, **counts}
 
 

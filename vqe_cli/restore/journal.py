@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Any
 
 from vqe_cli import __version__
+from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
 from vqe_cli.restore.report import Report
@@ -246,7 +247,7 @@ class Journal:
             file.truncate()
 
     def _append(self, lines: Sequence[Mapping[str, Any]], begin: bool = False) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        text = "".join(json_text(line, ascii_only=False) + "\n" for line in lines)
         with open(self._path, "wb" if begin else "ab", opener=no_link) as file:
             file.write(text.encode())
             file.flush()
@@ -325,7 +326,7 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
     before = line.get("identity")
     if line["kind"] != "run" or not isinstance(before, dict):
         raise damaged(folder)
-    now = json.loads(json.dumps(dict(identity)))
+    now = json.loads(json_text(dict(identity)))
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
         told = "; ".join(_difference(name, before.get(name), now.get(name)) for name in changed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.report import Report
 
@@ -79,7 +80,7 @@ class Ledger:
                     file.seek(-1, os.SEEK_END)
                     torn = file.read(1) != b"\n"
                     file.write(b"\n" * torn)
-                file.write(json.dumps(entry).encode("ascii") + b"\n")
+                file.write(json_text(entry).encode("ascii") + b"\n")
         except OSError as error:
             raise VqeError(
                 f"cannot write {self._path} ({error.strerror}).", "Check the disk and the permissions."
@@ -88,7 +89,7 @@ class Ledger:
 
 def _plain(identity: Mapping[str, Any]) -> Any:
     """As it comes back from JSON."""
-    return json.loads(json.dumps(identity))
+    return json.loads(json_text(identity))
 
 
 def _stamp(path: Path) -> list[int]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from vqe_cli.documents import json_text
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -118,5 +120,5 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as what JSON can hold."""
-        tree: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        tree: dict[str, Any] = json.loads(json_text(dataclasses.asdict(self)))
         return tree

@@ -3,7 +3,6 @@
 All are written aside and renamed, so that a full disk or a kill leaves the file before intact.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 from vqe_cli.files import Aside
 from vqe_cli.training import shards
@@ -116,7 +116,7 @@ def _export(
         key: value.to(torch.bfloat16).contiguous() if value.is_floating_point() else value.contiguous()
         for key, value in network.state_dict().items()
     }
-    header = json.dumps({"arch": built[0], "config": built[1], "card": card})
+    header = json_text({"arch": built[0], "config": built[1], "card": card})
     content = save(tensors, metadata={"vqe": header})
     _replace(path, lambda aside: aside.write_bytes(content), shard_mib)
 

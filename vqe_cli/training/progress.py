@@ -1,7 +1,6 @@
 """What a run tells while it goes: figures every few steps, to a listener, a JSONL log and TensorBoard."""
 
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 
 TELL_STEPS, TELL_S = 20, 10.0
@@ -135,7 +135,7 @@ class Journal:
         """One JSON document as a line of a file in the run's folder."""
         try:
             with (self.folder / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json_text(line) + "\n")
         except OSError as error:
             raise VqeError(
                 f"cannot write {self.folder / name} ({error.strerror}).", "Free some room and use --resume."

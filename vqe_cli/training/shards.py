@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
+from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 from vqe_cli.files import Aside, sha256_of
 
@@ -39,7 +40,7 @@ def split(whole: Path, path: Path, shard_mib: int) -> None:
         old = _names(index) - {part["file"] for part in parts}
         with Aside(index) as place:
             place.write_text(
-                json.dumps({"bytes": whole.stat().st_size, "parts": parts}, indent=1), encoding="utf-8"
+                json_text({"bytes": whole.stat().st_size, "parts": parts}, indent=1), encoding="utf-8"
             )
     except OSError:
         for name in {part["file"] for part in parts} - _names(index_path(path)):

@@ -39,8 +39,8 @@ def mean_gain(enhanced: Tensor, given: Tensor, gt: Tensor) -> float:
 
     Frames that equal the truth in either have no PSNR and are left out; 0 where there are no others.
     """
-    differ = (_squared_error(enhanced, gt) > LEAST_ERROR) & (_squared_error(given, gt) > LEAST_ERROR)
-    gains = (psnr(enhanced, gt) - psnr(given, gt))[differ]
+    equal = (_squared_error(enhanced, gt) <= LEAST_ERROR) | (_squared_error(given, gt) <= LEAST_ERROR)
+    gains = (psnr(enhanced, gt) - psnr(given, gt))[~equal]
     return float(gains.mean()) if len(gains) else 0.0
 
 

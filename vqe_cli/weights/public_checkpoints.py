@@ -4,7 +4,6 @@ A checkpoint is read without executing what is in it, its network is told from i
 and shape is held against that network, and the weights are written as a file that names its network.
 """
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import models
+from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 from vqe_cli.files import Aside, sha256_of
 
@@ -61,7 +61,7 @@ def import_checkpoint(
     header = {"arch": checkpoint.arch, "config": checkpoint.config, "card": {"imported": checkpoint.source}}
     try:
         with Aside(target, overwrite) as place:
-            save_file(checkpoint.weights, place, metadata={"vqe": json.dumps(header)})
+            save_file(checkpoint.weights, place, metadata={"vqe": json_text(header)})
     except (OSError, SafetensorError) as error:
         raise VqeError(f"cannot write {target} ({error}).", "Make room or rights there.") from error
     return checkpoint
