@@ -18,6 +18,7 @@ from vqe_cli.video.colour import to_arrays, to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import check_target, target_of
+from vqe_cli.video.unchanged import Unchanged
 from vqe_cli.video.writer import Writer
 from vqe_cli.weights.ensembles import Fusion
 
@@ -83,6 +84,7 @@ def fuse_results(
         raise VqeError("the guard compares with the input.", "Name the compressed video with --lq FILE.")
     for path in [*results.members, *filter(None, [results.given])]:
         check_target(target_of(output), path, writing.overwrite)
+    unchanged = Unchanged(*results.members, *filter(None, [results.given]))
     guard = Guard(names, fusion.limit_db, fusion.segment)
     method = fusion.method
     if method == "guard" and fusion.segment == 0:
@@ -101,6 +103,7 @@ def fuse_results(
                 options=writing.options,
                 part=results.frames is not None,
                 overwrite=writing.overwrite,
+                completed=lambda aside: unchanged.check(),
             )
         )
         done = 0

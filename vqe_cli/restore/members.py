@@ -12,6 +12,7 @@ from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, scene_chunks
 from vqe_cli.restore.whole import enhance_whole
 from vqe_cli.video.sources import open_reader
+from vqe_cli.video.unchanged import Unchanged
 
 
 def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = lambda event: None) -> Report:
@@ -21,9 +22,10 @@ def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = la
     """
     began = time.perf_counter()
     notices = Notices(listen)
+    unchanged = Unchanged(settings.input)
     reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
     notices.add(*preflight(settings, reader.info, loaded).warnings)
-    return enhance_whole(settings, reader, lambda _: loaded, notices, listen, began)
+    return enhance_whole(settings, reader, lambda _: loaded, notices, unchanged, began)
 
 
 def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, truth: Path) -> ClipErrors:

@@ -12,14 +12,14 @@ class Notices:
 
     def __init__(self, listen: Listener) -> None:
         self.texts: list[str] = []
-        self._listen = listen
+        self.listen = listen
 
     def add(self, *texts: str) -> None:
         """Tells those that are new."""
         for text in texts:
             if text not in self.texts:
                 self.texts.append(text)
-                self._listen(Notice(text))
+                self.listen(Notice(text))
 
 
 def colour_warnings(info: VideoInfo) -> list[str]:

@@ -26,6 +26,7 @@ from vqe_cli.restore.whole import enhance_whole
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.sources import FrameSource, open_reader
 from vqe_cli.video.targets import target_of
+from vqe_cli.video.unchanged import RESUME, Unchanged
 
 Load = Callable[[Settings], Model]
 
@@ -106,6 +107,7 @@ def enhance(
     if finished is not None:
         notices.add(f"{settings.output} was complete already; only its work folder was left")
         return finished
+    unchanged = Unchanged(settings.input, remedy=RESUME)
     reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
     forecast = preflight(first, reader.info)
     notices.add(*forecast.warnings)
@@ -119,8 +121,8 @@ def enhance(
                     f"{folder} holds an unfinished run with other settings.",
                     "Give the old settings again, or begin anew with --restart.",
                 )
-            return enhance_whole(first, reader, load or load_model, notices, listen, began)
-        return in_parts(first, reader, forecast, notices, listen, load or load_model, crew, began)
+            return enhance_whole(first, reader, load or load_model, notices, unchanged, began)
+        return in_parts(first, reader, forecast, notices, unchanged, load or load_model, crew, began)
 
 
 def in_parts(
@@ -128,7 +130,7 @@ def in_parts(
     reader: FrameSource,
     forecast: Forecast,
     notices: Notices,
-    listen: Listener,
+    unchanged: Unchanged,
     load: Load,
     crew: Crew | None,
     began: float,
@@ -142,5 +144,5 @@ def in_parts(
     codec = written.codec if written.target.kind == "container" else None
     encoding = Encoding(codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
     recipe = Recipe(settings, info, written.target, encoding, engine.sizes)
-    listen(forecast.plan)
-    return Run(recipe, journal, model, engine, forecast.plan, notices, listen, began).complete(crew)
+    notices.listen(forecast.plan)
+    return Run(recipe, journal, model, engine, forecast.plan, notices, unchanged, began).complete(crew)

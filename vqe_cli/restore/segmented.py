@@ -20,10 +20,9 @@ from vqe_cli.restore.crew import Crew, Inbox, Told
 from vqe_cli.restore.engine import Enhancer, Model
 from vqe_cli.restore.full_disk import failed_writing
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
-from vqe_cli.restore.identity import file_identity
 from vqe_cli.restore.journal import Finished, Journal
 from vqe_cli.restore.outcome import Notices, report_of
-from vqe_cli.restore.report import Listener, Plan, Progress, Report, Resumed
+from vqe_cli.restore.report import Plan, Progress, Report, Resumed
 from vqe_cli.restore.seen import Seen, entry_before, measured, recalled
 from vqe_cli.restore.segments import Job, Recipe, SegmentWriter, header_hash, numbered, shown
 from vqe_cli.restore.stream import Tally, decided_chunks
@@ -31,6 +30,7 @@ from vqe_cli.video.clock import Clock as Timeline
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.sources import open_reader
+from vqe_cli.video.unchanged import Unchanged
 from vqe_cli.video.writer import Writer
 
 
@@ -38,7 +38,8 @@ from vqe_cli.video.writer import Writer
 class Run:
     """A run in segments.
 
-    model, engine: networks, and what they were started as for this input. kept: segments of earlier runs.
+    model, engine: networks, and what they were started as for this input. unchanged: the input, as it was
+    before it was opened. kept: segments of earlier runs.
     """
 
     recipe: Recipe
@@ -47,7 +48,7 @@ class Run:
     engine: Enhancer
     plan: Plan
     notices: Notices
-    listen: Listener
+    unchanged: Unchanged
     began: float
     kept: dict[int, Finished] = field(init=False)
     tally: Tally = field(default_factory=Tally)
@@ -61,7 +62,7 @@ class Run:
             self.notices.add(f"segment {number} of the unfinished run is damaged and is made again")
         self.kept = dict(self.journal.finished)
         if self.kept:
-            self.listen(Resumed(self.kept_frames, len(self.kept)))
+            self.notices.listen(Resumed(self.kept_frames, len(self.kept)))
 
     @property
     def kept_frames(self) -> int:
@@ -86,23 +87,20 @@ class Run:
 
     def _with_entry_or_without(self, work: Callable[[], None]) -> None:
         """Decoding begins in the middle where it may; where it gives other frames, at the beginning."""
-        settings = self.recipe.settings
-        before = file_identity(settings.input)
         self._uses_entry = True
-        try:
-            work()
-        except WrongEntry:
-            self._uses_entry = False
+        with self.unchanged.explaining():
             try:
                 work()
-            except WrongEntry as error:
-                raise _changed(self.recipe) from error
-        try:
-            after = file_identity(settings.input)
-        except OSError as error:
-            raise _changed(self.recipe) from error
-        if after != before:
-            raise _changed(self.recipe)
+            except WrongEntry:
+                self._uses_entry = False
+                try:
+                    work()
+                except WrongEntry as error:
+                    raise VqeError(
+                        f"{self.recipe.info.path} does not give the same pictures twice.",
+                        "Copy it to a disk of this machine, and begin anew with --restart.",
+                    ) from error
+        self.unchanged.check()
 
     def _sighted(self, light: bool) -> Generator[Seen, None, None]:
         """All frames, in order: those remembered without planes, then decoded ones (light: all without)."""
@@ -232,7 +230,7 @@ class Run:
         return Job(self.recipe, number, chunks, checksums, entry, needed[-1].frame.pts, file)
 
     def _progress(self, more: int) -> None:
-        self.listen(Progress(self.kept_frames + self.done + more, self.plan.frames))
+        self.notices.listen(Progress(self.kept_frames + self.done + more, self.plan.frames))
 
     def _join(self) -> Report:
         """Copies the packets of all segments into the output and renames it."""
@@ -243,6 +241,7 @@ class Run:
             report: list[Report] = []
 
             def completed(aside: Path) -> None:
+                self.unchanged.check()
                 report.append(self._report())
                 journal.joined(aside, report[0])
 
@@ -294,10 +293,3 @@ class Run:
             self.notices.texts,
         )
         return replace(report, fps=round(self.done / wall, 3), kept_frames=self.kept_frames)
-
-
-def _changed(recipe: Recipe) -> VqeError:
-    return VqeError(
-        f"{recipe.info.path} has changed while it was enhanced.",
-        "Put it back to go on, or begin anew with --restart when it is as it should be.",
-    )

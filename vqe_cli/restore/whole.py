@@ -15,12 +15,13 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import Model, Planes
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
 from vqe_cli.restore.outcome import Notices, plan_of, report_of
-from vqe_cli.restore.report import Listener, Progress, Report
+from vqe_cli.restore.report import Progress, Report
 from vqe_cli.restore.seen import measured
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, decided_chunks
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.sources import FrameSource
+from vqe_cli.video.unchanged import Unchanged
 from vqe_cli.video.writer import Writer
 
 
@@ -29,29 +30,30 @@ def enhance_whole(
     reader: FrameSource,
     load: Callable[[Settings], Model],
     notices: Notices,
-    listen: Listener,
+    unchanged: Unchanged,
     began: float,
 ) -> Report:
     """Enhance an input that is open for probing; nothing is left under the output's name when it fails.
 
     load: gives the networks; it is called when the place of the output has been found to be in order.
-    began: when the run did, by `time.perf_counter`.
+    unchanged: the input, as it was before it was opened. began: when the run did, by `time.perf_counter`.
     """
     decode, encode, tally = Clock(), Clock(), Tally()
     info = reader.info
     with ExitStack() as stack:
         stack.enter_context(reader)
-        writer = stack.enter_context(finished_on(encode, open_writer(settings, info)))
+        writer = stack.enter_context(finished_on(encode, open_writer(settings, info, unchanged)))
+        stack.enter_context(unchanged.explaining())
         model = load(settings)
         engine = model.start(settings, info.colour, (info.height, info.width))
         plan = plan_of(settings, info, model, engine)
-        listen(plan)
+        notices.listen(plan)
         frames = stack.enter_context(prefetched(measured(reader, info.colour), READ_AHEAD, decode))
         write = stack.enter_context(background(written_by(writer), WRITE_AHEAD, encode))
         for frame, planes in engine.enhanced(decided_chunks(frames, settings, engine.sizes, tally)):
             write((frame, planes))
             tally.frames += 1
-            listen(Progress(tally.frames, plan.frames))
+            notices.listen(Progress(tally.frames, plan.frames))
         notices.add(*reader.warnings, *engine.warnings, *writer.warnings)
         if tally.frames == 0:
             raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
@@ -60,8 +62,8 @@ def enhance_whole(
     return report_of(settings, plan, model, engine, tally, threads, wall, notices.texts)
 
 
-def open_writer(settings: Settings, info: VideoInfo) -> Writer:
-    """The writer that the settings ask for."""
+def open_writer(settings: Settings, info: VideoInfo, unchanged: Unchanged) -> Writer:
+    """The writer that the settings ask for; its file gets its name where the input has not changed."""
     return Writer(
         settings.output,
         info,
@@ -72,6 +74,7 @@ def open_writer(settings: Settings, info: VideoInfo) -> Writer:
         scale=settings.scale,
         part=settings.start > 0 or settings.frames is not None,
         overwrite=settings.overwrite,
+        completed=lambda aside: unchanged.check(),
     )
 
 

@@ -19,6 +19,7 @@ from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.shipped import Shipped, unpacked
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import write_error
+from vqe_cli.video.unchanged import RESUME
 
 
 class Worker:
@@ -48,10 +49,7 @@ class Worker:
         try:
             return self._make(replace(job, entry=None), progress)
         except WrongEntry as error:
-            raise VqeError(
-                f"{job.recipe.info.path} has changed while it was enhanced.",
-                "Begin anew with --restart when it is as it should be.",
-            ) from error
+            raise VqeError(f"{job.recipe.info.path} has changed while it was read.", RESUME) from error
 
     def _make(self, job: Job, progress: Callable[[int], None]) -> Finished:
         settings = job.recipe.settings
