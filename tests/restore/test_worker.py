@@ -74,5 +74,5 @@ def test_an_entry_that_is_none(folder, tmp_path) -> None:
     with pytest.raises(WrongEntry):
         crew.worker.make(wrong, lambda frames: None, shipped_for(wrong))
     other = {index: checksum ^ 1 for index, checksum in job.checksums.items()}
-    with pytest.raises(VqeError, match="changed while it was enhanced"):
+    with pytest.raises(VqeError, match="has changed"):
         crew.worker.make(replace(job, checksums=other), lambda frames: None)
