@@ -54,6 +54,38 @@ class Decoder(nn.Module):
         return F.pixel_shuffle(self.last(features), self.enlargement)
 
 
+class LatentAutoEncoder(nn.Module):
+    """LDR-AE, what CRDS's encoder and decoder learn as before anything else: the residual between two
+    pictures.
+
+    Settings as of `CRDS`, which starts from its weights: the names of `encoder` and `decoder` are the same.
+    """
+
+    is_video = False
+    scale = 1
+
+    def __init__(
+        self, channels: int = 64, encoder_blocks: int = 5, decoder_blocks: int = 2, feature_stride: int = 2
+    ) -> None:
+        super().__init__()
+        if feature_stride not in (1, 2, 4):
+            raise ValueError(f"feature_stride is 1, 2 or 4, not {feature_stride}")
+        self.multiple = feature_stride
+        self.encoder = Encoder(channels, encoder_blocks, feature_stride)
+        self.decoder = Decoder(channels, decoder_blocks, feature_stride)
+
+    def forward(self, worse: Tensor, better: Tensor | None = None) -> Tensor:
+        """`worse` (N, 3, H, W) plus what its latent and that of `better` say must be added (6, 7, 10).
+
+        Without a better picture nothing should be added: what comes out is then what a fresh CRDS gives.
+        """
+        height, width = worse.shape[-2:]
+        padded = pad_to_multiple(worse, self.multiple)
+        low = self.encoder(padded)
+        high = low if better is None else self.encoder(pad_to_multiple(better, self.multiple))
+        return worse + self.decoder(low, high)[..., :height, :width].to(worse.dtype)
+
+
 class ResidualPropagation(nn.Module):
     """Φ (14, 15): what is added to a prediction, from its residual and from the frame visited before.
 
