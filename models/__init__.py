@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
-from models.crds import CRDS
+from models.crds import CRDS, LatentAutoEncoder
 from models.flow import SpyNet
 from models.gate import GateNet
 from models.qecnn import QECNN
@@ -27,6 +27,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "basicvsr_plusplus": basicvsrpp,  # the name in mmagic
     "pqf_basicvsrpp": pqf_basicvsrpp,
     "crds": CRDS,
+    "latent_autoencoder": LatentAutoEncoder,
     "swinir": SwinIR,
     "gate": GateNet,
 }

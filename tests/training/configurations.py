@@ -18,6 +18,20 @@ VIDEO = NetworkConfig(
         "deform_groups": 2,
     },
 )
+CRDS = NetworkConfig(
+    "crds",
+    {
+        "channels": 8,
+        "steps": 2,
+        "encoder_blocks": 1,
+        "decoder_blocks": 1,
+        "propagation_blocks": 1,
+        "heads": 2,
+    },
+)
+LATENTS = NetworkConfig(
+    "latent_autoencoder", {"channels": 8, "encoder_blocks": 1, "decoder_blocks": 1, "feature_stride": 2}
+)
 FLOW = NetworkConfig("spynet", {"levels": 2})
 NETWORKS = {"image": IMAGE, "video": VIDEO, "flow": FLOW}
 

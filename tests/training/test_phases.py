@@ -284,8 +284,8 @@ def test_rate() -> None:
     assert rate_at(0.5499, schedule) == pytest.approx(0.1, abs=1e-4)
     assert rate_at(0.55, schedule) == pytest.approx(1.0)  # restarted
     assert rate_at(1.0, schedule) == pytest.approx(0.1)
-    assert group_rate(0.29, schedule, is_flow=True) == 0
-    assert group_rate(0.325, schedule, is_flow=True) == pytest.approx(0.25 * 0.55)
+    assert group_rate(0.29, schedule, part="flow") == 0
+    assert group_rate(0.325, schedule, part="flow") == pytest.approx(0.25 * 0.55)
 
 
 def test_loss_turns_to_squared_error() -> None:

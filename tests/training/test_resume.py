@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from configurations import FLOW, IMAGE, VIDEO
+from configurations import CRDS, FLOW, IMAGE, LATENTS, VIDEO
 from training_clips import make_data
 
 from vqe_cli.errors import VqeError
@@ -48,7 +48,14 @@ class Killed(Exception):
 
 @pytest.mark.parametrize(
     ("network", "precision", "optimizer"),
-    [(IMAGE, "bf16", "adamw"), (WIDE, "fp32", "muon"), (VIDEO, "fp32", "adamw"), (FLOW, "fp32", "adamw")],
+    [
+        (IMAGE, "bf16", "adamw"),
+        (WIDE, "fp32", "muon"),
+        (VIDEO, "fp32", "adamw"),
+        (FLOW, "fp32", "adamw"),
+        (LATENTS, "fp32", "adamw"),
+        (CRDS, "fp32", "adamw"),
+    ],
 )
 def test_killed_and_resumed_equals_straight(
     data: Path,

@@ -47,7 +47,17 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         problems += [f"{name} must be at least 1" for name in names if _value(section, name) < 1]
     shares: list[tuple[Any, tuple[str, ...]]] = [
         (data, ("data.unknown_qp", "data.lifted_peaks", "data.recoloured")),
-        (schedule, ("schedule.warmup", "schedule.mse_share", "schedule.ema", "schedule.flow_frozen")),
+        (
+            schedule,
+            (
+                "schedule.warmup",
+                "schedule.mse_share",
+                "schedule.ema",
+                "schedule.flow_frozen",
+                "schedule.encoder_frozen",
+                "schedule.intermediate_share",
+            ),
+        ),
         (config.flow, ("flow.synthetic_share",)),
     ]
     for section, names in shares:
@@ -62,6 +72,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     for name, value in (
         ("seed", config.seed),
         ("schedule.flow_rate", schedule.flow_rate),
+        ("schedule.intermediate", schedule.intermediate),
         ("flow.smoothness", config.flow.smoothness),
         ("network.fit_clips", config.network.fit_clips),
         ("data.context", data.context),
@@ -135,6 +146,8 @@ def _network_problems(config: TrainConfig) -> list[str]:
         )
     if network.fit_clips and not hasattr(built, "blend"):
         problems.append(f"network.fit_clips is set, but {network.arch} has no blend of neighbours")
+    if (config.schedule.intermediate or config.schedule.encoder_frozen) and network.arch != "crds":
+        problems.append(f"schedule.intermediate and encoder_frozen are for crds, not for {network.arch}")
     names = [name for name, _ in built.named_parameters()]
     if stage_one is not None:
         names += [STAGE_ONE + name for name, _ in stage_one.named_parameters()]

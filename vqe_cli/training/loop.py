@@ -116,7 +116,7 @@ def optimise(run: Run, batch: Batch, share: float) -> Tensor:
     # Whatever a network draws by itself depends on the step alone, so that a resumed run draws it again.
     torch.manual_seed(run.config.seed * 1_000_003 + run.step * world.size + world.rank)
     for group in run.optimizer.param_groups:
-        group["lr"] = group_rate(share, schedule, group["flow"])
+        group["lr"] = group_rate(share, schedule, group["part"])
     # Other processes would wait for a trial's gradients.
     trial = (lambda count: backward(run, batch.head(count), share)) if world.size == 1 else None
     with memory.explained(trial, len(batch.lq)):

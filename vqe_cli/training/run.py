@@ -203,12 +203,14 @@ def optimizer_of(network: nn.Module, schedule: ScheduleConfig) -> torch.optim.Op
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """What is trained: all but the flow network, then the flow network, which has a rate of its own."""
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    flow = [p for name, p in trained if "spynet." in name]
-    rest = [p for name, p in trained if "spynet." not in name]
-    groups: list[dict[str, Any]] = [{"params": rest, "flow": False}]
-    return [*groups, {"params": flow, "flow": True}] if flow else groups
+    """What is trained, in groups with rates of their own (`schedule.group_rate`): the flow network, the
+    encoder of CRDS, all the rest."""
+    groups: dict[str, list[nn.Parameter]] = {"rest": [], "encoder": [], "flow": []}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            part = "flow" if "spynet." in name else "encoder" if name.startswith("encoder.") else "rest"
+            groups[part].append(parameter)
+    return [{"params": params, "part": part} for part, params in groups.items() if params]
 
 
 def use_bf16(config: TrainConfig, device: torch.device) -> bool:

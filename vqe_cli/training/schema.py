@@ -77,7 +77,9 @@ class ScheduleConfig:
     alike); optimizer: "adamw", or "muon" (`muon.Muon`: fewer steps on convolutions of 32 channels
     and more); mse_share: last share of the run whose loss is the squared error instead; rate: peak learning
     rate; warmup: share of the run; restarts: cosine periods; flow_rate: the flow network's rate relative to
-    `rate`; flow_frozen: share of the run in which it does not move.
+    `rate`; flow_frozen: share of the run in which it does not move. Of `crds` alone: encoder_frozen: the
+    same of its encoder; intermediate: weight of the loss of the levels between, which counts for the first
+    `intermediate_share` of the run.
     """
 
     loss: str = "charbonnier"
@@ -92,6 +94,9 @@ class ScheduleConfig:
     ema: float = 0.999
     flow_rate: float = 0.25
     flow_frozen: float = 0.1
+    encoder_frozen: float = 0.0
+    intermediate: float = 0.0
+    intermediate_share: float = 0.5
 
 
 @dataclass(frozen=True)

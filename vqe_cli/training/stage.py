@@ -50,10 +50,14 @@ class StageTask:
         lq, gt = clip_rgb(pair.lq, window, self.device), clip_rgb(pair.gt, window, self.device)
         qp = torch.from_numpy(pair.lq.qp[window]).to(self.device)
         pqf = torch.from_numpy(pair.lq.pqf[window]).to(self.device)
-        enhanced = run_clip(network, lq, pqf, qp).float()
+        enhanced = self.enhanced(network, lq, gt, pqf, qp).float()
         if gt.shape != lq.shape:
             lq = F.interpolate(lq, size=gt.shape[-2:], mode="bicubic", align_corners=False)
         return lq, enhanced, gt
+
+    def enhanced(self, network: nn.Module, lq: Tensor, gt: Tensor, pqf: Tensor, qp: Tensor) -> Tensor:
+        """What is measured against the truth gt (T, 3, sH, sW) of a clip lq (T, 3, H, W)."""
+        return run_clip(network, lq, pqf, qp)
 
 
 def run_network(network: nn.Module, batch: Batch, keep: slice = slice(None)) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from vqe_cli.training.crds import LatentTask, ResidualPropagationTask
 from vqe_cli.training.data import Batch, Pair
 from vqe_cli.training.flow import FlowTask
 from vqe_cli.training.gate import FrozenPipeline, GateTask
@@ -54,7 +55,8 @@ def task_of(config: TrainConfig, device: torch.device) -> Task:
             for pipeline in pipelines
         ]
         return GateTask(config, device, members)
-    return StageTask(config, device)
+    tasks = {"crds": ResidualPropagationTask, "latent_autoencoder": LatentTask}
+    return tasks.get(config.network.arch, StageTask)(config, device)
 
 
 class LossOf(nn.Module):
