@@ -113,7 +113,7 @@ def fuse_results(
             progress(done, results.frames or info.frame_count)
         if done == 0:
             raise VqeError(f"{names[0]} has no frames to fuse.", "Name results that have some.")
-        warnings = [*opened.warnings, *guard.sentences(), *writer.warnings]
+        warnings = [*opened.warnings, *guard.sentences()]
     return FusionReport(
         members=tuple(names),
         output=str(output),
@@ -121,7 +121,7 @@ def fuse_results(
         shares=fusion.shares(len(names)) if fusion.method in ("mean", "weighted") else None,
         frames=done,
         wall_s=round(time.perf_counter() - began, 3),
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys([*warnings, *writer.warnings])),
     )
 
 

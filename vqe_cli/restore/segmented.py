@@ -242,6 +242,7 @@ class Run:
 
             def completed(aside: Path) -> None:
                 self.unchanged.check()
+                self.notices.add(*writer.warnings)
                 report.append(self._report())
                 journal.joined(aside, report[0])
 

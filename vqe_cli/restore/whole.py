@@ -57,6 +57,7 @@ def enhance_whole(
         notices.add(*reader.warnings, *engine.warnings, *writer.warnings)
         if tally.frames == 0:
             raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
+    notices.add(*writer.warnings)  # what came to light at the end
     wall = time.perf_counter() - began
     threads = (decode.seconds, encode.seconds)
     return report_of(settings, plan, model, engine, tally, threads, wall, notices.texts)

@@ -21,6 +21,7 @@ from vqe_cli.video.encoders import Encoding, choose_codec, configure, decoder_he
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.hdr_container import template
+from vqe_cli.video.pace import Pace
 from vqe_cli.video.planes import picture_of
 from vqe_cli.video.selection import NotHeld, Selection
 from vqe_cli.video.targets import Target
@@ -73,6 +74,7 @@ class ContainerWriter:
             where = str(place.absolute()) if isinstance(place, Path) else place
             self._output = av.open(where, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output, codec, wanted)
+            self._pace = Pace(self._output)
             self._copies.add_to(self._output, whole=not part)
             self._output.start_encoding()
         except BaseException:
@@ -174,8 +176,21 @@ class ContainerWriter:
             if packet.dts is not None:
                 due_s = float(packet.dts * packet.time_base)
                 self._copies.up_to(due_s + self._clock.shift_s, self._output, self._clock)
+            self._settle(packet)
             self._output.mux(packet)
             self._muxed = True
+
+    def _settle(self, packet: Packet) -> None:
+        """The packet's times in ticks of its stream, which are coarse in AVI files."""
+        meant_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+        self._pace.settle(packet, self._stream)
+        step_s = float(self._stream.time_base or 0)
+        if self._target.muxer != "avi" or meant_s is None or packet.pts is None or step_s > 1:
+            return
+        if abs(packet.pts * step_s - meant_s) > step_s / 4:
+            warning = f"{self._target.path}: avi files have one frame rate, and pictures are moved to fit it"
+            if warning not in self._own_warnings:
+                self._own_warnings.append(warning)
 
     def _add_video(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
         """The stream of the enhanced video with the tags of the input's; its encoder is opened as
@@ -189,6 +204,8 @@ class ContainerWriter:
         except ValueError as error:
             raise NotHeld(f"{self._target.muxer} files cannot hold video of {codec}.") from error
         stream.time_base = self._info.time_base
+        if self._target.muxer == "avi" and self._info.rate:
+            stream.time_base = 1 / self._info.rate  # the only rate there is; its frames are counted
         if self._target.muxer in MOV_MUXERS and codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # what Apple's players ask for
         if self._info.display_matrix:
@@ -218,6 +235,8 @@ def new_stream_encoder(
     if source is None:
         stream = output.add_stream(codec)
         assert isinstance(stream, VideoStream)
+        if target.muxer == "avi":
+            stream.codec_context.max_b_frames = 0  # AVI tells no times, and pictures come in coding order
         configure(stream.codec_context, codec, info, wanted, size)
         return stream, stream.codec_context
     # The container's header keeps the encoder's parameter sets in all of these muxers.
@@ -285,7 +304,7 @@ def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:
         options["video_track_timescale"] = str(info.time_base.denominator)
     if target.muxer == "mpegts":
         options["mpegts_copyts"] = "1"
-    if target.muxer in ("matroska", "webm"):
+    if target.muxer in ("matroska", "webm", "avi"):
         # Sound of MP4 files starts a little before zero; FFmpeg would move the whole file on by that much.
         options["avoid_negative_ts"] = "disabled"
     return options

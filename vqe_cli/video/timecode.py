@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-FORM = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d\d)")
+FORM = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d{1,5})")
 
 
 def later(code: str, pictures: int, rate: Fraction | None) -> str:
@@ -24,7 +24,7 @@ def later(code: str, pictures: int, rate: Fraction | None) -> str:
         minute = max(0, within - dropped) // (60 * a_second - dropped)
         number += dropped * (9 * tens + minute)
     left, frame = divmod(number, a_second)
-    return f"{left // 3600:02d}:{left // 60 % 60:02d}:{left % 60:02d}{mark}{frame:02d}"
+    return f"{left // 3600:02d}:{left // 60 % 60:02d}:{left % 60:02d}{mark}{frame:0{len(frames)}d}"
 
 
 def _ten_minutes(a_second: int, dropped: int) -> int:

@@ -171,7 +171,8 @@ def _kind(stream: Stream) -> tuple[str, str]:
     """What a stream must be found again as."""
     if isinstance(stream, AttachmentStream):
         return ATTACHED
-    return stream.type, codec_of(stream)
+    context = stream.codec_context
+    return stream.type, context.codec.canonical_name if context is not None else codec_of(stream)
 
 
 def _is_cover(stream: Stream) -> bool:
@@ -214,7 +215,7 @@ def _not_held(plan: Plan, streams: Sequence[int]) -> NotHeld:
 def _remedy(plan: Plan, streams: Sequence[int]) -> str:
     """What to do about it, of what has been tried and works."""
     suffix = next((each for each in ADVISED if _works(_elsewhere(plan, each))), None)
-    other = f"an {suffix} file" if suffix in (".mkv", ".mov", ".mp4") else f"a {suffix} file"
+    other = f"{'an' if suffix in ('.mkv', '.mp4') else 'a'} {suffix} file"
     if not streams:
         codec = next((each for each in ADVISED_CODECS if _works(_coded_by(plan, each))), None)
         ways = [f"write {other}"] if suffix else []
