@@ -175,12 +175,14 @@ def expect(value: Any, kind: Any, name: str) -> None:
         raise DocumentError(f"{name} is {_called(kind)}, not {shortened(value)}")
 
 
-def json_text(tree: Any, indent: int | None = None, ascii_only: bool = True) -> str:
-    """The tree as JSON. What JSON has no number for (NaN, infinity) is null."""
+def json_text(tree: Any, indent: int | None = None) -> str:
+    """The tree as JSON, in ASCII, which every encoding bears, names in any bytes included. What JSON has no
+    number for (NaN, infinity) is null.
+    """
     try:
-        return json.dumps(tree, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+        return json.dumps(tree, indent=indent, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(tree), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+        return json.dumps(_finite(tree), indent=indent, allow_nan=False)
 
 
 def _finite(tree: Any) -> Any:

@@ -10,6 +10,8 @@ import difflib
 import reprlib
 from collections.abc import Iterable
 
+from vqe_cli.text import printable
+
 LONGEST_VALUE = 60  # characters of a value that a message quotes
 LONGEST_NAME = 100  # characters of a name that are compared with known ones
 
@@ -18,13 +20,13 @@ class VqeError(Exception):
     """What happened, to which file, and what to do about it.
 
     `message` is one sentence that names the file or value; `remedy` is one sentence that says what to do (""
-    if there is nothing to do). `str(error)` is both.
+    if there is nothing to do). `str(error)` is both. Names and tags in them are made printable.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message, remedy)
-        self.message = message
-        self.remedy = remedy
+        self.message = printable(message)
+        self.remedy = printable(remedy)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()

@@ -242,6 +242,17 @@ def remove_left_over(folder: Path, name: str | None = None) -> None:
                 _remove_unlocked(folder / found)
 
 
+@contextmanager
+def unicode_name(path: Path) -> Iterator[str]:
+    """A name for a file, to be read, that is Unicode: some libraries take no other. Raises OSError."""
+    name = str(path)
+    if not any("\udc80" <= letter <= "\udcff" for letter in name):
+        yield name
+        return
+    with path.open("rb") as file:
+        yield f"/dev/fd/{file.fileno()}"
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:

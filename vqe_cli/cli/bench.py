@@ -8,6 +8,7 @@ import typer
 
 from vqe_cli.cli.console import guarded, results, say, write_json
 from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
+from vqe_cli.text import printable
 
 bench_app = typer.Typer(
     help="Measures how fast the parts are here.",
@@ -217,17 +218,17 @@ def report(title: str, found: Mapping[str, Any], json_file: JsonFile) -> None:
     summary = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in found.items():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            console.print(_rows(name, value), markup=False)
+            console.print(_rows(name, value))
         else:
             summary.add_row(name.replace("_", " "), shown(value))
-    console.print(summary, markup=False)
+    console.print(summary)
 
 
 def shown(value: Any) -> str:
     """A fraction with four significant digits, whole numbers with thousands marked, all else as it is."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if type(value) is int else str(value)
+    return f"{value:,}" if type(value) is int else printable(value)
 
 
 def _rows(title: str, rows: list[Mapping[str, Any]]) -> Any:

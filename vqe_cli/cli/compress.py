@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqe_cli.cli.console import say
+from vqe_cli.cli.console import say, show
 from vqe_cli.cli.options import Debug, Quiet
 from vqe_cli.errors import VqeError
 
@@ -106,7 +106,7 @@ def compress_command(
             failed += 1
             say(f"error: {error}")
             continue
-        print(made.path)
+        show(made.path)
         if not quiet:
             say(f"{made.frames} frames, {made.bytes / 1024:.1f} KiB, luma {made.psnr_y_db:.2f} dB")
     if failed:

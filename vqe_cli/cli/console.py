@@ -1,6 +1,7 @@
 """Results to stdout, all else to stderr, and the one place that maps errors to exit codes."""
 
 import functools
+import io
 import signal
 import sys
 import traceback
@@ -12,9 +13,11 @@ import typer
 
 from vqe_cli.errors import VqeError
 from vqe_cli.files import write_text
+from vqe_cli.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TextColumn
 
 INTERRUPTED = 130
 Result = TypeVar("Result")
@@ -24,19 +27,32 @@ def messages() -> "Console":
     """The console for progress, warnings and summaries: stderr, in colour only where that is wanted."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def results() -> "Console":
     """The console for what the user asked for: stdout."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, emoji=False)
 
 
-def say(text: str) -> None:
+def plain_column(format: str) -> "TextColumn":
+    """A column of a progress bar whose text is no markup: names may hold brackets."""
+    from rich.progress import TextColumn
+
+    return TextColumn(format, markup=False)
+
+
+def say(text: object) -> None:
     """One plain line to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def show(*lines: object) -> None:
+    """Plain lines to stdout."""
+    for line in lines:
+        print(printable(line))
 
 
 def write_json(document: Any, target: Path) -> None:
@@ -46,7 +62,7 @@ def write_json(document: Any, target: Path) -> None:
     """
     from vqe_cli.documents import json_text
 
-    _write(json_text(document, indent=2, ascii_only=False), target)
+    _write(json_text(document, indent=2), target)
 
 
 def write_lines(documents: Iterable[Any], target: Path) -> None:
@@ -99,6 +115,13 @@ def guarded(command: Callable[..., Result]) -> Callable[..., Result]:
     return run
 
 
+def bear_any_text() -> None:
+    """Let output that cannot hold a character (é in ASCII) hold its escape, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def exit_on_termination() -> None:
     """Let SIGTERM end the program as Ctrl-C does, so that unfinished files are removed."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -106,4 +129,5 @@ def exit_on_termination() -> None:
 
 def _show_traceback(wanted: bool) -> None:
     if wanted:
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            say(line)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from vqe_cli.cli.console import messages, say
 from vqe_cli.restore import report as told
+from vqe_cli.text import printable
 
 LINE_EVERY_S = 10.0
 
@@ -84,7 +85,7 @@ class Display:
         if self._bar.disable:
             say(text)
         else:
-            self._bar.console.print(text, markup=False)
+            self._bar.console.print(printable(text))
 
 
 class _Speed(ProgressColumn):

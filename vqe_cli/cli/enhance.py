@@ -1,7 +1,6 @@
 """`vqe enhance INPUT OUTPUT`: the options, one call, and what is shown while it runs."""
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from vqe_cli.cli.console import check_target, say, write_json
+from vqe_cli.cli.console import check_target, say, show, write_json
 from vqe_cli.cli.options import Debug, JsonFile, Quiet, from_variables, key_values, setting
 from vqe_cli.restore.settings import Settings
+from vqe_cli.text import command_line
 
 NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
 FOLDERS, LONG = "Folders", "Long videos, several devices"
@@ -146,7 +146,7 @@ def enhance_command(
     chosen = merged([given_layer(given, from_variables(ctx)), *file_layers(config, os.environ)])
     settings = Settings(input, output, **{name: each.value for name, each in chosen.items()})
     if show_config:
-        print(as_yaml(chosen))
+        show(*as_yaml(chosen).split("\n"))
         return
     check_target(json_file)
     if dry_run:
@@ -185,7 +185,7 @@ def going_on(settings: Settings) -> Iterator[None]:
         folder = work_folder(target_of(settings.output).path)
         if is_begun(folder):
             again = [word for word in sys.argv[1:] if word != "--restart"]
-            say(f"what is finished is kept in {folder}; to go on: {shlex.join(['vqe', *again])}")
+            say(f"what is finished is kept in {folder}; to go on: {command_line(['vqe', *again])}")
         raise
 
 
@@ -201,6 +201,6 @@ def show_plan(settings: Settings, json_file: Path | None) -> None:
         return
     found = forecast(settings)
     if str(json_file) != "-":
-        print(*forecast_lines(found), sep="\n")
+        show(*forecast_lines(found))
     if json_file:
         write_json(found.as_dict(), json_file)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vqe_cli.cli.console import results, say
+from vqe_cli.cli.console import say, show
 from vqe_cli.cli.display import Display, summary_line
 from vqe_cli.errors import VqeError
 from vqe_cli.fusion.fitting import ClipErrors, Fit, errors_of_results, fit
@@ -122,9 +122,7 @@ def fitted(
 
 def show_fit(report: dict[str, Any]) -> None:
     """Weights, PSNRs and gains as lines."""
-    console = results()
-    for row in report["members"]:
-        console.print(f"{row['member']}: weight {row['weight']:.4f}, {row['psnr']:.3f} dB", markup=False)
+    show(*(f"{row['member']}: weight {row['weight']:.4f}, {row['psnr']:.3f} dB" for row in report["members"]))
     lines = [f"mean of all: {report['psnr_mean']:.3f} dB", f"fitted: {report['psnr_fitted']:.3f} dB"]
     gain, worst = report["gain_over_best_db"], report["worst_clip_over_best_db"]
     lines.append(
@@ -133,5 +131,4 @@ def show_fit(report: dict[str, Any]) -> None:
     if report["gain_over_input_db"] is not None:
         lines.append(f"gain over the input: {report['gain_over_input_db']:+.3f} dB")
     shares = ", ".join(f"{row['weight']:.4f}" for row in report["members"])
-    for line in [*lines, f"for weights.toml: weights = [{shares}]"]:
-        console.print(line, markup=False)
+    show(*lines, f"for weights.toml: weights = [{shares}]")

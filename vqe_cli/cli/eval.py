@@ -1,6 +1,5 @@
 """`vqe eval`: the options, the batch, and its results as tables, JSON, plots, crops and a report."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vqe_cli.cli.console import messages, results, say
+from vqe_cli.cli.console import messages, plain_column, results, say, show
 from vqe_cli.cli.options import Debug
+from vqe_cli.text import command_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +131,7 @@ def eval_command(
     if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
         raise outcomes[0].error
     _warn(outcomes, quiet)
-    made = outputs.Results(outcomes, names, shlex.join(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
+    made = outputs.Results(outcomes, names, command_line(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
     _show(made, format)
     for path in made.write(plot, compare, report):
         say(f"wrote {path}")
@@ -153,14 +153,14 @@ def _measured(
                 say(f"[{number}/{len(tasks)}] {brief(outcome, names[0])}")
             yield outcome
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (plain_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         whole = bar.add_task("measuring", total=len(tasks))
 
         def seen(task: "Task", frames: int) -> None:
-            bar.update(whole, description=f"{task.pair.name}: frame {frames}")
+            bar.update(whole, description=printable(f"{task.pair.name}: frame {frames}"))
 
         for outcome in run(tasks, names, options, seen):
             bar.advance(whole)
@@ -188,9 +188,9 @@ def _show(made: "Results", format: str) -> None:
     if format == "json":
         write_json(tables.to_json(made.outcomes, made.metrics, made.curves), Path("-"))
     elif format == "csv":
-        print(tables.to_csv(made.outcomes, made.metrics), end="")
+        show(*tables.to_csv(made.outcomes, made.metrics).split("\n")[:-1])
     elif format == "md":
-        print("\n".join(tables.to_markdown(table) for table in made.tables), end="")
+        show(*"\n".join(tables.to_markdown(table) for table in made.tables).split("\n")[:-1])
     else:
         for table in made.tables:
             _print_table(table)
@@ -230,7 +230,7 @@ def _coloured(column: str, cell: str) -> "Text":
     from rich.text import Text
 
     if column != "gain" or cell[:1] not in ("+", "-") or not cell.strip("+-0."):
-        return Text(cell)
+        return Text(printable(cell))
     return Text(cell, style="green" if cell[0] == "+" else "red")
 
 

@@ -1,19 +1,18 @@
 """`vqe enhance IN_DIR OUT_DIR`: what is shown while a folder is enhanced, and of it in the end."""
 
-import shlex
 import sys
 from pathlib import Path
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from vqe_cli.cli.console import messages, say, write_lines
+from vqe_cli.cli.console import messages, say, show, write_lines
 from vqe_cli.cli.display import Display, summary_line
 from vqe_cli.cli.forecast import written_line
 from vqe_cli.restore.folder import Job, Started, enhance_folder, survey
 from vqe_cli.restore.ledger import Outcome
 from vqe_cli.restore.settings import Settings
+from vqe_cli.text import command_line, printable
 
 
 class FolderDisplay(Display):
@@ -48,7 +47,7 @@ def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> Non
         try:
             outcomes = enhance_folder(settings, display.listen, display.watch)
         except KeyboardInterrupt:
-            again = shlex.join(["vqe", *sys.argv[1:]])
+            again = command_line(["vqe", *sys.argv[1:]])
             say(f"{count_line(display.outcomes)}; the same command goes on: {again}")
             raise
     if not quiet:
@@ -65,7 +64,7 @@ def show_tree(settings: Settings, json_file: Path | None) -> None:
     jobs = survey(settings)
     if str(json_file) != "-":
         for job in jobs:
-            print(job_line(job))
+            show(job_line(job))
     if json_file:
         write_lines((job_document(job) for job in jobs), json_file)
     if any(job.outcome is not None and job.outcome.status == "failed" for job in jobs):
@@ -100,7 +99,7 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
         report = outcome.report
         numbers = (str(report.frames), f"{report.fps:.1f}") if report is not None else ("", "")
         told = outcome.output if outcome.status != "failed" else f"{outcome.input}: {outcome.error}"
-        table.add_row(outcome.status, *numbers, escape(told))
+        table.add_row(outcome.status, *numbers, printable(told))
     return table
 
 

@@ -7,6 +7,7 @@ import typer
 
 from vqe_cli.cli.console import check_target, messages, results, say, write_json
 from vqe_cli.cli.options import Debug, JsonFile
+from vqe_cli.text import printable
 
 if TYPE_CHECKING:
     from vqe_cli.video.survey import Survey
@@ -29,12 +30,10 @@ def inspect_command(
     debug: Debug = False,
 ) -> None:
     """Show streams, and kind, QP, peaks and duplicates of every frame in display order."""
-    from rich.markup import escape
-
     from vqe_cli.video.survey import survey
 
     check_target(json_file)
-    with messages().status(f"reading {escape(str(input))}"):
+    with messages().status(printable(f"reading {input}")):
         found = survey(input, hm_log, pqf_rule, duplicates)
     for warning in found.warnings:
         say(f"warning: {warning}")
@@ -80,7 +79,7 @@ def _show(found: "Survey") -> None:
     console = results()
     info, frames = found.info, found.frames
     table = Table(
-        title=str(info.path), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0)
+        title=printable(info.path), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0)
     )
     colour = f"{info.colour.matrix}{' (guessed)' if info.colour.guessed else ''}"
     qps = sorted(frame.qp for frame in frames if frame.qp is not None)
@@ -97,7 +96,7 @@ def _show(found: "Survey") -> None:
         "duplicates": f"{copies} frames" if copies else "",
     }
     for stream in info.streams:
-        table.add_row("stream", stream)
+        table.add_row("stream", printable(stream))
     for name, text in rows.items():
         if text:
             table.add_row(name, text)

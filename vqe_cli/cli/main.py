@@ -10,7 +10,7 @@ from vqe_cli import __version__
 from vqe_cli.cli.bench import bench_app
 from vqe_cli.cli.compress import EXAMPLE as COMPRESS_EXAMPLE
 from vqe_cli.cli.compress import compress_command
-from vqe_cli.cli.console import exit_on_termination, guarded
+from vqe_cli.cli.console import bear_any_text, exit_on_termination, guarded, show
 from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
 from vqe_cli.cli.enhance import enhance_command
 from vqe_cli.cli.ensemble import EXAMPLE as ENSEMBLE_EXAMPLE
@@ -65,10 +65,12 @@ def show_version(wanted: bool) -> None:
     libraries = ", ".join(
         f"{name} {'.'.join(map(str, version))}" for name, version in sorted(av.library_versions.items())
     )
-    print(f"vqe {__version__}")
-    print(f"Python {sys.version.split()[0]}, torch {torch.__version__}, PyAV {av.__version__}")
-    print(f"FFmpeg {av.ffmpeg_version_info} ({libraries})")
-    print(f"device {choose().name}")
+    show(
+        f"vqe {__version__}",
+        f"Python {sys.version.split()[0]}, torch {torch.__version__}, PyAV {av.__version__}",
+        f"FFmpeg {av.ffmpeg_version_info} ({libraries})",
+        f"device {choose().name}",
+    )
     raise typer.Exit
 
 
@@ -86,5 +88,6 @@ def vqe(
 
 def run() -> None:
     """Entry point of the command."""
+    bear_any_text()
     exit_on_termination()
     app()

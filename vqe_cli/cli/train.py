@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vqe_cli.cli.console import INTERRUPTED, say
+from vqe_cli.cli.console import INTERRUPTED, say, show
 from vqe_cli.cli.options import Debug, Quiet
 
 EXAMPLE = "Example: vqe train-stage 1 --config configs/fast.yaml --data corpus --out runs/fast"
@@ -91,4 +91,4 @@ def train_command(
                 say(f"stopped after step {stopped.step}; the same command with --resume goes on from there")
             raise typer.Exit(INTERRUPTED) from None
     if first:
-        print(path)
+        show(path)

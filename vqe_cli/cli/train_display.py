@@ -8,7 +8,8 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from vqe_cli.cli.console import messages, say
+from vqe_cli.cli.console import messages, plain_column, say
+from vqe_cli.text import printable
 from vqe_cli.training.progress import Progress as Told
 
 LINE_EVERY_S = 30.0
@@ -24,7 +25,7 @@ class TrainDisplay:
         console = messages()
         self._quiet, self._clock = quiet, clock
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            plain_column("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:.1f} %  {task.fields[figures]}"),
             console=console,
@@ -58,7 +59,9 @@ class TrainDisplay:
             self._origin = now, told.share, told.leg
         figures = figures_line(told, self._left_s(told, now))
         name = phase_name(told)
-        self._bar.update(self._task, description=name, total=1.0, completed=told.share, figures=figures)
+        self._bar.update(
+            self._task, description=printable(name), total=1.0, completed=told.share, figures=figures
+        )
         if told.gains is not None:
             self._line(f"{name} step {told.step}: " + gains_line(told.gains, told.figure))
         elif self._bar.disable and now - self._last_line >= LINE_EVERY_S:
@@ -80,7 +83,7 @@ class TrainDisplay:
         if self._bar.disable:
             say(text)
         else:
-            self._bar.console.print(text, markup=False)
+            self._bar.console.print(printable(text))
 
 
 class _Notes(logging.Handler):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqe_cli.cli.console import guarded, messages, results, say, write_json
+from vqe_cli.cli.console import guarded, messages, plain_column, results, say, show, write_json
 from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
 from vqe_cli.errors import VqeError, did_you_mean, shortened
+from vqe_cli.text import printable
 
 if TYPE_CHECKING:
     from vqe_cli.weights.ensembles import Ensemble
@@ -59,7 +60,7 @@ def verify_command(name: Name = None, debug: Debug = False) -> None:
                 fetchable = stage.url is not None and stage.located() is None
                 bad += not fetchable
                 state = "not fetched" if fetchable else str(error)
-            print(f"{pipeline.name} x{pipeline.scale}  {stage.file}  {state}")
+            show(f"{pipeline.name} x{pipeline.scale}  {stage.file}  {state}")
     if bad:
         raise VqeError(f"{bad} of the files are damaged or missing.", "The lines above say which.")
 
@@ -71,7 +72,7 @@ def path_command(name: Name = None, debug: Debug = False) -> None:
             found = stage.located()
             if found is None and name:
                 stage.path()
-            print(found or f"{stage.file} (not on this machine)")
+            show(found or f"{stage.file} (not on this machine)")
 
 
 def fetch_command(name: Name = None, debug: Debug = False) -> None:
@@ -89,7 +90,7 @@ def fetch_command(name: Name = None, debug: Debug = False) -> None:
         target = cached(stage.file)
         with _download_bar(stage.file) as listen:
             download(stage.url, target, stage.sha256, listen)
-        print(target)
+        show(target)
 
 
 def import_command(
@@ -107,7 +108,7 @@ def import_command(
     found = import_checkpoint(checkpoint, output, arch, overwrite)
     parameters = sum(tensor.numel() for tensor in found.weights.values())
     say(f"{found.arch}, {parameters:,} parameters, {found.config}")
-    print(output)
+    show(output)
 
 
 EXAMPLES = {
@@ -219,23 +220,23 @@ def _show(text: str, bold: str = "") -> None:
     """A line whose beginning may be bold; square brackets in names and descriptions are text."""
     from rich.text import Text
 
-    results().print(Text(bold, "bold", end="").append(text, "not bold"))
+    results().print(Text(printable(bold), "bold", end="").append(printable(text), "not bold"))
 
 
 @contextmanager
 def _download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A bar for one download on a terminal; a plain line at its start elsewhere."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
     console = messages()
     if not console.is_terminal:
         say(f"fetching {name}")
     columns = (
-        TextColumn("{task.description}", markup=False),
+        plain_column("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(name, total=None)
+        task = bar.add_task(printable(name), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

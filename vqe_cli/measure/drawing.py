@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from vqe_cli.measure.png import png_bytes
+from vqe_cli.text import printable
 
 FONTS = "'DejaVu Sans', 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 # Width of an average character in em, where no glyphs are at hand: to keep labels apart in SVG.
@@ -108,7 +109,7 @@ def to_svg(drawing: Drawing, title: str) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="{FONTS}" role="img">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{escape(printable(title))}</title>",
         f'<rect width="{width}" height="{height}" fill="{drawing.background}"/>',
         *(_svg(shape) for shape in drawing.shapes),
         "</svg>",
@@ -143,7 +144,7 @@ def _svg(shape: Shape) -> str:
     weight = ' font-weight="bold"' if shape.bold else ""
     return (
         f'<text x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size:g}" fill="{shape.colour}" '
-        f'text-anchor="{shape.anchor}"{weight}{turn}>{escape(shape.words)}</text>'
+        f'text-anchor="{shape.anchor}"{weight}{turn}>{escape(printable(shape.words))}</text>'
     )
 
 

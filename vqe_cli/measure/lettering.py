@@ -16,6 +16,19 @@ def text_width(words: str, size: float, bold: bool = False) -> float:
     return sum(float(advance[_index(positions, letter)]) for letter in words) * size / em
 
 
+def fitted(words: str, size: float, width: float, bold: bool = False) -> str:
+    """The words, or where they are wider than `width` pixels both of their ends."""
+    if text_width(words, size, bold) <= width:
+        return words
+    kept = len(words)
+    while kept > 2:
+        kept -= max(1, kept // 16)
+        short = f"{words[: kept - kept // 2]}...{words[len(words) - kept // 2 :]}"
+        if text_width(short, size, bold) <= width:
+            return short
+    return words[:kept]
+
+
 def written(words: str, size: float, bold: bool) -> tuple[np.ndarray, int, float]:
     """Words of `size` pixels per em as covering shares (h, w), the row of their baseline, and their width."""
     atlas, advance, positions, em, baseline = _glyphs(bold)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vqe_cli.errors import VqeError
+from vqe_cli.files import unicode_name
 from vqe_cli.measure.pictures import PairView
 
 # Key prefix in the public checkpoint, channels out, channels in, kernel, stride, padding; a max pool before
@@ -73,7 +74,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            found = load_file(path)
+            with unicode_name(path) as name:
+                found = load_file(name)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:

@@ -4,14 +4,16 @@ import math
 from collections.abc import Sequence
 
 from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Text
-from vqe_cli.measure.lettering import text_width
+from vqe_cli.measure.lettering import fitted, text_width
 from vqe_cli.measure.metrics import METRICS
 from vqe_cli.measure.result import PairResult
 from vqe_cli.measure.series import Series, gain
+from vqe_cli.measure.tables import title
 
 PANEL_WIDTH, PANEL_HEIGHT = 860, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 18, 52, 38
 GAP = 14
+NAME_WIDTH = 320  # of the heading; what its curves are stands beside it
 ONE_COLUMN_UP_TO = 3
 
 INK, FAINT, GRID = "#1f2328", "#656d76", "#e6e8eb"
@@ -136,7 +138,7 @@ def _mark_peaks(drawing: Drawing, axes: _Axes, result: PairResult, curve: Series
 def _write_heading(
     drawing: Drawing, result: PairResult, metric: str, output: Series, given: Series | None
 ) -> None:
-    name = f"{result.label}/{result.name}" if result.label else result.name
+    name = fitted(title(result), 14, NAME_WIDTH, bold=True)
     drawing.add(Text(LEFT, 22, name, 14, INK, bold=True))
     size = f"{result.size[0]}×{result.size[1]}, {len(result.frames)} frames"
     drawing.add(Text(LEFT, 40, size, 11, FAINT))

@@ -8,6 +8,7 @@ import numpy as np
 
 from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text
 from vqe_cli.measure.lettering import written
+from vqe_cli.text import printable
 
 Point = tuple[float, float]
 
@@ -134,7 +135,7 @@ def _stretched(pixels: np.ndarray, axis: int, length: int, hard: bool) -> np.nda
 
 
 def _text(canvas: np.ndarray, text: Text, scale: int) -> None:
-    cover, baseline, width = written(text.words, text.size * scale, text.bold)
+    cover, baseline, width = written(printable(text.words), text.size * scale, text.bold)
     start = text.x * scale - {"start": 0.0, "middle": width / 2, "end": width}[text.anchor]
     left, top = round(start), round(text.y * scale) - baseline
     if text.turned:

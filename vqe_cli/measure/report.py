@@ -13,6 +13,7 @@ from vqe_cli.measure.png import jpeg_bytes
 from vqe_cli.measure.result import Failure, Outcome, PairResult
 from vqe_cli.measure.sheet import Shown
 from vqe_cli.measure.tables import Table, curve_table, over_time, summary, title
+from vqe_cli.text import printable
 
 STYLE = """
 :root { color-scheme: light; }
@@ -53,7 +54,7 @@ def html(
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
         f"<title>vqe eval: {len(results)} videos</title>\n<style>{STYLE}</style>\n</head>\n<body>",
         "<h1>Quality report</h1>",
-        f'<p class="note">vqe {__version__} · <code>{escape(asked)}</code></p>',
+        f'<p class="note">vqe {__version__} · <code>{_text(asked)}</code></p>',
         _table(summary(outcomes, metrics)),
         _warnings(results, failures),
     ]
@@ -61,7 +62,7 @@ def html(
         parts += ["<h2>Rate and quality</h2>", _table(curve_table(curves))]
     if results:
         parts += [
-            f"<h2>{escape(primary.upper())} over time</h2>",
+            f"<h2>{_text(primary.upper())} over time</h2>",
             _table(over_time(outcomes, primary)),
             '<p class="note">n % low: only n % of the frames are worse. Deviation: standard deviation over '
             "frames. Peak-valley: how far the curve's peaks rise above the valleys between them. "
@@ -79,13 +80,18 @@ def html(
     return "\n".join([*parts, "</body>\n</html>\n"])
 
 
+def _text(words: object) -> str:
+    """Words as HTML may hold them."""
+    return escape(printable(words))
+
+
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    head = "".join(f"<th>{_text(column)}</th>" for column in table.columns)
     lines = []
     for row in table.rows:
         kind = ' class="mean"' if table.last_is_mean and row[0].startswith("mean of ") else ""
         cells = "".join(
-            f"<td{_direction(column, cell)}>{escape(cell)}</td>"
+            f"<td{_direction(column, cell)}>{_text(cell)}</td>"
             for column, cell in zip(table.columns, row, strict=True)
         )
         lines.append(f"<tr{kind}>{cells}</tr>")
@@ -102,12 +108,9 @@ def _direction(column: str, cell: str) -> str:
 
 
 def _warnings(results: Sequence[PairResult], failures: Sequence[Failure]) -> str:
-    said = [
-        f"<li><b>{escape(title(failure))}</b> failed: {escape(str(failure.error))}</li>"
-        for failure in failures
-    ]
+    said = [f"<li><b>{_text(title(failure))}</b> failed: {_text(failure.error)}</li>" for failure in failures]
     said += [
-        f"<li><b>{escape(title(result))}</b>: {escape(warning)}</li>"
+        f"<li><b>{_text(title(result))}</b>: {_text(warning)}</li>"
         for result in results
         for warning in result.warnings
     ]
@@ -125,7 +128,7 @@ def _crops(result: PairResult, crop: Crop) -> str:
     figures = [
         f'<figure><div class="whole"><img src="{whole}" alt="whole frame"/>'
         f'<span style="{place}"></span></div>'
-        f"<figcaption><b>{escape(title(result))}</b><br/>frame {crop.frame}</figcaption></figure>"
+        f"<figcaption><b>{_text(title(result))}</b><br/>frame {crop.frame}</figcaption></figure>"
     ]
     for name in ("input", "output", "truth"):
         if name in crop.pictures:

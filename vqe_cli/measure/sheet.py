@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from vqe_cli.measure.crops import OVERVIEW_WIDTH, Crop
 from vqe_cli.measure.drawing import Box, Drawing, Picture, Text
-from vqe_cli.measure.lettering import text_width
+from vqe_cli.measure.lettering import fitted, text_width
 from vqe_cli.measure.result import PairResult
+from vqe_cli.measure.tables import title
 
 # Pixels of the sheet for a pixel of the crop: whole, so that every pixel stays a square.
 ENLARGED = 3
@@ -63,7 +64,7 @@ def before_after(crop: Crop) -> Drawing:
 def _row(
     drawing: Drawing, result: PairResult, crop: Crop, columns: Sequence[str], widest: int, y: float
 ) -> None:
-    name = f"{result.label}/{result.name}" if result.label else result.name
+    name = fitted(title(result), 15, OVERVIEW_WIDTH + widest, bold=True)
     drawing.add(Text(GAP, y + 21, name, 15, INK, bold=True))
     after = GAP + text_width(name, 15, bold=True) + 12
     drawing.add(Text(after, y + 21, f"frame {crop.frame}{_qp(result, crop.frame)}", 13, FAINT))

@@ -11,6 +11,7 @@ from vqe_cli.measure.curves import CurveResult
 from vqe_cli.measure.metrics import METRICS
 from vqe_cli.measure.result import Failure, Outcome, PairResult
 from vqe_cli.measure.series import Gain, Series, gain_of, mean_of
+from vqe_cli.text import printable
 
 NOT_APPLICABLE = "n/a"
 
@@ -76,7 +77,7 @@ def curve_table(curves: Sequence[CurveResult]) -> Table:
     """BD-rate and BD-quality of the output against the input, a row for each video and metric."""
     rows = tuple(
         (
-            curve.name,
+            printable(curve.name),
             curve.metric,
             NOT_APPLICABLE if curve.rate_percent is None else f"{curve.rate_percent:+.2f} %",
             signed(curve.quality, curve.metric),
@@ -105,7 +106,7 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
     writer = csv.DictWriter(target, fields, lineterminator="\n")
     writer.writeheader()
     for outcome in outcomes:
-        row: dict[str, Any] = {"label": outcome.label, "video": outcome.name}
+        row: dict[str, Any] = {"label": printable(outcome.label), "video": printable(outcome.name)}
         if isinstance(outcome, Failure):
             writer.writerow(row | {"error": str(outcome.error)})
             continue
@@ -120,7 +121,8 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
         for name in metrics:
             facts = _mean_facts(group, name)
             mean = {key: facts[key] for key in ("mean", "input_mean", "gain")}
-            writer.writerow({"label": label, "video": "mean", "metric": name, "frames": len(group)} | mean)
+            row = {"label": printable(label), "video": "mean", "metric": name, "frames": len(group)}
+            writer.writerow(row | mean)
     return target.getvalue()
 
 
@@ -251,8 +253,8 @@ def signed(value: float | None, metric: str) -> str:
 
 
 def title(outcome: Outcome) -> str:
-    """The video's name, with its rate point in front where there are several."""
-    return f"{outcome.label}/{outcome.name}" if outcome.label else outcome.name
+    """The video's name as it is shown, with its rate point in front where there are several."""
+    return printable(f"{outcome.label}/{outcome.name}" if outcome.label else outcome.name)
 
 
 def brief(outcome: Outcome, metric: str) -> str:
@@ -279,7 +281,7 @@ def _groups(outcomes: Sequence[Outcome]) -> list[tuple[str, list[PairResult]]]:
 def _mean_row(
     label: str, group: Sequence[PairResult], metrics: Sequence[str], with_gain: bool
 ) -> tuple[str, ...]:
-    cells = [f"mean of {len(group)}" + (f" ({label})" if label else ""), ""]
+    cells = [f"mean of {len(group)}" + (f" ({printable(label)})" if label else ""), ""]
     for name in metrics:
         means = [result.output[name].mean for result in group]
         cells.append(number(mean_of(means), name) + _share(means))

@@ -247,7 +247,7 @@ class Journal:
             file.truncate()
 
     def _append(self, lines: Sequence[Mapping[str, Any]], begin: bool = False) -> None:
-        text = "".join(json_text(line, ascii_only=False) + "\n" for line in lines)
+        text = "".join(json_text(line) + "\n" for line in lines)
         with open(self._path, "wb" if begin else "ab", opener=no_link) as file:
             file.write(text.encode())
             file.flush()

@@ -195,8 +195,9 @@ def _unknown_side_data(kind: type[Type], value: object) -> Type:
     """A member for a kind of side data that PyAV does not know: one such entry (EXIF of a JPEG, the view of a
     multiview stream) would hide all others of its picture.
     """
-    member: Type = object.__new__(kind)
-    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    member = object.__new__(kind)
+    member._name_ = f"UNKNOWN_{value}"
+    member._value_ = value  # type: ignore[assignment]
     return member
 
 

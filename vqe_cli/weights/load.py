@@ -10,6 +10,7 @@ from torch import nn
 
 import models
 from vqe_cli.errors import VqeError
+from vqe_cli.files import unicode_name
 from vqe_cli.weights.registry import Pipeline, StageSpec
 
 IMPORT_REMEDY = "Name a file that vqe wrote; a public checkpoint becomes one by `vqe weights import`."
@@ -35,7 +36,7 @@ def read_header(path: Path) -> Header:
     if not path.is_file():
         raise VqeError(f"there is no file of weights {path}.", "Check the path.")
     try:
-        with safe_open(path, framework="numpy") as file:
+        with unicode_name(path) as name, safe_open(name, framework="numpy") as file:
             told = json.loads((file.metadata() or {}).get("vqe", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise VqeError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
@@ -68,7 +69,7 @@ def load_network(stage: StageSpec) -> nn.Module:
     path = stage.path()
     header = read_header(path)
     network = build_network(stage)
-    with safe_open(path, framework="pt") as file:
+    with unicode_name(path) as name, safe_open(name, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     own = network.state_dict()
     wrong = sorted(own.keys() ^ tensors.keys())

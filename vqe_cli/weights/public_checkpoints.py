@@ -20,7 +20,7 @@ from torch import Tensor
 import models
 from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
-from vqe_cli.files import Aside, sha256_of
+from vqe_cli.files import Aside, sha256_of, unicode_name
 
 KNOWN = "vqe imports BasicVSR++ and SPyNet of mmediting or mmagic, and the official SwinIR."
 # Where training programs keep the weights, the averaged ones first (BasicSR and KAIR; mmediting and mmagic).
@@ -99,7 +99,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise VqeError(f"there is no checkpoint {path}.", "Check the path.")
     try:
         if path.suffix == ".safetensors":
-            stored: Any = load_file(path)
+            with unicode_name(path) as name:
+                stored: Any = load_file(name)
         else:
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
