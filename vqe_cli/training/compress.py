@@ -14,7 +14,7 @@ import numpy as np
 
 from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of, write_text
+from vqe_cli.files import beside, sha256_of, write_text
 from vqe_cli.training import reference_encoder
 from vqe_cli.training.library import clips_below
 from vqe_cli.training.photographs import PhotographSource
@@ -228,7 +228,7 @@ def _compress(
     record |= {"source": path.name, "source_sha256": _sha256(path)}
     record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
     try:
-        write_text(target.with_suffix(".json"), json_text(record, indent=1) + "\n")
+        write_text(beside(target.with_suffix(""), ".json"), json_text(record, indent=1) + "\n")
     except VqeError:
         target.unlink()
         raise

@@ -13,7 +13,7 @@ from av.bitstream import BitStreamFilterContext
 from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
-from vqe_cli.files import Aside, write_error, write_text
+from vqe_cli.files import Aside, beside, write_error, write_text
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, video_stream
@@ -65,7 +65,7 @@ def encode(
         try:
             with Aside(target) as place:
                 _into_matroska(stream, info, place)
-                write_text(target.with_suffix(".log"), said)
+                write_text(beside(target.with_suffix(""), ".log"), said)
         except (OSError, FFmpegError) as error:
             raise write_error(error, target) from error
 
