@@ -10,11 +10,13 @@ from small_clips import clip, write
 from tiny_weights import write_zero
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore import memory, pipeline
-from vqe_cli.restore.memory import Need, machine_memory
+from vqe_cli.restore import pipeline
+from vqe_cli.restore.memory import Need
 from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.preflight import amount, forecast, memory_warnings
+from vqe_cli.restore.preflight import forecast, memory_warnings
 from vqe_cli.restore.settings import Settings
+from vqe_cli.video import memory
+from vqe_cli.video.memory import amount, machine_memory
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,9 @@ def test_a_container_with_less_memory_than_its_machine(
     assert machine_memory() == (4050 * 1024, 8100 * 1024)
     (tmp_path / "max").write_text("2048000\n")
     assert machine_memory() == (2048000, 2048000)
+    (tmp_path / "memory.current").write_text("1048000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 48000\n")
+    assert machine_memory() == (1048000, 2048000)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from vqe_cli.cli.display import plan_line
 from vqe_cli.restore.memory import Need
-from vqe_cli.restore.preflight import Forecast, amount
+from vqe_cli.restore.preflight import Forecast
+from vqe_cli.video.memory import amount
 
 
 def forecast_lines(found: Forecast) -> list[str]:

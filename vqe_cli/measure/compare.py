@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,8 +20,9 @@ from vqe_cli.measure.pictures import Agreement, PairView, View, agree
 from vqe_cli.measure.result import Options, PairResult
 from vqe_cli.measure.series import Series, gain_of
 from vqe_cli.measure.shift import ShiftDetector, thumbnail
-from vqe_cli.measure.sources import Side, check_sizes, in_step, open_side
+from vqe_cli.measure.sources import AHEAD, Side, check_sizes, in_step, open_side
 from vqe_cli.video.frame import Frame
+from vqe_cli.video.memory import check_memory, frame_bytes, machine_memory
 
 DEFAULT_RATE = 25.0
 EVERYTHING = Options()
@@ -48,6 +49,7 @@ def compare_pair(
     with ExitStack() as stack:
         sides = [stack.enter_context(open_side(label, path, options.raw)) for label, path in paths.items()]
         check_sizes(sides)
+        options = replace(options, threads=frames_at_a_time(sides, options))
         rate = float(next((side.info.rate for side in sides if side.info.rate), DEFAULT_RATE))
         walk = _Walk(sides, agree([(str(side.path), side.info) for side in sides]), metrics, options)
         walk.open_streams(Setup(rate, options.lpips_weights), stack)
@@ -71,6 +73,33 @@ def compare_pair(
         warnings=walk.warnings(),
         seconds=time.perf_counter() - start,
     )
+
+
+# Bytes a pixel that metrics take of a side while they measure a frame: RGB in float32 and as much again and
+# a half on the way (measured; SSIM works in stripes).
+MEASURED_BYTES = 30
+
+
+def frames_at_a_time(sides: Sequence[Side], options: Options) -> int:
+    """How many frames are measured side by side: as many as threads, or as the free memory allows.
+
+    Raises VqeError where it does not suffice for one.
+    """
+    (width, height), truth = sides[0].size, sides[0]
+    counts = [side.info.frame_count for side in sides if side.info.frame_count]
+    most = min([*counts, options.max_frames or max(counts, default=10**9)])
+    decoded = [frame_bytes(width, height, side.info.pix_fmt) for side in sides]
+
+    def needed(threads: int) -> int:
+        measured = len(sides) * MEASURED_BYTES * width * height * min(threads, most)
+        return measured + sum(decoded) * min(2 * threads + 1 + AHEAD, most)
+
+    threads = options.threads or torch.get_num_threads()
+    free, _ = machine_memory()
+    while threads > 1 and free is not None and needed(threads) > free:
+        threads -= 1
+    check_memory(truth.path, truth.size, needed(threads), "Compare smaller pictures, or free some memory.")
+    return threads
 
 
 @dataclass
@@ -212,7 +241,8 @@ class _Walk:
         for track, view in zip(self.tracks, views[1:], strict=True):
             for stream in track.streams.values():
                 stream.push(PairView(views[0], view))
-        return _Job(index, views, scores, change)
+        # Views keep what was made of them: 12 bytes a pixel and more.
+        return _Job(index, views if change is not None else [], scores, change)
 
     def _gather(self, job: _Job) -> None:
         self.frames.append(job.frame)

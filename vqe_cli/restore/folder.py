@@ -13,11 +13,12 @@ from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
 from vqe_cli.restore.identity import identity
 from vqe_cli.restore.ledger import Ledger, Outcome
 from vqe_cli.restore.pipeline import Restorer
-from vqe_cli.restore.preflight import Forecast, amount, on_one_device, preflight
+from vqe_cli.restore.preflight import Forecast, on_one_device, preflight
 from vqe_cli.restore.report import Listener
 from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.side_by_side import Together, side_by_side
 from vqe_cli.restore.tree import videos_below, written_as
+from vqe_cli.video.memory import amount
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import MUXERS, refuse_standard_output
 

@@ -1,11 +1,7 @@
 """What a run takes of the memory that is there: reckoned before it starts, from sizes and footprints."""
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-import av
 import torch
 
 from vqe_cli.restore.chunks import frames_held
@@ -17,15 +13,11 @@ from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import picture_bytes
 from vqe_cli.restore.stages import BATCH_PIXELS, Stage
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.memory import ENCODER_PICTURES, frame_bytes, machine_memory
 
 # Python, PyTorch and FFmpeg before the first picture: 240 MiB are resident with all of them imported; the
 # rest is for what their threads take once they compute.
 PROGRAM = 400 * 2**20
-# Pictures that an encoder holds back, with what it keeps beside each (x265: 20 of lookahead, references,
-# half-size copies), in pictures of the written size.
-ENCODER_PICTURES = 80
-MEMINFO = Path("/proc/meminfo")
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Need:
 def needs(settings: Settings, info: VideoInfo, engine: Enhancer, compute: Compute) -> tuple[Need, ...]:
     """What a run takes: of the machine's memory, for all its processes, and, with a GPU, of the device's."""
     chunks, pixels = engine.sizes.chunks, info.width * info.height
-    picture = pixels * av.VideoFormat(info.pix_fmt).padded_bits_per_pixel // 8
+    picture = frame_bytes(info.width, info.height, info.pix_fmt)
     held = frames_held(chunks) + READ_AHEAD + (WRITE_AHEAD + ENCODER_PICTURES) * settings.scale**2
     networks = picture_bytes(pixels, chunks.chunk, chunks.overlap, settings) + _largest(engine, pixels)
     host, (free, total) = PROGRAM + held * picture, machine_memory()
@@ -58,27 +50,6 @@ def needs(settings: Settings, info: VideoInfo, engine: Enhancer, compute: Comput
     device_free, device_total = torch.cuda.mem_get_info(compute.device)
     on_device = Need(f"memory of {compute.name}", networks, device_free, device_total)
     return Need("memory", settings.workers * host, free, total), on_device
-
-
-def machine_memory() -> tuple[int | None, int | None]:
-    """Bytes free and in all, with swap and under the limit of a container; None where it is not told."""
-    with suppress(OSError, ValueError, KeyError):
-        lines = (line.split() for line in MEMINFO.read_text().splitlines())
-        told = {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines}
-        limit = _limit()
-        free = told["MemAvailable"] + told["SwapFree"]
-        total = told["MemTotal"] + told["SwapTotal"]
-        return min(free, limit or free), min(total, limit or total)
-    with suppress(OSError, ValueError, AttributeError):
-        return None, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None, None
-
-
-def _limit() -> int | None:
-    """What a container allows its processes, None without one."""
-    with suppress(OSError, ValueError):
-        return int(CGROUP_LIMIT.read_text())
-    return None
 
 
 def _largest(engine: Enhancer, pixels: int) -> int:

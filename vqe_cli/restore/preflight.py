@@ -17,11 +17,10 @@ from vqe_cli.restore.segments import in_segments
 from vqe_cli.restore.settings import Settings
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.memory import amount
 from vqe_cli.video.rehearsal import Rehearsal, rehearse
 from vqe_cli.video.room import Room
 from vqe_cli.video.sources import open_reader
-
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,3 @@ def memory_warnings(need: Need) -> list[str]:
             "if it fails, use a smaller --tile or --chunk"
         ]
     return []
-
-
-def amount(count: int) -> str:
-    """A number of bytes for people: "1.5 GB"."""
-    size, unit = float(count), 0
-    while size >= 999.5 and unit + 1 < len(UNITS):
-        size, unit = size / 1000, unit + 1
-    return f"{size:.{0 if unit == 0 or size >= 99.5 else 1}f} {UNITS[unit]}"

@@ -22,6 +22,7 @@ from vqe_cli.training.recipes import Recipe
 from vqe_cli.training.reference_encoder import ReferenceEncoder
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_files
+from vqe_cli.video.memory import ENCODER_PICTURES, check_memory, frame_bytes
 from vqe_cli.video.planes import picture_of, planes_of
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.writer import Writer
@@ -61,6 +62,8 @@ class Source:
                 f"Crop it to multiples of {2 * scale} first.",
             )
         width, height = width // scale, height // scale
+        held = min(given.frame_count or ENCODER_PICTURES, ENCODER_PICTURES)
+        check_memory(path, (width, height), held * frame_bytes(width, height, FORMAT))
         tags = dict(given.tags)
         if given.colour.matrix == "rgb":
             tags |= {"matrix": BT709, "primaries": BT709, "transfer": BT709, "range": LIMITED}

@@ -20,6 +20,7 @@ from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video import refusals
 from vqe_cli.video.formats import colour_of
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.memory import check_decoding
 from vqe_cli.video.opening import open_input, video_stream
 
 FIELD_ORDERS = {0: "unknown", 1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
@@ -45,7 +46,7 @@ def probe(path: str | Path) -> VideoInfo:
     """What container and stream of `path` say, with the first picture decoded for what only it knows.
 
     Raises VqeError: missing, empty, not media, no video stream, no picture size, pixel format or matrix
-    unsupported.
+    unsupported, pictures too large for the memory.
     """
     path = Path(path)
     with open_input(path) as container:
@@ -55,6 +56,7 @@ def probe(path: str | Path) -> VideoInfo:
 def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     """`probe` for a container that is open already; it is read from, so open it again before decoding."""
     stream = video_stream(container, path)
+    check_decoding(path, stream.width, stream.height, stream.codec_context.pix_fmt)
     tags = _container_tags(stream)
     beginning = _beginning(container, stream)
     first = beginning.picture
