@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore import pipeline
 from vqe_cli.restore.memory import Need
 from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.preflight import forecast, memory_warnings
+from vqe_cli.restore.preflight import colours_unshown, forecast, memory_warnings
 from vqe_cli.restore.settings import Settings
 from vqe_cli.video import memory
 from vqe_cli.video.memory import amount, machine_memory
@@ -130,3 +131,13 @@ def test_a_container_with_less_memory_than_its_machine(
 )
 def test_amounts_for_people(count: int, text: str) -> None:
     assert amount(count) == text
+
+
+def test_colours_that_cannot_come_out_right_are_refused_unless_forced(folder: Path) -> None:
+    info = forecast(settings(folder, "out.mkv")).info
+    assert colours_unshown(info, force=False) == []
+    with pytest.raises(VqeError, match=r"in\.mkv is Dolby Vision") as caught:
+        colours_unshown(replace(info, dolby_vision=5), force=False)
+    assert "--force" in caught.value.remedy
+    [warning] = colours_unshown(replace(info, dolby_vision=5), force=True)
+    assert "Dolby Vision" in warning

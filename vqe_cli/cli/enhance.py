@@ -114,6 +114,10 @@ def enhance_command(
             "cluster_ship", "Its machines do not see our files.", LONG, "--cluster-ship/--no-cluster-ship"
         ),
     ] = None,
+    force: Annotated[
+        bool | None,
+        setting("force", "Enhance what cannot come out right, too.", WRITTEN, "--force/--no-force"),
+    ] = None,
     overwrite: Annotated[
         bool | None,
         setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),

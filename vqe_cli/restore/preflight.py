@@ -83,6 +83,7 @@ def preflight(
     Raises VqeError: what `Writer` refuses, too little room on the disk, too little memory, an unknown model,
     weights that are missing or damaged, a device that is not there, sizes that contradict each other.
     """
+    unshown = colours_unshown(info, settings.force)
     part = settings.start > 0 or settings.frames is not None
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
     written = rehearse(settings.output, info, encoding, settings.scale, part, settings.overwrite, new_folder)
@@ -93,12 +94,28 @@ def preflight(
     if room is not None and in_segments(settings, plan.frames):
         room = Room(2 * room.low, 2 * room.high)  # segments and the joined file are there at the same time
         free += bytes_in(work_folder(written.target.path))
-    warnings = [*colour_warnings(info), *written.warnings]
+    warnings = [*unshown, *colour_warnings(info), *written.warnings]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
     taken = needs(settings, info, engine, model.compute)
     warnings += [warning for need in taken for warning in memory_warnings(need)]
     return Forecast(info, plan, written, room, free, taken, tuple(warnings))
+
+
+def colours_unshown(info: VideoInfo, force: bool) -> list[str]:
+    """A warning where colours cannot come out right; in its place a VqeError, unless `force`."""
+    if info.dolby_vision is None:
+        return []
+    what = (
+        f"{info.path} is Dolby Vision of profile {info.dolby_vision}, whose colours (IPT, reshaped by "
+        "metadata) come out green and purple without Dolby's conversion"
+    )
+    if force:
+        return [what]
+    raise VqeError(
+        f"{what}.",
+        "Convert it to HDR10 first, for example with ffmpeg's filter libplacebo, or give --force.",
+    )
 
 
 def room_warnings(room: Room, free: int, output: str) -> list[str]:

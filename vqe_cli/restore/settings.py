@@ -70,7 +70,8 @@ class Settings:
     interrupt. workers: processes that work at the same time, at least one for each device.
     cluster: address of a Ray cluster that does the work, "auto" for one that runs here; cluster_ship: its
     machines do not see our files.
-    restart: an unfinished run of the same output is forgotten. overwrite: whether the output may exist.
+    restart: an unfinished run of the same output is forgotten. force: what cannot come out right is enhanced
+    all the same. overwrite: whether the output may exist.
     """
 
     input: Path
@@ -104,6 +105,7 @@ class Settings:
     cluster: str | None = None
     cluster_ship: bool = False
     restart: bool = False
+    force: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from vqe_cli.video.container_writer import new_stream_encoder, pictured
 from vqe_cli.video.encoders import Encoding, decoder_header
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.image_writer import levels_of, png
+from vqe_cli.video.image_writer import image_of
 from vqe_cli.video.targets import Target
 from vqe_cli.video.y4m import payload
 
@@ -97,11 +97,11 @@ class PictureCoder:
     header = b""
 
     def __init__(self, target: Target, info: VideoInfo) -> None:
-        self._colour = info.colour if target.kind == "images" else None
+        self._info = info if target.kind == "images" else None
         self.warnings: list[str] = []
 
     def encode(self, planes: Sequence[np.ndarray], frame: Frame) -> list[Coded]:
-        data = payload(planes) if self._colour is None else png(levels_of(planes, self._colour))
+        data = payload(planes) if self._info is None else image_of(planes, self._info)
         return [Coded(data, frame.pts or 0)]
 
     def flush(self) -> list[Coded]:

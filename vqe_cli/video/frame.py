@@ -40,8 +40,10 @@ class VideoInfo:
     tags: FFmpeg's numeric colour tags as written in the stream: primaries, transfer, matrix, range,
     chroma_location. rotation_deg: display rotation counter-clockwise, 0 when there is none; display_matrix:
     its nine numbers in FFmpeg's form, () when there is none. streams: one line of description a stream, for
-    reports. stream_index: which of the container's streams this is. side_data: what describes the whole
-    stream and stands on its first picture (HDR10 metadata), FFmpeg's bytes under FFmpeg's type name.
+    reports. stream_index: which of the container's streams this is. first_index: of the first picture that
+    is used. side_data: what describes the whole stream and stands on its first picture (HDR10 metadata),
+    FFmpeg's bytes under FFmpeg's type name. transparent: there is an alpha channel, which frames lack.
+    dolby_vision: the profile, where it means colours that only Dolby's conversion can show.
     """
 
     path: Path
@@ -66,6 +68,8 @@ class VideoInfo:
     first_index: int = 0
     side_data: dict[str, bytes] = field(default_factory=dict)
     first_qp: float | None = None
+    transparent: bool = False
+    dolby_vision: int | None = None
 
 
 @dataclass(frozen=True)

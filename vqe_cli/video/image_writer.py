@@ -26,13 +26,13 @@ class ImageWriter:
 
     def __init__(self, target: Target, place: Path, info: VideoInfo) -> None:
         self._target, self._folder = target, place
-        self._colour = info.colour
+        self._info = info
         self._written = 0
-        self.warnings = [f"{target.path}: images keep neither sound nor time stamps"]
+        self.warnings = warnings_of(target, info)
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Writes one image."""
-        self._put(png(levels_of(planes, self._colour)))
+        self._put(image_of(planes, self._info))
 
     def join(self, parts: Sequence[Path], clock: Clock) -> None:
         """Writes the images of all parts."""
@@ -58,6 +58,42 @@ class ImageWriter:
         """Nothing is open."""
 
 
+def warnings_of(target: Target, info: VideoInfo) -> list[str]:
+    """What images do not keep of a video, and what is done to them."""
+    told = [f"{target.path}: images keep neither sound nor time stamps"]
+    if info.display_matrix and not is_right_angle(info.display_matrix):
+        told.append(f"{target.path}: images are not turned, {info.path} is shown at an odd angle")
+    elif info.display_matrix:
+        told.append(f"{target.path}: images are turned as {info.path} is shown")
+    return told
+
+
+def image_of(planes: Sequence[np.ndarray], info: VideoInfo) -> bytes:
+    """A picture as a PNG file, turned as the video is shown, with its pixel aspect ratio."""
+    aspect, matrix = info.sample_aspect, info.display_matrix
+    levels = levels_of(planes, info.colour)
+    if matrix and is_right_angle(matrix):
+        levels = turned(levels, matrix)
+        if aspect is not None and matrix[0] == 0:
+            aspect = 1 / aspect
+    return png(levels, aspect)
+
+
+def is_right_angle(matrix: Sequence[int]) -> bool:
+    """Whether a display matrix (FFmpeg's nine numbers) turns by a multiple of 90 degrees, or mirrors."""
+    across, down = (matrix[0], matrix[4]), (matrix[1], matrix[3])
+    return (all(across) and not any(down)) or (all(down) and not any(across))
+
+
+def turned(levels: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+    """Levels (h, w, …) as a display matrix of right angles shows them: x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    if a == 0:
+        levels, a, d = levels.swapaxes(0, 1), c, b
+    levels = levels[:, ::-1] if a < 0 else levels
+    return levels[::-1] if d < 0 else levels
+
+
 def levels_of(planes: Sequence[np.ndarray], colour: Colour) -> np.ndarray:
     """RGB (h, w, 3) or, for gray video, gray (h, w): uint8 for 8-bit video, uint16 above."""
     white, dtype = (255, torch.uint8) if colour.bit_depth == 8 else (65535, torch.int32)
@@ -69,14 +105,16 @@ def levels_of(planes: Sequence[np.ndarray], colour: Colour) -> np.ndarray:
     return levels[..., 0] if levels.shape[-1] == 1 else levels
 
 
-def png(levels: np.ndarray) -> bytes:
-    """A PNG file of gray (h, w) or RGB (h, w, 3) levels, uint8 or uint16."""
+def png(levels: np.ndarray, aspect: Fraction | None = None) -> bytes:
+    """A PNG file of gray (h, w) or RGB (h, w, 3) levels, uint8 or uint16; aspect: of its pixels."""
     deep = levels.dtype == np.uint16
     names = ("gray", "gray16be") if levels.ndim == 2 else ("rgb24", "rgb48be")
     name = names[deep]
     encoder = cast(VideoCodecContext, av.CodecContext.create("png", "w"))
     encoder.height, encoder.width = levels.shape[:2]
     encoder.pix_fmt = name
+    if aspect is not None:
+        encoder.sample_aspect_ratio = aspect
     encoder.time_base = Fraction(1, 25)
     picture = av.VideoFrame(encoder.width, encoder.height, name)
     plane = picture.planes[0]

@@ -13,7 +13,6 @@ import av
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video import refusals
-from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input, video_stream
 from vqe_cli.video.planes import planes_of
@@ -78,8 +77,8 @@ class ImageReader:
             field_order="progressive",
         )
         self.warnings: list[str] = []
-        if sample_format(self.info.pix_fmt).alpha:
-            self.warnings.append(f"{path}: transparency ({self.info.pix_fmt}) is not kept")
+        if self.info.transparent:
+            self.warnings.append(f"{path}: transparency is not kept")
 
     def __enter__(self) -> Self:
         return self

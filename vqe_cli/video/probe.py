@@ -18,10 +18,12 @@ from vqe_cli.hevc.packets import PacketParser
 from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video import refusals
-from vqe_cli.video.formats import colour_of
+from vqe_cli.video.dolby_vision import unshowable_profile
+from vqe_cli.video.formats import UNSPECIFIED, colour_of, sample_format
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import check_decoding
 from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.selection import tag
 
 FIELD_ORDERS = {0: "unknown", 1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 INTERLACED = ("tt", "bb", "tb", "bt")
@@ -67,6 +69,9 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     tags |= _picture_tags(first)
     if beginning.chroma_location:
         tags["chroma_location"] = beginning.chroma_location
+    dolby_vision = unshowable_profile(stream, side_data_of(first))
+    if dolby_vision is not None:
+        tags["matrix"] = UNSPECIFIED  # there is none
     try:
         colour = colour_of(tags, height, pix_fmt, stream.codec_context.name)
     except ValueError as error:
@@ -96,6 +101,8 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
         stream_index=stream.index,
         side_data=_stream_side_data(first),
         first_qp=beginning.qp,
+        transparent=sample_format(pix_fmt).alpha or tag(stream.metadata, "alpha_mode") == "1",
+        dolby_vision=dolby_vision,
     )
 
 

@@ -18,7 +18,6 @@ from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video import refusals
 from vqe_cli.video.damage import Damage
-from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import open_input, video_stream
 from vqe_cli.video.planes import planes_of
@@ -104,8 +103,8 @@ class Reader:
         found = [f"{self.path}: {sentence}" for sentence in (self._parser.warnings if self._parser else [])]
         if self._damage.undecodable:  # the parser's remark on broken packets would say the same again
             found = [sentence for sentence in found if "packets are damaged" not in sentence]
-        if sample_format(self.info.pix_fmt).alpha:
-            found.append(f"{self.path}: transparency ({self.info.pix_fmt}) is not kept")
+        if self.info.transparent:
+            found.append(f"{self.path}: transparency is not kept")
         found += self._damage.sentences(self.path)
         return found
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqe_cli.video import image_writer, y4m
 from vqe_cli.video.container_writer import Plan
 from vqe_cli.video.encoders import Encoding, quality
 from vqe_cli.video.formats import sample_format
@@ -14,7 +15,6 @@ from vqe_cli.video.room import Room, expected_room
 from vqe_cli.video.selection import Selection
 from vqe_cli.video.targets import Target, check_target, existing_folder, target_of, write_error
 from vqe_cli.video.trial import try_out
-from vqe_cli.video.y4m import token
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,13 @@ def rehearse(
     target = target_of(output)
     check_target(target, info.path, overwrite, new_folder)
     if target.kind == "images":
-        return Rehearsal(target, "png", "rgb24" if info.colour.bit_depth == 8 else "rgb48be", None, ())
+        gray, deep = info.colour.matrix == "gray", info.colour.bit_depth > 8
+        pix_fmt = ("gray16be" if deep else "gray") if gray else ("rgb48be" if deep else "rgb24")
+        return Rehearsal(target, "png", pix_fmt, None, tuple(image_writer.warnings_of(target, info)))
     if target.kind == "y4m":
-        token(info)
-        return Rehearsal(target, "rawvideo", sample_format(info.pix_fmt).planar, None, ())
+        y4m.token(info)
+        planar = sample_format(info.pix_fmt).planar
+        return Rehearsal(target, "rawvideo", planar, None, tuple(y4m.warnings_of(target, info)))
     try:
         tried = try_out(Plan(target, info, encoding, scale, part, Selection()))
     except OSError as error:

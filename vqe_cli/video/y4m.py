@@ -24,7 +24,7 @@ class Y4mWriter:
     """
 
     def __init__(self, target: Target, place: Path, info: VideoInfo, scale: int) -> None:
-        self.warnings = [f"{target.path}: a .y4m file keeps neither sound nor time stamps nor colour tags"]
+        self.warnings = warnings_of(target, info)
         rate = info.rate or 25
         aspect = info.sample_aspect
         header = (
@@ -53,6 +53,15 @@ class Y4mWriter:
         """Closes the incomplete file."""
         with suppress(OSError):  # closing writes what is left, which a full disk does not take
             self._file.close()
+
+
+def warnings_of(target: Target, info: VideoInfo) -> list[str]:
+    """What the format cannot say of a video."""
+    told = [f"{target.path}: a .y4m file keeps neither sound nor time stamps nor colour tags"]
+    if info.display_matrix:
+        turn = f"{info.rotation_deg} degrees" if info.rotation_deg else "mirrored"
+        told.append(f"{target.path}: a .y4m file does not keep the rotation ({turn}) of {info.path}")
+    return told
 
 
 def payload(planes: Sequence[np.ndarray]) -> bytes:
