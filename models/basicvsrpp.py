@@ -4,12 +4,14 @@ Two layouts around one recurrent core: the public one, and one grown from a trai
 """
 
 import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.bounds import check_settings
 from models.grown import LEAST_CHANNELS, RECONSTRUCTION_CHANNELS, SPATIAL_CHANNELS, GrownLayout
 from models.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks
 from models.propagation import BRANCHES, RecurrentCore, nearest_peak
@@ -102,6 +104,7 @@ def basicvsrpp(
     """
     trunk = None
     if spatial is not None:
+        check_spatial(spatial)
         trunk = QECNN(**spatial)
         found = {"mid_channels": SPATIAL_CHANNELS, "scale": trunk.scale, "feature_stride": 1}
         asked = {"mid_channels": mid_channels, "scale": scale, "feature_stride": feature_stride}
@@ -139,6 +142,14 @@ def basicvsrpp(
         raise ValueError("reconstruction_blocks is one number where the network is grown from a spatial one")
     width = reconstruction_channels or RECONSTRUCTION_CHANNELS
     return GrownLayout(trunk, reconstruction_blocks, width, **core)
+
+
+def check_spatial(spatial: Mapping[str, Any]) -> None:
+    """Raises ValueError for what no setting of a QECNN is."""
+    unknown = spatial.keys() - inspect.signature(QECNN).parameters.keys()
+    if unknown:
+        raise ValueError(f"spatial has the setting {str(min(unknown, key=str))[:60]!r}, which QECNN has not")
+    check_settings(QECNN, spatial)
 
 
 @functools.wraps(basicvsrpp)

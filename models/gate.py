@@ -19,6 +19,8 @@ class GateNet(nn.Module):
 
     def __init__(self, channels: int = 32, blocks: int = 4, unshuffle: int = 2) -> None:
         super().__init__()
+        if unshuffle not in (1, 2, 4):
+            raise ValueError(f"unshuffle is 1, 2 or 4, not {unshuffle}")
         self.multiple = unshuffle
         self.head = kaiming_conv(6 * unshuffle**2, channels)
         self.body = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))

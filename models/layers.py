@@ -98,7 +98,8 @@ def kaiming_conv(
 ) -> nn.Conv2d:
     """A padded convolution with Kaiming weights times `gain` and zero bias."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, stride=stride)
-    nn.init.kaiming_normal_(conv.weight)
+    if not conv.weight.is_meta:  # there, normal numbers would load half of PyTorch and change nothing
+        nn.init.kaiming_normal_(conv.weight)
     assert conv.bias is not None
     with torch.no_grad():
         conv.weight.mul_(gain)

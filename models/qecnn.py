@@ -16,7 +16,8 @@ class QECNN(nn.Module):
     is above 1).
 
     channels, blocks: width and number of residual blocks. unshuffle: 1, 2 or 4, the fold of the input.
-    scale: 1, 2 or 4. qp_conditioning: whether the QP modulates the blocks.
+    scale: 1, 2 or 4. qp_conditioning: whether the QP modulates the blocks. Raises
+    ValueError for another fold or scale.
     """
 
     is_video = False
@@ -30,6 +31,8 @@ class QECNN(nn.Module):
         qp_conditioning: bool = True,
     ) -> None:
         super().__init__()
+        if unshuffle not in (1, 2, 4) or scale not in (1, 2, 4):
+            raise ValueError(f"unshuffle and scale are 1, 2 or 4, not {unshuffle} and {scale}")
         self.scale = scale
         self.multiple = unshuffle
         self.embed = QPEmbedding(EMBEDDING) if qp_conditioning else None

@@ -104,11 +104,16 @@ class PatchEmbed(nn.Module):
 
 
 def group_conv(channels: int, kind: str) -> nn.Module:
-    """The convolution behind a group: "1conv", or "3conv", a bottleneck with fewer parameters."""
+    """The convolution behind a group: "1conv", or "3conv", a bottleneck with fewer parameters.
+
+    Raises ValueError for another kind, and where the bottleneck would have no channels.
+    """
     if kind == "1conv":
         return nn.Conv2d(channels, channels, 3, padding=1)
     if kind != "3conv":
         raise ValueError(f"resi_connection is '1conv' or '3conv', not {kind!r}")
+    if channels < 4:
+        raise ValueError(f"resi_connection '3conv' needs 4 channels or more, not {channels}")
     return nn.Sequential(
         nn.Conv2d(channels, channels // 4, 3, padding=1),
         nn.LeakyReLU(0.2, inplace=True),
@@ -163,9 +168,11 @@ class SwinIR(nn.Module):
             raise ValueError(
                 f"num_heads {list(num_heads)} must divide {embed_dim}, for each of {len(depths)}"
             )
+        if int(embed_dim * mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio {mlp_ratio} leaves nothing of {embed_dim} channels")
         if unshuffle != 1 and upsampler:
             raise ValueError("unshuffle is for pictures that keep their size, without upsampler")
-        mean = torch.tensor(RGB_MEAN if in_chans == 3 else [0.0] * in_chans)
+        mean = torch.tensor(RGB_MEAN) if in_chans == 3 else torch.zeros(in_chans)
         self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(in_chans * unshuffle**2, embed_dim, 3, padding=1)
         self.patch_embed = PatchEmbed(embed_dim)
@@ -245,6 +252,8 @@ class SwinIR(nn.Module):
 
 def initialise(module: nn.Module) -> None:
     """Truncated normal of 0.02 for linear layers and bias tables, zero biases, as the reference."""
+    if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        return  # nothing to initialise, and it would load half of PyTorch
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MASKED = -100.0  # what the reference adds to the attention between pixels that the shift made neighbours
+# Where the small tables below are made, also for a network on the meta device: counting there would load half
+# of PyTorch first.
+TABLES = "cpu"
 
 
 def window_partition(x: Tensor, window: int) -> Tensor:
@@ -23,7 +26,7 @@ def window_merge(windows: Tensor, window: int) -> Tensor:
 
 def relative_position_index(window: int) -> Tensor:
     """(window², window²) rows of the bias table: the numbered distance of each pair of pixels."""
-    pixel = torch.arange(window**2)
+    pixel = torch.arange(window**2, device=TABLES)
     row, column = pixel // window, pixel % window
     row_distance = row[:, None] - row[None, :] + window - 1
     column_distance = column[:, None] - column[None, :] + window - 1
@@ -36,13 +39,13 @@ def shift_masks(window: int, shift: int) -> Tensor:
     The first index says whether the window lies in the last row of windows, the second whether in the last
     column: only there do pixels meet that the shift brought together from opposite edges.
     """
-    pixel = torch.arange(window**2)
+    pixel = torch.arange(window**2, device=TABLES)
     wrapped_row, wrapped_column = pixel // window >= window - shift, pixel % window >= window - shift
-    masks = torch.zeros(2, 2, window**2, window**2)
+    masks = torch.zeros(2, 2, window**2, window**2, device=TABLES)
     for last_row in (0, 1):
         for last_column in (0, 1):
             group = 2 * last_row * wrapped_row + last_column * wrapped_column
-            masks[last_row, last_column][group[:, None] != group[None, :]] = MASKED
+            masks[last_row, last_column].masked_fill_(group[:, None] != group[None, :], MASKED)
     return masks
 
 

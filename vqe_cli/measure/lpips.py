@@ -5,18 +5,16 @@ channels, differences squared, weighted by learned non-negative weights and aver
 """
 
 import os
-import pickle
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vqe_cli.errors import VqeError
-from vqe_cli.files import unicode_name
 from vqe_cli.measure.pictures import PairView
+from vqe_cli.weights.tensors import TensorError, read_tensor_file
 
 # Key prefix in the public checkpoint, channels out, channels in, kernel, stride, padding; a max pool before
 # the second and third (AlexNet as in "One weird trick for parallelizing convolutional neural networks").
@@ -73,12 +71,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     Raises VqeError when the file cannot be read or lacks a tensor or has one of another shape.
     """
     try:
-        if path.suffix == ".safetensors":
-            with unicode_name(path) as name:
-                found = load_file(name)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        found = read_tensor_file(path)
+    except (OSError, TensorError) as error:
         raise VqeError(f"The LPIPS weights {path} cannot be read ({error}).", HOW_TO_GET) from error
     weights = {}
     for index, (prefix, out, channels, kernel, _, _) in enumerate(LAYERS):
@@ -89,7 +83,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         }
         for key, shape in wanted.items():
             tensor = found.get(key) if isinstance(found, dict) else None
-            if tensor is None or tuple(tensor.shape) != shape:
+            if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
                 raise VqeError(f"{path} has no LPIPS tensor {key} of shape {shape}.", HOW_TO_GET)
             weights[key] = tensor.float()
     return weights

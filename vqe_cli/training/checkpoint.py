@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from vqe_cli.documents import json_text
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, shortened
 from vqe_cli.files import Aside
 from vqe_cli.training import shards
 from vqe_cli.training.joint import STAGE_ONE, Joint
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.weights.public_checkpoints import BUFFERS, unwrapped
+from vqe_cli.weights.tensors import TensorError, parse_safetensors, parse_torch
 
 LAST = "last.pt"
 
@@ -70,7 +71,7 @@ def load_state(path: Path, config: TrainConfig) -> dict[str, Any]:
     wanted = (config.network.arch, config.network.config)
     if wanted != found:
         raise VqeError(
-            f"{path} holds {found[0]} {found[1]}, the config asks for {wanted[0]} {wanted[1]}.",
+            f"{path} holds {shortened(found)}, the config asks for {shortened(wanted)}.",
             "Use the config that the run was started with, or another --out.",
         )
     return state
@@ -80,12 +81,9 @@ def _load(path: Path) -> Any:
     """A torch file, tensors and plain values only."""
     try:
         with shards.opened(path) as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except VqeError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VqeError(f"{path} is not a readable checkpoint ({reason}).", "Name another file.") from error
+            return parse_torch(file)
+    except (TensorError, OSError) as error:
+        raise VqeError(f"{path} is not a readable checkpoint ({error}).", "Name another file.") from error
 
 
 def export(
@@ -130,10 +128,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             with shards.opened(path) as file:
-                tree: Any = load(file.read())
-        except VqeError:
-            raise
-        except Exception as error:
+                tree: Any = parse_safetensors(file)
+        except (TensorError, OSError) as error:
             raise VqeError(
                 f"{path} is not a readable safetensors file ({error}).", "Name a file of trained weights."
             ) from error

@@ -1,19 +1,22 @@
 """Files of weights to networks: safetensors whose header says, under "vqe", what they are the weights of."""
 
-import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import models
-from vqe_cli.errors import VqeError
-from vqe_cli.files import unicode_name
+from models.bounds import TooLarge
+from vqe_cli.documents import MIB, DocumentError, Limits, parse_json, table
+from vqe_cli.errors import VqeError, shortened
 from vqe_cli.weights.registry import Pipeline, StageSpec
+from vqe_cli.weights.tensors import TensorError, metadata_of, parse_safetensors, reason, shapes_of
 
 IMPORT_REMEDY = "Name a file that vqe wrote; a public checkpoint becomes one by `vqe weights import`."
+HEADER = {"arch": str, "config": dict, "card": dict}
+HEADER_LIMITS = Limits(bytes=MIB)
 
 
 @dataclass(frozen=True)
@@ -36,28 +39,66 @@ def read_header(path: Path) -> Header:
     if not path.is_file():
         raise VqeError(f"there is no file of weights {path}.", "Check the path.")
     try:
-        with unicode_name(path) as name, safe_open(name, framework="numpy") as file:
-            told = json.loads((file.metadata() or {}).get("vqe", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+        text = metadata_of(path).get("vqe")
+        if text is None:
+            raise VqeError(f"{path} does not say which network its weights belong to.", IMPORT_REMEDY)
+        header = table(parse_json(text, HEADER_LIMITS), HEADER, ("arch", "config"), "its header")
+    except (TensorError, OSError) as error:
         raise VqeError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
-    if not isinstance(told, dict) or not {"arch", "config"} <= told.keys():
-        raise VqeError(f"{path} does not say which network its weights belong to.", IMPORT_REMEDY)
-    return Header(told["arch"], told["config"], told.get("card", {}))
+    except DocumentError as error:
+        raise VqeError(
+            f"{path} does not say which network its weights belong to: {error}.", IMPORT_REMEDY
+        ) from error
+    return Header(header["arch"], header["config"], header.get("card", {}))
+
+
+def outline(path: Path) -> nn.Module:
+    """The network of a file of weights on the meta device, without memory: what its header asks for is held
+    against the tensors that are in the file.
+
+    Raises VqeError when the file is missing or is none of ours, for a network that cannot be built, and when
+    the tensors are not exactly those of the network.
+    """
+    header = read_header(path)
+    try:
+        shapes = shapes_of(path)
+        numbers = sum(map(prod, shapes.values()))
+        network = models.outline(header.arch, header.config, len(shapes), numbers)
+    except (TensorError, OSError) as error:
+        raise VqeError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
+    except TooLarge as error:
+        raise _unfitting(path, header, "the network has more weights than are in the file") from error
+    except ValueError as error:
+        raise VqeError(
+            f"{path} is for a network that this vqe cannot build: {error}.",
+            "Update vqe, or name another file.",
+        ) from error
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    wrong = sorted(key for key in own.keys() | shapes.keys() if own.get(key) != shapes.get(key))
+    if wrong:
+        raise _unfitting(
+            path,
+            header,
+            f"{len(wrong)} tensors are missing, unknown or of another shape, the first is "
+            f"{shortened(wrong[0])}",
+        )
+    return network
+
+
+def _unfitting(path: Path, header: Header, why: str) -> VqeError:
+    shown = f"{shortened(header.arch)[1:-1]} {shortened(header.config)}"
+    return VqeError(f"{path} does not hold the weights of {shown}: {why}.", IMPORT_REMEDY)
 
 
 def build_network(stage: StageSpec) -> nn.Module:
     """The network of a stage as it is built, without its weights: enough to know what it takes.
 
-    Raises VqeError as `load_network` does, but for weights that do not fit.
+    Raises VqeError as `load_network` does.
     """
     path = stage.path()
+    outline(path)
     header = read_header(path)
-    try:
-        return models.build(header.arch, header.config).eval().requires_grad_(False)
-    except (TypeError, ValueError) as error:
-        raise VqeError(
-            f"{path} is for a network that this vqe cannot build: {error}.", "Update vqe."
-        ) from error
+    return models.build(header.arch, header.config).eval().requires_grad_(False)
 
 
 def load_network(stage: StageSpec) -> nn.Module:
@@ -67,20 +108,13 @@ def load_network(stage: StageSpec) -> nn.Module:
     network.
     """
     path = stage.path()
-    header = read_header(path)
     network = build_network(stage)
-    with unicode_name(path) as name, safe_open(name, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    own = network.state_dict()
-    wrong = sorted(own.keys() ^ tensors.keys())
-    wrong += sorted(key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape)
-    if wrong:
-        raise VqeError(
-            f"{path} does not hold the weights of {header.arch} {header.config}: {len(wrong)} tensors are "
-            f"missing, unknown or of another shape, the first is {wrong[0]!r}.",
-            IMPORT_REMEDY,
-        )
-    network.load_state_dict(tensors)
+    try:
+        with path.open("rb") as file:
+            tensors = parse_safetensors(file)
+        network.load_state_dict(tensors)
+    except (TensorError, OSError, RuntimeError, ValueError) as error:
+        raise VqeError(f"the weights in {path} cannot be read ({reason(error)}).", IMPORT_REMEDY) from error
     return network
 
 

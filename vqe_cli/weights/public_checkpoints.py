@@ -4,7 +4,6 @@ A checkpoint is read without executing what is in it, its network is told from i
 and shape is held against that network, and the weights are written as a file that names its network.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import models
 from vqe_cli.documents import json_text
-from vqe_cli.errors import VqeError
-from vqe_cli.files import Aside, sha256_of, unicode_name
+from vqe_cli.errors import VqeError, shortened
+from vqe_cli.files import Aside, sha256_of
+from vqe_cli.weights.tensors import TensorError, read_tensor_file, reason
 
 KNOWN = "vqe imports BasicVSR++ and SPyNet of mmediting or mmagic, and the official SwinIR."
 # Where training programs keep the weights, the averaged ones first (BasicSR and KAIR; mmediting and mmagic).
@@ -30,6 +29,7 @@ PREFIXES = ("module.", "generator_ema.", "generator.")
 BUFFERS = re.compile(r"(^|\.)(mean|std|attn_mask|relative_position_index|step_counter)$")
 # Settings that leave no trace in the shapes: all public BasicVSR++ has this one.
 MAX_RESIDUE_MAGNITUDE = 10
+MOST_PARTS = 256  # that lie in a row: blocks, groups, levels
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,11 @@ def read_checkpoint(path: Path, arch: str | None = None) -> PublicCheckpoint:
     state = {key: tensor for key, tensor in read_weights(path).items() if not BUFFERS.search(key)}
     try:
         found = recognise(state)
-    except (KeyError, IndexError) as error:
-        raise VqeError(f"{path} lacks {error} of the network that it seems to be.", KNOWN) from error
+    except KeyError as error:
+        lacking = shortened(error.args[0])
+        raise VqeError(f"{path} lacks {lacking} of the network that it seems to be.", KNOWN) from error
+    except (IndexError, ValueError, ArithmeticError) as error:
+        raise VqeError(f"{path} is of no network that vqe knows ({reason(error)}).", KNOWN) from error
     if found is None:
         raise VqeError(f"{path} is of no network that vqe knows.", KNOWN)
     name, config = found
@@ -98,18 +101,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise VqeError(f"there is no checkpoint {path}.", "Check the path.")
     try:
-        if path.suffix == ".safetensors":
-            with unicode_name(path) as name:
-                stored: Any = load_file(name)
-        else:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise VqeError(
-            f"{path} cannot be read as weights alone: it is damaged, or holds objects that vqe does not run.",
-            "Save its state dict alone, with the program that made it.",
-        ) from error
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        raise VqeError(f"{path} is no readable checkpoint ({error}).", "Fetch it again.") from error
+        stored = read_tensor_file(path)
+    except TensorError as error:
+        remedy = "Fetch it again, or save its state dict alone, with the program that made it."
+        raise VqeError(f"{path} is no readable checkpoint ({error}).", remedy) from error
+    except OSError as error:
+        raise VqeError(f"{path} cannot be read ({error.strerror or error}).", "Check it.") from error
     if not isinstance(stored, Mapping):
         raise VqeError(f"{path} holds no weights.", KNOWN)
     return unwrapped(stored)
@@ -144,9 +141,15 @@ def recognise(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
 
 
 def count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the highest number that `pattern` finds at the start of a key; 0 where it finds none."""
+    """One more than the highest number that `pattern` finds at the start of a key; 0 where it finds none.
+
+    Raises ValueError for more than any network has.
+    """
     found = (re.match(pattern, key) for key in state)
-    return max((int(match[1]) for match in found if match), default=-1) + 1
+    most = max((int(match[1]) for match in found if match), default=-1) + 1
+    if most > MOST_PARTS:
+        raise ValueError(f"a part has the number {shortened(most - 1)}")
+    return most
 
 
 def basicvsrpp_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -207,9 +210,9 @@ def swinir_upsampler(state: Mapping[str, Tensor], out_chans: int) -> tuple[str, 
 
 def check(path: Path, arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Raise VqeError unless `state` has every weight of the network, each of its shape, and no others."""
+    numbers = sum(tensor.numel() for tensor in state.values())
     try:
-        with torch.device("meta"):
-            expected = models.build(arch, config).state_dict()
+        expected = models.outline(arch, config, len(state), numbers).state_dict()
     except ValueError as error:
         raise VqeError(f"{path} is of a {arch} that cannot be built: {error}.", KNOWN) from error
     problems = [f"{key} is missing" for key in sorted(expected.keys() - state.keys())]
@@ -221,4 +224,6 @@ def check(path: Path, arch: str, config: Mapping[str, Any], state: Mapping[str, 
     ]
     if problems:
         rest = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise VqeError(f"{path} does not fit {arch} with {dict(config)}: {problems[0]}{rest}.", KNOWN)
+        raise VqeError(
+            f"{path} does not fit {arch} with {shortened(dict(config))}: {problems[0][:200]}{rest}.", KNOWN
+        )
