@@ -2,8 +2,8 @@
 anybody can read.
 
 What comes from such a text is bounded before it is built: bytes, depth, values (those that an alias repeats
-count each time), digits. What is given back holds only None, bool, int of 64 bits, finite float, str, list
-and dict. `table` then holds a mapping against the kinds that are expected of it.
+count each time), digits. What is given back holds only None, bool, int of 64 bits, float (of YAML also NaN
+and infinity), str, list and dict. `table` then holds a mapping against the kinds that are expected of it.
 
 What is wrong is a `DocumentError`, whose text is a part of a sentence without the file's name and quotes no
 more than some 60 characters of a value; callers make a `VqeError` of it.
@@ -99,7 +99,7 @@ def parse_yaml(text: str | bytes, aliases: bool = False, limits: Limits = YAML) 
     """What a YAML text (UTF-8) holds, None for an empty one.
 
     aliases: whether `*name` and `<<: *name` may stand in it; what they repeat counts each time. Tags are not
-    taken. DocumentError where it cannot be used.
+    taken; NaN and infinity are. DocumentError where it cannot be used.
     """
     if len(text) > limits.bytes:
         raise DocumentError(f"larger than {_size(limits.bytes)}")
@@ -113,7 +113,7 @@ def parse_yaml(text: str | bytes, aliases: bool = False, limits: Limits = YAML) 
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise DocumentError(f"not valid YAML: {_reason(error)}") from error
-    return _bounded(tree, limits)
+    return _bounded(tree, limits, finite=False)
 
 
 def _count_values(text: str, aliases: bool, limits: Limits) -> None:
@@ -227,8 +227,11 @@ def _decoded(text: str | bytes) -> str:
         raise DocumentError(f"not UTF-8 text (byte {error.start})") from error
 
 
-def _bounded(tree: Any, limits: Limits) -> Any:
-    """The tree itself; DocumentError where it holds what is not plain, not finite, too long or too deep."""
+def _bounded(tree: Any, limits: Limits, finite: bool = True) -> Any:
+    """The tree itself; DocumentError where it holds what is not plain, too long or too deep.
+
+    finite: whether numbers must be.
+    """
     below: list[tuple[Any, int]] = [(tree, 0)]
     while below:
         value, depth = below.pop()
@@ -239,7 +242,7 @@ def _bounded(tree: Any, limits: Limits) -> Any:
             if not -GREATEST <= value <= GREATEST:
                 raise DocumentError(f"it has a number of {_digits(value)} digits, more than can be used")
         elif kind is float:
-            if not math.isfinite(value):
+            if finite and not math.isfinite(value):
                 _not_finite(str(value))
         elif kind is dict or kind is list:
             if depth >= limits.depth:

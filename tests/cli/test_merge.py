@@ -2,12 +2,14 @@
 the default.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from command import one_sentence, vqe
+from conftest import DATA
 
 from vqe_cli.cli.merge import as_yaml, file_layer, given_layer, merged, read_config, refuse_slips, user_file
 from vqe_cli.errors import VqeError
@@ -70,6 +72,82 @@ def test_a_faulty_file_is_named_with_the_line(tmp_path: Path, text: str, words: 
     with pytest.raises(VqeError, match=words) as caught:
         read_config(path)
     assert str(path) in str(caught.value) and caught.value.remedy
+
+
+HOSTILE = {
+    "lists in weights": "weights: [[1, 2]]",
+    "numbers in weights": "weights: [1]",
+    "a zero byte in a path": 'hm-log: "a\\0b"',
+    "a zero byte in weights": 'weights: ["a\\0b"]',
+    "a zero byte in a word": 'model: "a\\0b"',
+    "a list as model": "model: [a, b]",
+    "a mapping as model": "model: {a: b}",
+    "options in options": "encoder-options: {a: {b: c}}",
+    "a list of options": "encoder-options: [a]",
+    "no option": "encoder-options: {a: }",
+    "5,000 digits": "tile: " + "9" * 5000,
+    "20 digits": "tile: " + "9" * 20,
+    "hexadecimal": "tile: 0x" + "f" * 5000,
+    "NaN": "crf: .nan",
+    "infinity": "crf: .inf",
+    "a date": "model: 2020-01-01",
+    "deep": "tile: " + "[" * 3000 + "]" * 3000,
+    "long": "model: [" + "x" * 50_000 + "]",
+    "a long key": "x" * 50_000 + ": 1",
+    "a list as key": "? [a]\n: b",
+    "a number as key": "1: 2",
+    "an alias": "chunk: &a 3\noverlap: *a",
+    "a tag": "tile: !!python/name:os.system",
+    "large": "# " + "x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_gets_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "vqe.yaml"
+    path.write_text(text)
+    began = time.monotonic()
+    with pytest.raises(VqeError) as caught:
+        read_config(path)
+    assert time.monotonic() - began < 3
+    said = str(caught.value)
+    assert str(path) in said and caught.value.remedy
+    assert said.isprintable() and len(said) < 400 + 2 * len(str(path))
+
+
+def test_the_reported_file_does_not_hang(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = vqe("enhance", "in.mkv", str(tmp_path / "o.mkv"), "--config", str(DATA / "cases" / "aliases.yaml"))
+    assert "aliases.yaml" in one_sentence(done)
+    assert time.monotonic() - began < 10
+
+
+def test_mutated_settings_are_taken_or_refused(tmp_path: Path) -> None:
+    """Right keys with values of every kind: nothing but VqeError comes out."""
+    values = [
+        "1",
+        "-1",
+        "1.5",
+        "a",
+        "[]",
+        "[a, 1]",
+        "{}",
+        "{a: 1}",
+        "true",
+        "null",
+        ".nan",
+        "9999999999",
+        "''",
+    ]
+    values += ["[[a]]", "{a: [1]}", "'a/b'", '"\\0"', "cuda:1", "1e400"]
+    path = tmp_path / "vqe.yaml"
+    for key in Settings.__dataclass_fields__:
+        for value in values:
+            path.write_text(f"{key.replace('_', '-')}: {value}\n")
+            try:
+                read_config(path)
+            except VqeError as error:
+                assert len(str(error)) < 400 + 2 * len(str(path))
 
 
 def test_an_empty_file_sets_nothing_and_a_missing_one_is_an_error(tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """Configs: every shipped one can be built, and everything that is wrong with one is said at once."""
 
+import copy
+import dataclasses
+import random
+import time
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
+import yaml
 from conftest import ROOT
 
 import models
 from vqe_cli.errors import VqeError
 from vqe_cli.training.config import load
+from vqe_cli.training.schema import TrainConfig
 
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 
@@ -144,3 +151,113 @@ def test_phases_inherit_and_overrides_win(tmp_path: Path) -> None:
     assert three.network.config == {"levels": 2}
     assert {leg.schedule.steps for leg in (one, two, three)} == {7}
     assert {leg.name for leg in (one, two, three)} == {"y"}
+
+
+ABSURD = [
+    "network: {arch: qecnn, config: {blocks: 1000000000}}",
+    "network: {arch: qecnn, config: {channels: 1000000000}}",
+    "network: {arch: qecnn, config: {unshuffle: 0}}",
+    "network: {arch: qecnn, config: {blocks: -1}}",
+    "network: {arch: qecnn, config: {blocks: [1]}}",
+    "network: {arch: spynet, config: {levels: 1000000000}}\ndata: {frames: 2}",
+    "network: {arch: swinir, config: {depths: [64, 64, 64, 64], num_heads: [6, 6, 6, 6], embed_dim: 4092}}",
+    "network: {arch: swinir, config: {window_size: 100000}}",
+    "network: {arch: swinir, config: {in_chans: 1000000000}}",
+    "network: {arch: [qecnn]}",
+    "data: {crop: 1000000000}",
+    "data: {batch: 1000000000}",
+    "data: {frames: 1000000000}",
+    "data: {batch: 4096, frames: 1000, crop: 4096}",
+    "data: {cache_gib: .inf}",
+    "data: {cache_gib: 1e300}",
+    "data: {recipes: {qp37: .inf}}",
+    "schedule: {steps: 1000000000000}",
+    "schedule: {steps: .inf}",
+    "schedule: {restarts: 1000000000}",
+    "schedule: {clip_norm: .inf}",
+    "schedule: {rate: .inf}",
+    "validation: {every_minutes: .inf}",
+    "validation: {clips: 1000000000000}",
+    "flow: {motion_px: [0.1, .inf]}",
+    "flow: {motion_px: [0.1, .nan]}",
+    "seed: 9223372036854775807",
+    "seed: " + "9" * 5000,
+    "seed: '" + "9" * 5000 + "'",
+    "seed: [" + "x" * 10_000 + "]",
+    "network: {frozen: [" + "x, " * 5000 + "]}",
+    "network: {init: " + "x" * 50_000 + "}",
+    'network: {init: "a\\0b"}',
+    "x" * 50_000 + ": 1",
+    "phases: [" + "{phase: a}, " * 2000 + "]",
+    "phases: [{phase: [1, 2]}]",
+    "phases: [{phase: " + "x" * 50_000 + "}]",
+    "data: " + "[" * 3000 + "]" * 3000,
+    "\n".join(f"k{n}: 1" for n in range(3000)),
+    "a: &a {x: 1}\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\n"
+    "d: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e]",
+]
+
+
+@pytest.mark.parametrize("number", range(len(ABSURD)))
+def test_absurd_settings_get_one_bearable_message(tmp_path: Path, number: int) -> None:
+    began = time.monotonic()
+    told = problems_of(tmp_path, f"name: x\n{ABSURD[number]}\n")
+    assert time.monotonic() - began < 4
+    assert len(told) < 5000
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=" + "9" * 5000,
+        "seed=[" * 2000,
+        "x" * 10_000,
+        "data.crop=*a",
+        "a" + ".a" * 5000 + "=1",
+        "seed=!!int ''",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_absurd_overrides_get_one_bearable_message(tmp_path: Path, override: str) -> None:
+    assert len(problems_of(tmp_path, "name: x\n", override)) < 1000
+
+
+def test_mutated_configs_are_taken_or_refused(tmp_path: Path) -> None:
+    """Every key with values of every kind: nothing but VqeError comes out."""
+    values = [
+        0,
+        -1,
+        1.5,
+        "a",
+        [],
+        ["a", 1],
+        {},
+        {"a": 1},
+        True,
+        None,
+        float("nan"),
+        10**12,
+        "",
+        [[1]],
+        "1e400",
+    ]
+    values += [float("inf"), "a/b", "\0", "x" * 1000]
+    base = yaml.safe_load((ROOT / "configs/tiny.yaml").read_text(encoding="utf-8"))
+    base.pop("phases", None)
+    path = tmp_path / "c.yaml"
+    chance = random.Random(24)
+    known = get_type_hints(TrainConfig)
+    for section, kind in known.items():
+        inside = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {"": None}
+        for key in inside:
+            for value in chance.sample(values, 6):
+                tree = copy.deepcopy(base)
+                if key:
+                    tree.setdefault(section, {})[key] = value
+                else:
+                    tree[section] = value
+                path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+                try:
+                    load(path, need_files=False)
+                except VqeError as error:
+                    assert len(str(error)) < 5000

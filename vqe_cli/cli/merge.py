@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from vqe_cli.errors import VqeError, did_you_mean, nearest
+from vqe_cli.documents import DocumentError, read_yaml
+from vqe_cli.errors import VqeError, did_you_mean, nearest, shortened
 from vqe_cli.files import config_folder
 from vqe_cli.restore.settings import Settings, checked, option_name
 
@@ -88,11 +89,10 @@ def read_config(path: Path) -> dict[str, Any]:
     unknown keys or values that are not allowed.
     """
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        table = read_yaml(path)
+    except DocumentError as error:
         raise VqeError(
-            f"cannot read the configuration {path} ({reason}).", "Mend, move or remove that file."
+            f"cannot read the configuration {path} ({error}).", "Correct, move or remove that file."
         ) from error
     if table is None:
         return {}
@@ -142,7 +142,7 @@ def _value(path: Path, key: str, value: Any) -> tuple[str, Any]:
     name = key.replace("-", "_")
     if name not in known:
         shown = [entry.replace("_", "-") for entry in known]
-        raise VqeError(f"{path} sets {key!r}, which is no setting.", did_you_mean(key, shown))
+        raise VqeError(f"{path} sets {shortened(key)}, which is no setting.", did_you_mean(key, shown))
     try:
         value = checked(name, value)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """What the user chose for one run of `enhance`, after flags, environment, file and defaults were merged."""
 
+import math
 import re
 import types
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, shortened
 from vqe_cli.weights.registry import TURN_COUNTS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
@@ -136,13 +137,15 @@ def checked(name: str, value: Any) -> Any:
     value = _converted(kind, value)
     if name in CHOICES and value not in CHOICES[name]:
         *some, last = CHOICES[name]
-        raise ValueError(f"is {', '.join(map(str, some))} or {last}, not {value!r}")
+        raise ValueError(f"is {', '.join(map(str, some))} or {last}, not {shortened(value)}")
     if name == "device" and not all(DEVICE.fullmatch(part) for part in value.split(",")):
-        raise ValueError(f"is auto, cpu, cuda, cuda:N, mps or several of them (cuda:0,cuda:1), not {value!r}")
+        raise ValueError(
+            f"is auto, cpu, cuda, cuda:N, mps or several of them (cuda:0,cuda:1), not {shortened(value)}"
+        )
     if name == "suffix" and ("/" in value or "\\" in value):
-        raise ValueError(f"is put behind a name and holds no / or \\, as {value!r} does")
+        raise ValueError(f"is put behind a name and holds no / or \\, as {shortened(value)} does")
     if name in MINIMA and value < MINIMA[name]:
-        raise ValueError(f"is at least {MINIMA[name]}, not {value}")
+        raise ValueError(f"is at least {MINIMA[name]}, not {shortened(value)}")
     return value
 
 
@@ -156,18 +159,30 @@ def _kind(name: str) -> tuple[Any, bool]:
 
 def _converted(kind: Any, value: Any) -> Any:
     """`value` as `kind`; ValueError where it is something else."""
-    if kind is Path and isinstance(value, str | Path):
+    if kind is Path and _is_path(value):
         return Path(value)
-    if kind is tuple and isinstance(value, str | Path):
+    if kind is tuple and _is_path(value):
         return (Path(value),)
-    if kind is tuple and isinstance(value, list | tuple):
+    if kind is tuple and isinstance(value, list | tuple) and all(map(_is_path, value)):
         return tuple(Path(item) for item in value)
-    if kind is Mapping and isinstance(value, Mapping):
+    if kind is Mapping and isinstance(value, Mapping) and all(map(_is_word, [*value, *value.values()])):
         return {str(key): str(item) for key, item in value.items()}
-    if kind is str and isinstance(value, str | int) and not isinstance(value, bool):
+    if kind is str and _is_word(value) and not isinstance(value, bool | float):
         return str(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(f"is a number, not {value}")
         return float(value)
     if kind in (int, bool) and type(value) is kind:
         return value
-    raise ValueError(f"is {KINDS[kind]}, not {value!r}")
+    raise ValueError(f"is {KINDS[kind]}, not {shortened(value)}")
+
+
+def _is_path(value: Any) -> bool:
+    """Whether `value` can be a path: no file's name holds a zero byte."""
+    return isinstance(value, str | Path) and "\0" not in str(value)
+
+
+def _is_word(value: Any) -> bool:
+    """Whether `value` stands for itself when it is written out."""
+    return isinstance(value, str | int | float) and "\0" not in str(value)

@@ -1,28 +1,52 @@
 """What is wrong with a config that can be read: contradictions, missing files, unbuildable networks."""
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import models
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, shortened
 from vqe_cli.hevc.pqf import MODES, RULES
 from vqe_cli.training.joint import STAGE_ONE
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
-from vqe_cli.weights.load import read_header
+from vqe_cli.weights.load import outline
 
 STAGES = ("flow", "1", "2", "gate")
+MOST_NUMBERS = 1 << 30  # of a network that is trained: 4 GiB, and three times as much beside them
+# What no run is meant to exceed; beyond it memory, time or a number's range would give way.
+MOST: dict[str, float] = {
+    "seed": 10**12,
+    "data.frames": 1000,
+    "data.crop": 4096,
+    "data.batch": 4096,
+    "data.cache_gib": 1 << 20,
+    "network.fit_clips": 1_000_000,
+    "schedule.steps": 10**9,
+    "schedule.restarts": 10_000,
+    "schedule.rate": 100,
+    "schedule.clip_norm": 10**9,
+    "schedule.flow_rate": 1000,
+    "flow.smoothness": 10**6,
+    "validation.every_minutes": 10**6,
+    "validation.frame_step": 10**6,
+    "validation.clips": 10**6,
+}
+LONGEST_PATH = 200  # that a message shows whole
+LONGEST_NAME = 100
+MOST_MOTION_PX = 1000
+MOST_FROZEN = 256
+MOST_BATCH_NUMBERS = 1 << 33  # of a batch's compressed pictures
 
 
 def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     """What is readable but cannot be meant; `stage` as in `load`."""
     data, schedule = config.data, config.schedule
     problems = [
-        f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}"
+        f"{name} must be one of {', '.join(map(str, allowed))}, not {shortened(value)}"
         for name, value, allowed in (
             ("precision", config.precision, ("auto", "fp32", "bf16")),
             ("data.scale", data.scale, (1, 2, 4)),
@@ -69,6 +93,17 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     ]
     for section, names in above:
         problems += [f"{name} must be above 0" for name in names if not _value(section, name) > 0]
+    problems += [
+        f"{name} must be at most {most:g}, not {_value(config, name):g}"
+        for name, most in MOST.items()
+        if _value(config, name) > most
+    ]
+    if 3 * data.batch * data.frames * data.crop**2 > MOST_BATCH_NUMBERS:
+        problems.append(
+            "data.batch clips of data.frames pictures of data.crop pixels are too much for any memory"
+        )
+    if len(config.network.frozen) > MOST_FROZEN:
+        problems.append(f"network.frozen has more than {MOST_FROZEN} entries")
     for name, value in (
         ("seed", config.seed),
         ("schedule.flow_rate", schedule.flow_rate),
@@ -96,15 +131,21 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         problems.append("validation.recipes must name at least one folder")
     # Files and folders of the run are called so.
     for key, name in (("name", config.name), ("phase", config.phase or "one")):
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            problems.append(f"{key} must be fit for a file name, not {name!r}")
-    if len(config.flow.motion_px) != 2 or not 0 < config.flow.motion_px[0] <= config.flow.motion_px[-1]:
-        problems.append("flow.motion_px must be two amplitudes above 0, the smaller one first")
+        if name in ("", ".", "..") or set("/\\\0") & set(name) or len(name) > LONGEST_NAME:
+            problems.append(f"{key} must be fit for a file name, not {shortened(name)}")
+    motion = config.flow.motion_px
+    if len(motion) != 2 or not 0 < motion[0] <= motion[-1] <= MOST_MOTION_PX:
+        problems.append(
+            f"flow.motion_px must be two amplitudes above 0 and up to {MOST_MOTION_PX}, the smaller one first"
+        )
     return problems + _network_problems(config) + _stage_problems(config, stage)
 
 
 def _value(section: Any, name: str) -> float:
-    """A value by its whole name, "section.key"."""
+    """A value by its whole name, "section.key", from the section or from the whole config."""
+    if isinstance(section, TrainConfig):
+        value: Any = functools.reduce(getattr, name.split("."), section)
+        return float(value)
     return float(getattr(section, name.partition(".")[2]))
 
 
@@ -118,17 +159,29 @@ def missing_files(config: TrainConfig) -> list[str]:
         "network.joint": network.joint,
     }
     return [
-        f"{key}: there is no file {path}" for key, path in named.items() if path and not exists(Path(path))
+        f"{key}: there is no file {_path(path)}"
+        for key, path in named.items()
+        if path and not _is_there(path)
     ]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return exists(Path(path))
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _path(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH and path.isprintable() else shortened(path)
 
 
 def _network_problems(config: TrainConfig) -> list[str]:
     """What is wrong with the network by itself and with the data it is fed."""
     network, data = config.network, config.data
     try:
-        with torch.device("meta"):  # sizes without memory
-            built = models.build(network.arch, network.config)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        built = models.outline(network.arch, network.config, models.MOST_TENSORS, MOST_NUMBERS)
+    except ValueError as error:
         return [f"network: {error}"]
     problems = []
     stage_one = _stage_one(network.joint) if network.joint else None
@@ -152,8 +205,8 @@ def _network_problems(config: TrainConfig) -> list[str]:
     if stage_one is not None:
         names += [STAGE_ONE + name for name, _ in stage_one.named_parameters()]
     problems += [
-        f"network.frozen: no parameter of {network.arch} begins with {prefix!r}"
-        for prefix in network.frozen
+        f"network.frozen: no parameter of {network.arch} begins with {shortened(prefix)}"
+        for prefix in network.frozen[:MOST_FROZEN]
         if readable and not any(name.startswith(prefix) for name in names)
     ]
     if network.init and network.grow_from:
@@ -176,10 +229,8 @@ def _stage_one(weights: str) -> nn.Module | None:
     """The network of a file of weights, without its memory; None where that cannot be read, which is told
     when it is loaded."""
     try:
-        header = read_header(Path(weights))
-        with torch.device("meta"):
-            return models.build(header.arch, header.config)
-    except (VqeError, ValueError, TypeError, KeyError, RuntimeError):
+        return outline(Path(weights))
+    except VqeError:
         return None
 
 
@@ -197,7 +248,7 @@ def _stage_problems(config: TrainConfig, stage: str | None) -> list[str]:
     if stage is None:
         return []
     if stage not in STAGES:
-        return [f"there is no stage {stage!r}, only {', '.join(STAGES)}"]
+        return [f"there is no stage {shortened(stage)}, only {', '.join(STAGES)}"]
     if (stage == "gate") != (config.network.arch == "gate"):
         return [f"the arch gate is for stage gate alone, this is stage {stage} with {config.network.arch}"]
     if stage == "gate":

@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vqe_cli.errors import VqeError
+from vqe_cli.documents import DocumentError, read_yaml
+from vqe_cli.errors import VqeError, shortened
 from vqe_cli.training.checks import contradictions, missing_files
 from vqe_cli.training.parsing import apply_overrides, merged, parse
 from vqe_cli.training.schema import TrainConfig
+
+MOST_PHASES = 64
+MOST_LISTED = 20  # problems in one message
 
 
 def load(
@@ -25,13 +27,11 @@ def load(
     keys, wrong types, settings that contradict each other, networks that cannot be built.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        tree = read_yaml(path, aliases=True)
+    except DocumentError as error:
         raise VqeError(
-            f"cannot read the training config {path}: {error.strerror}.", "Name an existing file."
+            f"cannot read the training config {path} ({error}).", "Correct the file; configs/ has examples."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise VqeError(f"{path} is not YAML: {error}.", "Mend the file; configs/ has examples.") from error
     if not isinstance(tree, dict):
         raise VqeError(f"{path} holds no settings.", "configs/ has examples.")
     config, problems = _with_phases(tree, overrides)
@@ -43,8 +43,15 @@ def load(
         everywhere = config is not None and len(phases) == len(config.legs())
         problems.append(problem if everywhere else f"phase {', '.join(phases)}: {problem}")
     if problems or config is None:
-        raise VqeError(f"{path}: " + "; ".join(dict.fromkeys(problems)) + ".", "Mend these and run again.")
+        raise VqeError(f"{path}: {_listed(problems)}.", "Correct these and run again.")
     return config
+
+
+def _listed(problems: list[str]) -> str:
+    """The problems, each once, as far as anybody reads them."""
+    different = list(dict.fromkeys(problems))
+    more = len(different) - MOST_LISTED
+    return "; ".join(different[:MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _with_phases(tree: dict[str, Any], overrides: list[str]) -> tuple[TrainConfig | None, list[str]]:
@@ -60,13 +67,21 @@ def _with_phases(tree: dict[str, Any], overrides: list[str]) -> tuple[TrainConfi
     if not isinstance(changes, list) or not all(isinstance(change, dict) for change in changes):
         problems.append("phases must be a list of mappings")
         return None, problems
+    if len(changes) > MOST_PHASES:
+        problems.append(f"phases are {len(changes)}, more than {MOST_PHASES}")
+        return None, problems
+    if not all(isinstance(change.get("phase", ""), str | int | float) for change in changes):
+        problems.append("phase must be text in every one of phases")
+        return None, problems
     phases = []
     for number, change in enumerate(changes, 1):
         leg = {**merged(base, change), "phase": str(change.get("phase", f"phase{number}"))}
         apply_overrides(leg, overrides, [])
         wrong: list[str] = []
         phases.append(parse(TrainConfig, leg, "", wrong))
-        problems += [f"phase {leg['phase']}: {problem}" for problem in wrong if problem not in problems]
+        problems += [f"phase {leg['phase'][:60]}: {problem}" for problem in wrong if problem not in problems]
     names = [phase.phase for phase in phases if phase]
-    problems += [f"two phases are named {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+    problems += [
+        f"two phases are named {shortened(name)}" for name in sorted(set(names)) if names.count(name) > 1
+    ]
     return replace(config, phases=tuple(phase for phase in phases if phase)) if config else None, problems

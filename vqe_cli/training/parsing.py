@@ -1,26 +1,29 @@
 """A tree of YAML to frozen dataclasses, collecting every problem instead of stopping at the first."""
 
 import dataclasses
-import difflib
 import types
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
+from vqe_cli.documents import DocumentError, parse_yaml
+from vqe_cli.errors import nearest, shortened
+
+LONGEST_SHOWN = 60  # characters of an option or a key in a message
 
 
 def apply_overrides(tree: dict[str, Any], overrides: list[str], problems: list[str]) -> None:
     """Put each `section.key=value` (value in YAML) into the tree; what cannot be goes to `problems`."""
     for override in overrides:
+        shown = override if len(override) <= LONGEST_SHOWN else f"{override[:LONGEST_SHOWN]}…"
         key, sign, text = override.partition("=")
         if not sign:
-            problems.append(f"--set {override} has no '='")
+            problems.append(f"--set {shown} has no '='")
             continue
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            problems.append(f"--set {override}: {text!r} is no value")
+            value = parse_yaml(text)
+        except DocumentError as error:
+            problems.append(f"--set {shown}: {shortened(text)} is not a value ({error})")
             continue
-        _put(tree, key.strip().split("."), value, override, problems)
+        _put(tree, key.strip().split("."), value, shown, problems)
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any, override: str, problems: list[str]) -> None:
@@ -66,10 +69,10 @@ def parse(cls: type, tree: Any, where: str, problems: list[str]) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for key, value in tree.items():
-        name, before = f"{where}{key}", len(problems)
+        name, before = f"{where}{key}"[:LONGEST_SHOWN], len(problems)
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            problems.append(f"unknown key {name}" + (f" (did you mean {near[0]}?)" if near else ""))
+            near = nearest(str(key), known, 0.6)
+            problems.append(f"unknown key {name}" + (f" (did you mean {near}?)" if near else ""))
         elif dataclasses.is_dataclass(hints[key]):
             values[key] = parse(hints[key], value, f"{name}.", problems) or hints[key]()  # type: ignore[arg-type]
         else:
@@ -99,7 +102,10 @@ def convert(hint: Any, value: Any, name: str, problems: list[str]) -> Any:
         )
     if origin is dict and isinstance(value, dict):
         of = get_args(kind)[1]
-        return {str(k): v if of is Any else convert(of, v, f"{name}.{k}", problems) for k, v in value.items()}
+        return {
+            str(k): v if of is Any else convert(of, v, f"{name}.{k}"[:LONGEST_SHOWN], problems)
+            for k, v in value.items()
+        }
     try:
         if origin is bool and isinstance(value, bool):
             return value
@@ -111,7 +117,7 @@ def convert(hint: Any, value: Any, name: str, problems: list[str]) -> Any:
             return str(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    problems.append(f"{name} must be {KIND_NAMES.get(origin, origin)}, not {value!r}")
+    problems.append(f"{name} must be {KIND_NAMES.get(origin, origin)}, not {shortened(value)}")
     return None
 
 
