@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from vqe_cli.errors import did_you_mean, shortened
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -101,6 +99,8 @@ def parse_yaml(text: str | bytes, aliases: bool = False, limits: Limits = YAML) 
     aliases: whether `*name` and `<<: *name` may stand in it; what they repeat counts each time. Tags are not
     taken; NaN and infinity are. DocumentError where it cannot be used.
     """
+    import yaml  # when it is needed, as it takes a while
+
     if len(text) > limits.bytes:
         raise DocumentError(f"larger than {_size(limits.bytes)}")
     try:
@@ -118,6 +118,8 @@ def parse_yaml(text: str | bytes, aliases: bool = False, limits: Limits = YAML) 
 
 def _count_values(text: str, aliases: bool, limits: Limits) -> None:
     """DocumentError for a YAML text that is too deep, repeats too much or has tags; builds nothing."""
+    import yaml
+
     total = 0
     sizes: dict[str, int] = {}  # of what anchors name
     opened: list[tuple[str | None, int]] = []
@@ -269,10 +271,10 @@ def _too_deep(limits: Limits) -> NoReturn:
 
 def _reason(error: Exception) -> str:
     """What a parser says, on one line and not at length."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem:
-        mark = error.problem_mark or error.context_mark
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        return _plain(error.problem) + place
+    problem = getattr(error, "problem", None)  # of YAML
+    if problem:
+        mark = getattr(error, "problem_mark", None)
+        return _plain(problem) + (f" (line {mark.line + 1}, column {mark.column + 1})" if mark else "")
     if isinstance(error, json.JSONDecodeError):
         return f"{_plain(error.msg)} (line {error.lineno}, column {error.colno})"
     return _plain(str(error))

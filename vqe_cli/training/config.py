@@ -30,7 +30,7 @@ def load(
         tree = read_yaml(path, aliases=True)
     except DocumentError as error:
         raise VqeError(
-            f"cannot read the training config {path} ({error}).", "Correct the file; configs/ has examples."
+            f"cannot read the training config {path}: {error}.", "Correct the file; configs/ has examples."
         ) from error
     if not isinstance(tree, dict):
         raise VqeError(f"{path} holds no settings.", "configs/ has examples.")
