@@ -110,7 +110,7 @@ def enhance(
     unchanged = Unchanged(settings.input, remedy=RESUME)
     reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
     forecast = preflight(first, reader.info)
-    notices.add(*forecast.warnings)
+    notices.add(*reader.warnings, *forecast.warnings)
     with claimed(folder, settings.output):
         if settings.restart:
             forget(folder)

@@ -65,7 +65,8 @@ def forecast(settings: Settings) -> Forecast:
     Raises VqeError for all that can be noticed without decoding the whole input.
     """
     with open_reader(settings.input, settings.hm_log, settings.start, settings.frames) as reader:
-        return preflight(on_one_device(settings), reader.info)
+        found = preflight(on_one_device(settings), reader.info)
+        return replace(found, warnings=(*reader.warnings, *found.warnings))
 
 
 def on_one_device(settings: Settings) -> Settings:

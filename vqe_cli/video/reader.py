@@ -19,6 +19,7 @@ from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video import refusals
 from vqe_cli.video.damage import Damage
 from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.interlace import is_interlaced
 from vqe_cli.video.opening import open_input, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_container, side_data_of
@@ -73,8 +74,12 @@ class Reader:
         self._format, self._options = container_format, dict(options or {})
         with self._opened() as container:
             self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
+        self._by_flag_only = False
         if self.info.field_order in INTERLACED:
-            raise refusals.interlaced(self.path)
+            if is_interlaced(self.path):
+                raise refusals.interlaced(self.path)
+            self._by_flag_only = True
+            self.info = replace(self.info, field_order="progressive")
         self._hevc = self.info.codec == "hevc"
         self._log = hm_logs.read(hm_log) if hm_log is not None else None
         self._from_log: list[Picture] | list[hm_logs.LogPicture] = []
@@ -105,6 +110,10 @@ class Reader:
             found = [sentence for sentence in found if "packets are damaged" not in sentence]
         if self.info.transparent:
             found.append(f"{self.path}: transparency is not kept")
+        if self._by_flag_only:
+            found.append(
+                f"{self.path} is marked as interlaced, but its pictures are not, and are enhanced as they are"
+            )
         found += self._damage.sentences(self.path)
         return found
 
@@ -230,8 +239,10 @@ class Reader:
             raise refusals.size_change(self.info, index, picture.width, picture.height)
         if picture.format.name != self.info.pix_fmt:
             raise refusals.format_change(self.info, index, picture.format.name)
-        if picture.interlaced_frame:
-            raise refusals.interlaced(self.path, index)
+        if picture.interlaced_frame and not self._by_flag_only:
+            if is_interlaced(self.path, picture.time):
+                raise refusals.interlaced(self.path, index)
+            self._by_flag_only = True
 
     def _frame(self, picture: av.VideoFrame, index: int) -> Frame:
         """The hand-over of one decoded picture."""
