@@ -20,14 +20,33 @@ from threading import Lock
 from typing import Any
 
 from vqe_cli import __version__
-from vqe_cli.documents import json_text
-from vqe_cli.errors import VqeError
+from vqe_cli.documents import MIB, DocumentError, Limits, expect, fits, json_text, parse_json, table
+from vqe_cli.errors import LONGEST_VALUE, VqeError, shortened
 from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
 from vqe_cli.restore.report import Report
 from vqe_cli.restore.seen import Seen, row_of, seen_of
 from vqe_cli.video.targets import place_beside
 
 FORMAT = 1
+LINE = Limits(bytes=64 * MIB)  # all frames of a segment, at most
+MOST_BYTES = 1024 * MIB
+MOST_CHANGES = 10  # named in one message
+LONGEST_NAME = 200  # of what a run depends on, and the file that it is
+# What lines hold beside their kind.
+KINDS: dict[str, dict[str, Any]] = {
+    "run": {"format": int, "vqe": str, "identity": dict},
+    "frames": {"first": int, "rows": [list]},
+    "segment": {
+        "number": int,
+        "first": int,
+        "frames": int,
+        "bytes": int,
+        "sha256": str,
+        "header": str,
+        "warnings": [str],
+    },
+    "joined": {"bytes": int, "mtime_ns": int, "report": dict},
+}
 SUFFIX = ".vqe-work"
 JOURNAL, LOCK, SEGMENT = "journal.jsonl", "lock", ".segment"
 # What a run leaves in the folder: these, and segments that are not complete.
@@ -225,6 +244,12 @@ class Journal:
     def _take(self, lines: Sequence[Mapping[str, Any]]) -> None:
         try:
             for line in lines:
+                kinds = KINDS.get(line["kind"])
+                if kinds is None:
+                    raise ValueError("a line of another kind")
+                table(line, {"kind": str, **kinds}, kinds)
+                if any(fits(value, int) and value < 0 for value in line.values()):
+                    raise ValueError("a number is negative")
                 if line["kind"] == "frames":
                     first = self.remembered[-1].frame.index + 1 if self.remembered else line["first"]
                     if first != line["first"]:
@@ -234,7 +259,7 @@ class Journal:
                     told = {key: value for key, value in line.items() if key != "kind"}
                     told["warnings"] = tuple(told["warnings"])
                     self.finished[line["number"]] = Finished(**told)
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise damaged(self.folder) from error
         if self.remembered:
             self._next_row = self.remembered[-1].frame.index + 1
@@ -260,17 +285,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises VqeError for a journal that is damaged anywhere but at its end.
     """
     try:
-        written = path.read_bytes().split(b"\n")
+        with open(path, "rb", opener=no_link) as file:
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise VqeError(f"{path} cannot be read: {error.strerror}.", "Check the permissions.") from error
     try:
-        lines = [json.loads(line) for line in written[:-1]]
-    except ValueError as error:
+        if len(content) > MOST_BYTES:
+            raise DocumentError("larger than any journal")
+        lines = [parse_json(line, LINE) for line in content.split(b"\n")[:-1]]
+        for line in lines:
+            expect(line, dict, "a line")
+            expect(line.get("kind"), str, "kind")
+    except DocumentError as error:
         raise damaged(path.parent) from error
-    if not all(isinstance(line, dict) and "kind" in line for line in lines):
-        raise damaged(path.parent)
     return lines
 
 
@@ -301,13 +330,14 @@ def left_over(folder: Path, output: Path) -> Report | None:
             return None
         try:
             lines = read_lines(folder / JOURNAL)
-        except VqeError:
-            return None  # damaged; said when it is to be gone on with
-        told = output.stat()
-        for line in lines:
-            if line["kind"] == "joined" and line.get("mtime_ns") == told.st_mtime_ns:
-                forget(folder)
-                return Report.from_dict(line["report"])
+            made = output.stat().st_mtime_ns
+            for line in lines:
+                if line["kind"] == "joined" and line.get("mtime_ns") == made:
+                    report = Report.from_dict(line.get("report", {}))
+                    forget(folder)
+                    return report
+        except (VqeError, ValueError):
+            return None  # damaged, which is said when the run is resumed
     return None
 
 
@@ -320,7 +350,7 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
     """Raises VqeError unless the journal was begun by this version and with the same identity."""
     if line.get("format") != FORMAT or line.get("vqe") != __version__:
         raise VqeError(
-            f"the work folder {folder} was begun by another version of vqe ({line.get('vqe')}).",
+            f"the work folder {folder} was begun by another version of vqe ({_shown(line.get('vqe'))}).",
             f"Finish it with that version, or begin anew with --restart (this is {__version__}).",
         )
     before = line.get("identity")
@@ -329,7 +359,9 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
     now = json.loads(json_text(dict(identity)))
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
-        told = "; ".join(_difference(name, before.get(name), now.get(name)) for name in changed)
+        told = "; ".join(
+            _difference(name, before.get(name), now.get(name)) for name in changed[:MOST_CHANGES]
+        )
         raise VqeError(
             f"{folder} holds an unfinished run that cannot be gone on with: {told}.",
             "Give the old settings and files again, or begin anew with --restart.",
@@ -337,12 +369,17 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
-    if name.startswith("the "):  # a file
+    if name.startswith("the ") and len(name) <= LONGEST_NAME and name.isprintable():  # a file
         return f"{name} {'have' if name.endswith('s') else 'has'} changed"
-    return f"{name} was {_shown(before)} and is {_shown(now)}"
+    return f"{_shown(name)} was {_shown(before)} and is {_shown(now)}"
 
 
 def _shown(value: Any) -> str:
+    if value is None or value == {}:
+        return "not given"
+    text = shortened(value)
     if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items()) or "not given"
-    return "not given" if value is None else str(value)
+        text = " ".join(f"{key}={item}" for key, item in value.items())
+    elif isinstance(value, str):
+        text = value
+    return text if len(text) <= LONGEST_VALUE and text.isprintable() else shortened(value)

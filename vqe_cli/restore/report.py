@@ -6,7 +6,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from vqe_cli.documents import json_text
+from vqe_cli.documents import json_text, table
+
+# What JSON has of a report, of its plan, and so on.
+PLAN: dict[str, Any] = {
+    "model": str,
+    "device": str,
+    "precision": str,
+    "chunk": int,
+    "overlap": int,
+    "tiles": [[int]],
+    "tta": int,
+    "frames": (int, None),
+    "size_in": [int],
+    "size_out": [int],
+}
+SECONDS = dict.fromkeys(("decode", "stage_1", "stage_2", "encode"), float)
+WEIGHTS = {"stage": int, "file": str, "sha256": str}
+REPORT: dict[str, Any] = {
+    "input": str,
+    "output": str,
+    "plan": dict,
+    "frames": int,
+    "seconds": dict,
+    "wall_s": float,
+    "fps": float,
+    "weights": [dict],
+    "pqf_source": str,
+    "pqf_count": int,
+    "duplicates": int,
+    "scene_cuts": int,
+    "warnings": [str],
+    "kept_frames": int,
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +139,15 @@ class Report:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
-        """The opposite of `as_dict`."""
+        """The opposite of `as_dict`; raises ValueError for what is no report."""
+        table(tree, REPORT, REPORT.keys() - {"kept_frames"}, "a report")
+        table(tree["plan"], PLAN, PLAN, "its plan")
+        table(tree["seconds"], SECONDS, SECONDS, "its seconds")
+        for entry in tree["weights"]:
+            table(entry, WEIGHTS, WEIGHTS, "its weights")
+        sizes = [tree["plan"]["size_in"], tree["plan"]["size_out"], *tree["plan"]["tiles"]]
+        if any(len(size) != 2 for size in sizes):
+            raise ValueError("sizes are pairs")
         plan = dict(tree["plan"], tiles=tuple(map(tuple, tree["plan"]["tiles"])))
         plan |= {name: tuple(plan[name]) for name in ("size_in", "size_out")}
         parts = {

@@ -9,11 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vqe_cli.documents import fits
 from vqe_cli.restore.scenes import thumbnail, thumbnail_difference
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.video.reader import Entry, WrongEntry
 
 NO_PLANES = (np.empty((0, 0), np.uint8),)
+
+# What JSON has of a frame, by the places of `row_of`.
+ROW: tuple[Any, ...] = (
+    (int, None),
+    (int, None),
+    str,
+    bool,
+    (float, None),
+    (float, None),
+    int,
+    (int, None),
+    float,
+    (int, None),
+)
 
 
 class Seen(NamedTuple):
@@ -59,8 +74,12 @@ def row_of(seen: Seen) -> list[Any]:
 
 
 def seen_of(index: int, row: Sequence[Any]) -> Seen:
-    """The opposite of `row_of`; raises ValueError or TypeError for what is no such row."""
+    """The opposite of `row_of`; raises ValueError for what is no such row."""
+    if len(row) != len(ROW) or not all(map(fits, row, ROW)):
+        raise ValueError(f"frame {index} is not remembered as it should be")
     pts, duration, kind, irap, qp, network_qp, sequence, duplicate_of, difference, crc = row
+    if duplicate_of is not None and not 0 <= duplicate_of < index:
+        raise ValueError(f"frame {index} repeats frame {duplicate_of}")
     frame = Frame(
         index, NO_PLANES, pts, duration, kind, irap, qp, network_qp, sequence, duplicate_of=duplicate_of
     )
