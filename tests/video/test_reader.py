@@ -41,6 +41,9 @@ REFUSED = {
     "x265_tff.hevc": "interlaced",
 }
 
+# Pictures at the start that need a key picture which the stream does not have.
+LEFT_OUT = {"hm_ldp_midstart": 5, "hm_ra_cracut": 15, "hm_ra_qp37_cracut": 15}
+
 
 def read(path: Path) -> tuple[list[Frame], list[str]]:
     with Reader(path) as reader:
@@ -60,7 +63,9 @@ def assert_as_told(path: Path) -> None:
     assert [frame.kind for frame in frames] == [told["type"] for told in truth]
     assert [frame.irap for frame in frames] == [told["irap"] for told in truth]
     assert [frame.index for frame in frames] == list(range(len(truth)))
-    assert warnings == []
+    left_out = LEFT_OUT.get(path.stem, 0)
+    assert len(warnings) == (left_out > 0)
+    assert all(f" {left_out} pictures are left out" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -1,10 +1,93 @@
-"""The time stamps of the written frames: the input's own, made up only where it has none."""
+"""The time stamps of shown and of written frames: the input's own, made up only where it has none."""
 
+from collections.abc import Iterator
 from fractions import Fraction
+from heapq import heapify, heappop, heappush
+
+from av import VideoFrame
+from av.packet import Packet
 
 from vqe_cli.video.frame import Frame, VideoInfo
 
 DEFAULT_RATE = Fraction(25)
+
+
+def frame_step(info: VideoInfo) -> int:
+    """Ticks between two frames at the average rate."""
+    return round(1 / ((info.rate or DEFAULT_RATE) * info.time_base)) or 1
+
+
+class ShownTimes:
+    """Gives decoded pictures their times; these always grow.
+
+    step: ticks between two pictures. Where packets tell no pts but when they are decoded (AVI), and where the
+    pts of shown pictures go up and down (they are decoding times, then), the times of the packets are taken
+    in order. A single pts that is missing or lies outside those of its neighbours is put between them.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._by_decoding = self._in_order = False
+        self._begun = False
+        self._coming: list[int] = []  # a heap: times of packets whose pictures were not shown yet
+        self._last: int | None = None
+
+    def coded(self, packet: Packet) -> None:
+        """Takes note of a packet that the decoder gets; its picture will be shown."""
+        if not self._begun and (packet.pts is not None or packet.dts is not None):
+            self._begun = True
+            self._by_decoding = self._in_order = packet.pts is None
+        time = self._time_of(packet)
+        if time is not None:
+            heappush(self._coming, time)
+
+    def lost(self, packet: Packet) -> None:
+        """Takes note of a packet that cannot be decoded."""
+        time = self._time_of(packet)
+        if time in self._coming:
+            self._coming.remove(time)
+            heapify(self._coming)
+
+    def earlier(self, picture: VideoFrame) -> int:
+        """How many packets should have been shown before this picture, the first one, and were not."""
+        if picture.pts is None or self._in_order:
+            return 0
+        return sum(time < picture.pts for time in self._coming)
+
+    def timed(self, pictures: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, int | None]]:
+        """Each picture with its time; None where nothing is known of times."""
+        picture = next(pictures, None)
+        while picture is not None:
+            following = next(pictures, None)
+            yield picture, self._time(picture.pts, following.pts if following is not None else None)
+            picture = following
+
+    def _time(self, own: int | None, following: int | None) -> int | None:
+        if not self._in_order and own is not None and following is not None and following < own:
+            between = self._last is None or 2 * (following - self._last) > 3 * self._step
+            own, self._in_order = None, not between
+        time = self._next_coming() if self._in_order else own
+        if time is None or (self._last is not None and time <= self._last):
+            time = self._between(following)
+        if time is not None:
+            self._last = time
+            while self._coming and self._coming[0] <= time:
+                heappop(self._coming)
+        return time
+
+    def _between(self, following: int | None) -> int | None:
+        """A time behind the last one, a step away where there is room before the following one."""
+        if self._last is None:
+            return None if following is None else following - self._step
+        if following is None or self._in_order or following <= self._last + 1:
+            return self._last + self._step
+        return min(self._last + self._step, (self._last + following) // 2)
+
+    def _next_coming(self) -> int | None:
+        return self._coming[0] if self._coming else None
+
+    def _time_of(self, packet: Packet) -> int | None:
+        return packet.dts if self._by_decoding else packet.pts
 
 
 class Clock:
@@ -12,13 +95,14 @@ class Clock:
 
     Frames without one (raw streams) are spaced by the frame rate; times that do not grow are moved on by a
     tick, for no container takes them. With `part` everything moves back, so that the first written frame
-    takes the time of the input's first; `shift_s` says by how many seconds, `end_s` when the last written
-    frame ends on the input's clock (infinity for the whole input).
+    takes the time of the input's first; a video that begins before zero is moved to zero. `shift` says by
+    how many seconds times are moved back, `end_s` when the last written frame ends on the input's clock
+    (infinity for the whole input).
     """
 
     def __init__(self, info: VideoInfo, part: bool) -> None:
         self._info, self._part = info, part
-        self._step = round(1 / ((info.rate or DEFAULT_RATE) * info.time_base)) or 1
+        self._step = frame_step(info)
         self._first: int | None = None
         self._last: int | None = None
         self._end = 0
@@ -48,12 +132,12 @@ class Clock:
         return float(self._end * self._info.time_base) if self._part else float("inf")
 
     @property
-    def shift_s(self) -> float:
+    def shift(self) -> Fraction:
         """By how many seconds times are moved back."""
-        return float(self._shift * self._info.time_base)
+        return self._shift * self._info.time_base
 
     @property
     def _shift(self) -> int:
-        if not self._part or self._first is None:
+        if self._first is None:
             return 0
-        return self._first - (self._info.start_pts or 0)
+        return self._first - max(0, (self._info.start_pts or 0) if self._part else self._first)

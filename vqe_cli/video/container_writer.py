@@ -175,7 +175,7 @@ class ContainerWriter:
                 packet.duration = self._durations.pop(packet.pts)
             if packet.dts is not None:
                 due_s = float(packet.dts * packet.time_base)
-                self._copies.up_to(due_s + self._clock.shift_s, self._output, self._clock)
+                self._copies.up_to(due_s + float(self._clock.shift), self._output, self._clock)
             self._settle(packet)
             self._output.mux(packet)
             self._muxed = True

@@ -4,11 +4,13 @@ decoded.
 
 import errno
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
+from av.video.stream import VideoStream
 
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import VideoInfo
@@ -28,8 +30,9 @@ from vqe_cli.video.selection import (
     timecode_of,
 )
 from vqe_cli.video.timecode import later
+from vqe_cli.video.timeline import Followers, move, time_of, timeline_of
 
-GAP_S = 0.5  # in a sample, between the first seconds and the last
+GAP = Fraction(1, 2)  # seconds in a sample, between the first seconds and the last
 
 
 class Copies:
@@ -44,12 +47,16 @@ class Copies:
         self.warnings = list(selection.warnings)
         self._source: InputContainer | None = None
         self._streams: list[Stream] = []
+        self._followers: Followers | None = None
         self.video_tags: dict[str, str] = {}
         self.video_disposition = Disposition.default
         if info.container not in WITHOUT_COPIES:
             self._source = open_input(info.path)
             self._streams = [self._source.streams[index] for index in selection.written]
             video = self._source.streams[info.stream_index]
+            assert isinstance(video, VideoStream)
+            self._video = video
+            self._followers = Followers(timeline_of(self._source, video), video.index)
             self.video_tags = self._tags(video.metadata, timecode_of(self._source))
             self.video_disposition = video.disposition
         self._targets: dict[int, Stream] = {}
@@ -88,19 +95,22 @@ class Copies:
             output.set_chapters(self._source.chapters())
         attached = {index for index, target in self._targets.items() if isinstance(target, AttachmentStream)}
         with_packets = [stream for stream in self._streams if stream.index not in attached]
-        self._packets = self._source.demux(*with_packets) if with_packets else iter(())
+        if with_packets and self._followers is not None:
+            # Boxes of MP4 files tell one clock for all; there the video need not be read a second time.
+            leading = [] if "mp4" in self._source.format.name else [self._video]
+            self._packets = self._followers.moved(self._source.demux(*with_packets, *leading))
 
     def up_to(self, time_s: float, output: OutputContainer, clock: Clock) -> None:
         """Copies the packets that are due before `time_s`, seconds of the input's clock, moved as `clock`
         says.
         """
         while (packet := self._next()) is not None:
-            due_s = _time_s(packet)
+            due_s = _due_s(packet)
             if due_s > time_s:
                 return
             self._waiting = None
             if due_s >= clock.start_s or due_s == float("-inf"):
-                _move_back(packet, clock.shift_s)
+                move(packet, -clock.shift)
                 self._put(packet, output)
 
     def sample(self, output: OutputContainer) -> set[int]:
@@ -111,16 +121,16 @@ class Copies:
         wanted = [
             each for each in self._streams if not isinstance(self._targets[each.index], AttachmentStream)
         ]
-        end_s = 0.0
+        end = Fraction(0)
         for packet in beginning(self._source, wanted):
-            end_s = max(end_s, _time_s(packet))
+            end = max(end, time_of(packet) or end)
             found.add(packet.stream_index)
             self._put(packet, output)
-        shift_s = None
+        shift = None
         for packet in ending(self._source, wanted):
-            shift_s = _time_s(packet) - end_s - GAP_S if shift_s is None else shift_s
+            shift = (time_of(packet) or end) - end - GAP if shift is None else shift
             found.add(packet.stream_index)
-            _move_back(packet, shift_s)
+            move(packet, -shift)
             self._put(packet, output)
         return found
 
@@ -132,7 +142,8 @@ class Copies:
             if not text:
                 return
             packet = with_content(packet, text)
-        if self._pace.settle(packet, target):
+        bridged = self._followers is not None and self._followers.bridged
+        if self._pace.settle(packet, target) and not bridged:
             warning = f"{self._info.path}: times of stream #{index} that did not grow were moved on"
             if warning not in self.warnings:
                 self.warnings.append(warning)
@@ -161,25 +172,18 @@ class Copies:
 
     def _next(self) -> Packet | None:
         """The packet whose turn it is; it stays so until it is copied."""
-        while self._waiting is None:
-            packet = next(self._packets, None)
-            if packet is None:
-                return None
-            if packet.size:
-                self._waiting = packet
+        if self._waiting is None:
+            self._waiting = next(self._packets, None)
+            if self._waiting is None and self._followers is not None and self._followers.left_out:
+                left_out = (
+                    f"{self._followers.left_out} packets of sound are left out where recordings overlap"
+                )
+                if (warning := f"{self._info.path}: {left_out}") not in self.warnings:
+                    self.warnings.append(warning)
         return self._waiting
 
 
-def _move_back(packet: Packet, shift_s: float) -> None:
-    """Moves a packet's times back by so many seconds."""
-    ticks = round(shift_s / packet.time_base)
-    if packet.pts is not None:
-        packet.pts -= ticks
-    if packet.dts is not None:
-        packet.dts -= ticks
-
-
-def _time_s(packet: Packet) -> float:
+def _due_s(packet: Packet) -> float:
     """When a packet is due; those without a time (cover pictures) are due at once."""
-    ticks = packet.dts if packet.dts is not None else packet.pts
-    return float("-inf") if ticks is None else float(ticks * packet.time_base)
+    time = time_of(packet)
+    return float("-inf") if time is None else float(time)

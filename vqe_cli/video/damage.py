@@ -13,12 +13,15 @@ from av.video.stream import VideoStream
 # Writers round durations; what is missing beyond this much is missing.
 TOLERANCE_S = 0.5
 
+EBML, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")  # IDs of elements, RFC 8794 and RFC 9559
+
 
 @dataclass
 class Damage:
     """corrupt: shown pictures that FFmpeg calls damaged or without a reference. undecodable: packets that
     give no picture. unreadable: FFmpeg's words where the container cannot be read on. packets, end_s: how
-    many packets came, and when the last of them ends, in seconds of the stream's clock.
+    many packets came, and when the last of them ends, in seconds of the stream's clock. left_out: pictures
+    at the start whose key picture is missing; no damage of the file.
     """
 
     corrupt: int = 0
@@ -27,17 +30,27 @@ class Damage:
     packets: int = 0
     end_s: float = 0.0
     missing: str = ""
+    left_out: int = 0
 
-    def compare(self, container: InputContainer, stream: VideoStream) -> None:
-        """At the end of the stream: notes what the headers promise and did not come."""
-        promised_s = _promised_end_s(container, stream)
-        if stream.frames > self.packets:
-            self.missing = f"it ends after {self.packets} of {stream.frames} pictures"
+    def compare(self, container: InputContainer, stream: VideoStream, path: Path) -> None:
+        """At the end of the stream: notes packets that are in no file any more.
+
+        What headers promise counts only where the file was cut short: writers count what an edit list hides,
+        or what was never written.
+        """
+        if "mp4" in container.format.name:
+            promised, promised_s = len(stream.index_entries), None
+        elif not is_cut_short(path):
+            return
+        else:
+            promised, promised_s = stream.frames, _promised_end_s(container, stream)
+        if promised > self.packets:
+            self.missing = f"it ends after {self.packets} of {promised} pictures"
         elif promised_s is not None and self.packets and promised_s - self.end_s > TOLERANCE_S:
             self.missing = f"it ends at {self.end_s:.2f} of {promised_s:.2f} seconds"
 
     def sentences(self, path: Path) -> list[str]:
-        """Nothing for an intact file, else one sentence."""
+        """Nothing for an intact file, else one sentence on damage, and one on pictures that are left out."""
         found = []
         if self.corrupt:
             found.append(f"{_count(self.corrupt, 'picture')} shown although damaged or without reference")
@@ -47,7 +60,16 @@ class Damage:
             found.append(f"reading stops early ({self.unreadable})")
         if self.missing:
             found.append(self.missing)
-        return [f"{path} is damaged: {', '.join(found)}"] if found else []
+        damaged = [f"{path} is damaged: {', '.join(found)}"] if found else []
+        return damaged + left_out_sentence(path, self.left_out)
+
+
+def left_out_sentence(path: Path, count: int) -> list[str]:
+    """Nothing, or a sentence about so many pictures at the start that cannot be decoded."""
+    if not count:
+        return []
+    first = "the first picture is" if count == 1 else f"the first {count} pictures are"
+    return [f"{path}: {first} left out, because the key picture before is missing"]
 
 
 def _count(number: int, noun: str) -> str:
@@ -63,3 +85,33 @@ def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | N
     if len(container.streams) == 1 and container.duration and "matroska" in container.format.name:
         return container.duration / av.time_base
     return None
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether the file is shorter than the size that it begins with: of RIFF chunks (AVI), of EBML elements
+    (Matroska). False for files that do not say their size.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        position = 0
+        while position < size:
+            file.seek(position)
+            head = file.read(16)
+            if head[:4] == b"RIFF":
+                told = 8 + int.from_bytes(head[4:8], "little")
+                told = size - position if told == 8 else told + told % 2
+            elif head[:4] in (EBML, SEGMENT):
+                told = _element_size(head) or size - position
+            else:
+                return False
+            position += told
+    return position > size + 1  # the byte that pads a RIFF chunk may be missing
+
+
+def _element_size(head: bytes) -> int | None:
+    """Bytes of an EBML element with an ID of four bytes, RFC 8794 section 6; None where it does not say."""
+    length = 9 - head[4].bit_length()
+    if length > 8 or len(head) < 4 + length:
+        return None
+    number = int.from_bytes(head[4 : 4 + length], "big") & ((1 << 7 * length) - 1)
+    return None if number == (1 << 7 * length) - 1 else 4 + length + number

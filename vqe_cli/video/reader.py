@@ -17,12 +17,14 @@ from vqe_cli.hevc.packets import KnownPackets, PacketParser, decoded_from
 from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.video import refusals
+from vqe_cli.video.clock import ShownTimes, frame_step
 from vqe_cli.video.damage import Damage
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.interlace import is_interlaced
 from vqe_cli.video.opening import open_input, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_container, side_data_of
+from vqe_cli.video.timeline import Timeline, timeline_of
 
 KINDS = {1: "I", 2: "P", 3: "B"}
 
@@ -88,6 +90,8 @@ class Reader:
         self._parser: PacketParser | None = None
         self._parsed = 0
         self._damage = Damage()
+        self._timeline: Timeline | None = None
+        self._times = ShownTimes(frame_step(self.info))
 
     def __enter__(self) -> Self:
         if self._log is not None:
@@ -115,19 +119,20 @@ class Reader:
                 f"{self.path} is marked as interlaced, but its pictures are not, and are enhanced as they are"
             )
         found += self._damage.sentences(self.path)
-        return found
+        return found + (self._timeline.sentences(self.path) if self._timeline is not None else [])
 
     def __iter__(self) -> Iterator[Frame]:
         assert self._container is not None, "Reader is a context manager"
         stop = None if self._frames is None else self._start + self._frames
         before: Frame | None = None
         index = -1
-        for index, picture in enumerate(*self._from_entry(self._pictures(self._container))):
+        pictures, first = self._from_entry(self._pictures(self._container))
+        for index, (picture, time) in enumerate(self._times.timed(pictures), first):
             if stop is not None and index >= stop:
                 return
             self._check_unchanged(picture, index)
             if index >= self._start:
-                before = self._frame(picture, index).after(before)
+                before = self._frame(picture, index, time).after(before)
                 yield before
         if index < 0 and self._entry is not None:
             raise WrongEntry
@@ -170,43 +175,61 @@ class Reader:
         else:
             context.options = {**context.options, **EXPORT_OPTION}
             context.thread_type = "AUTO"
+        begun = False
         for packet in self._demuxed(container, stream):
             if packet is not None and self._is_before_entry(packet):
                 continue
+            if packet is not None and not packet.is_discard:
+                self._times.coded(packet)
             try:
                 pictures = context.decode(packet)
             except av.error.FFmpegError:
-                self._damage.undecodable += 1
+                self._lost(packet, begun)
                 continue
+            if pictures and not begun and self._entry is None and not self._hevc:
+                self._damage.left_out += self._times.earlier(pictures[0])
+            begun = begun or bool(pictures)
             yield from pictures
+
+    def _lost(self, packet: Packet | None, begun: bool) -> None:
+        """Counts a packet that cannot be decoded; one before any key picture says nothing of damage."""
+        if packet is None or begun or packet.is_keyframe:
+            self._damage.undecodable += 1
+        else:
+            self._damage.left_out += 1
+        if packet is not None:
+            self._times.lost(packet)
 
     def _demuxed(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
         """The stream's packets with their pictures on them, then None, which makes the decoder give its
         rest.
         """
+        self._timeline = timeline_of(container, stream)
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
+                    # An empty packet stands for a picture that is shown on; without a time, for the end.
+                    self._damage.packets += packet.dts is not None
                     continue
                 self._damage.packets += 1
                 if packet.pts is not None:
                     end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                     self._damage.end_s = max(self._damage.end_s, end_s)
+                self._timeline.move(packet)
                 if packet.has_sidedata("new_extradata") and self._parser is not None:
                     self._parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
                 if self._parser is not None:
                     told = self._picture(self._parser.parse(bytes(packet)))
-                    if told is not None and told.skipped:
-                        continue
                     # What a decoder skips would be shown because of the flag, and spoil what comes after it.
-                    if told is not None and told.decode_index < 0:
+                    if told is not None and told.skipped:
+                        self._damage.left_out += told.sequence == 0 and not packet.is_discard
                         continue
                     packet.opaque = told
                 yield packet
         except av.error.FFmpegError as error:
             self._damage.unreadable = error.strerror or "unknown error"
         else:
-            self._damage.compare(container, stream)
+            self._damage.compare(container, stream, self.path)
         yield None
 
     def _is_before_entry(self, packet: Packet) -> bool:
@@ -244,13 +267,13 @@ class Reader:
                 raise refusals.interlaced(self.path, index)
             self._by_flag_only = True
 
-    def _frame(self, picture: av.VideoFrame, index: int) -> Frame:
-        """The hand-over of one decoded picture."""
+    def _frame(self, picture: av.VideoFrame, index: int, time: int | None) -> Frame:
+        """The hand-over of one decoded picture; time: its pts."""
         self._damage.corrupt += picture.is_corrupt
         frame = Frame(
             index=index,
             planes=planes_of(picture),
-            pts=picture.pts if picture.pts is not None else picture.dts,
+            pts=time,
             duration=picture.duration or None,
             kind=KINDS.get(int(picture.pict_type), "?"),
             irap=picture.key_frame,

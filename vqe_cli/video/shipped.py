@@ -14,6 +14,7 @@ from vqe_cli.video.opening import open_input, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED, side_data_of
 from vqe_cli.video.reader import NOT_CARRIED, Entry
+from vqe_cli.video.timeline import timeline_of
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None)
         stream = video_stream(container, path)
         extradata = bytes(stream.codec_context.extradata or b"")
         begun = entry is None
+        timeline = timeline_of(container, stream)
         for packet in container.demux(stream):
             if not packet.size:
                 continue
+            timeline.move(packet)
             begun = begun or (entry is not None and packet.is_keyframe and packet.pts == entry.pts)
             if not begun:
                 continue

@@ -11,10 +11,12 @@ from vqe_cli.hevc.order import in_display_order
 from vqe_cli.hevc.packets import KnownPackets, PacketParser
 from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.pqf import mark
+from vqe_cli.video.damage import left_out_sentence
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.probe import probe
 from vqe_cli.video.reader import Reader
+from vqe_cli.video.timeline import timeline_of
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,27 @@ def _coded(path: Path, log: Path | None) -> tuple[list[Picture], _Packets, list[
     with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
         parser = PacketParser(stream.codec_context.extradata)
+        timeline = timeline_of(container, stream)
         for packet in container.demux(stream):
             if packet.size:
                 if packet.has_sidedata("new_extradata"):
                     parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
+                timeline.move(packet)
                 packets.pts.append(packet.pts)
                 packets.hidden.append(packet.is_discard)
                 pictures += parser.parse(bytes(packet))
     if log is not None:
         pictures = hm_logs.match(hm_logs.read(log), pictures, str(path))
-    return pictures, packets, parser.warnings
+    warnings = [*parser.warnings, *left_out_sentence(path, _left_out(pictures, packets))]
+    return pictures, packets, warnings + timeline.sentences(path)
+
+
+def _left_out(pictures: Sequence[Picture], packets: _Packets) -> int:
+    """How many pictures at the start lack their key picture."""
+    return sum(
+        picture.skipped and picture.sequence == 0 and not packets.hidden[picture.packet]
+        for picture in pictures
+    )
 
 
 def _from_headers(pictures: Sequence[Picture], packets: _Packets) -> list[_Shown]:
