@@ -10,6 +10,8 @@ from av.packet import Packet
 from vqe_cli.video.frame import Frame, VideoInfo
 
 DEFAULT_RATE = Fraction(25)
+# So many pictures may lie between two that follow each other in coding order.
+REORDERED = 32
 
 
 def frame_step(info: VideoInfo) -> int:
@@ -64,8 +66,11 @@ class ShownTimes:
 
     def _time(self, own: int | None, following: int | None) -> int | None:
         if not self._in_order and own is not None and following is not None and following < own:
-            between = self._last is None or 2 * (following - self._last) > 3 * self._step
-            own, self._in_order = None, not between
+            before = following if self._last is None else self._last
+            if own - before > REORDERED * self._step:
+                own = None  # far away from both neighbours
+            elif self._coming and self._coming[0] < own:
+                self._in_order = True
         time = self._next_coming() if self._in_order else own
         if time is None or (self._last is not None and time <= self._last):
             time = self._between(following)

@@ -174,12 +174,9 @@ class Copies:
         """The packet whose turn it is; it stays so until it is copied."""
         if self._waiting is None:
             self._waiting = next(self._packets, None)
-            if self._waiting is None and self._followers is not None and self._followers.left_out:
-                left_out = (
-                    f"{self._followers.left_out} packets of sound are left out where recordings overlap"
-                )
-                if (warning := f"{self._info.path}: {left_out}") not in self.warnings:
-                    self.warnings.append(warning)
+            if self._waiting is None and self._followers is not None:
+                found = self._followers.sentences(self._info.path)
+                self.warnings += [each for each in found if each not in self.warnings]
         return self._waiting
 
 

@@ -110,7 +110,7 @@ def is_cut_short(path: Path) -> bool:
 
 def _element_size(head: bytes) -> int | None:
     """Bytes of an EBML element with an ID of four bytes, RFC 8794 section 6; None where it does not say."""
-    length = 9 - head[4].bit_length()
+    length = 9 - int.from_bytes(head[4:5], "big").bit_length()
     if length > 8 or len(head) < 4 + length:
         return None
     number = int.from_bytes(head[4 : 4 + length], "big") & ((1 << 7 * length) - 1)

@@ -15,6 +15,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from vqe_cli.video.clock import REORDERED
+
 # Formats whose clocks may be set anew at any time (AVFMT_TS_DISCONT). In all others a gap is a gap, unless
 # it is longer than any recording (FFmpeg's `-dts_error_threshold`).
 MAY_JUMP = 0x0200
@@ -22,8 +24,8 @@ AHEAD, AHEAD_ELSEWHERE = Fraction(10), Fraction(108_000)
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS, which PyAV sets
 # Decoding times never decrease; less than this is jitter (FFmpeg's limit, too).
 BACK = Fraction(1, 10)
-# As far as coding may put pictures out of order: at least a second, and 32 pictures.
-REORDERED, REORDERED_S = 32, Fraction(1)
+# As far as coding may put pictures out of order: at least a second, and so many pictures.
+REORDERED_S = Fraction(1)
 # Time stamps of MPEG-2 systems (ISO/IEC 13818-1, 2.4.3.7) have 33 bits and a clock of 90 kHz.
 WRAP = Fraction(2**33, 90_000)
 # Sound goes on without a gap as long as the next packet is this near.
@@ -136,7 +138,7 @@ class _Stream:
 class Followers:
     """The packets of other streams, moved as those of the video around them.
 
-    timeline: of the video. `left_out`: packets at seams whose time was taken already.
+    timeline: of the video.
     """
 
     def __init__(self, timeline: Timeline, video: int) -> None:
@@ -144,12 +146,18 @@ class Followers:
         self._streams: defaultdict[int, _Stream] = defaultdict(_Stream)
         self._waiting: defaultdict[int, deque[Packet]] = defaultdict(deque)
         self._patience = 0
-        self.left_out = 0
+        self._left_out = 0
 
     @property
     def bridged(self) -> bool:
         """Whether there was a jump so far."""
         return len(self._timeline.stretches) > 1
+
+    def sentences(self, path: Path) -> list[str]:
+        """Nothing, or one sentence about sound whose time was taken already; complete at the end."""
+        if not self._left_out:
+            return []
+        return [f"{path}: {self._left_out} packets of sound are left out where recordings overlap"]
 
     def moved(self, packets: Iterator[Packet]) -> Iterator[Packet]:
         """All packets but those of the video. packets: of the video, too, in the order of the file."""
@@ -226,7 +234,7 @@ class Followers:
         moved = time_of(packet)
         assert moved is not None
         if packet.stream.type == "audio" and stream.given - moved > OVERLAP:
-            self.left_out += 1
+            self._left_out += 1
             return False
         stream.given = max(stream.given, moved)
         return True
