@@ -2,16 +2,25 @@
 
     Exception
     └── VqeError            one sentence and its remedy; the command line prints both and exits 1
+        └── OutOfMemory     memory has run out, whoever noticed it
 
 What a user cannot cause is an assertion or another exception, and shows as a traceback.
 """
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 
 from vqe_cli.text import printable
 
+# How libraries say that memory has run out, where they have no class for it: PyTorch's allocators, C++, the
+# system, its loader of libraries, NumPy, Python's threads.
+NO_MEMORY = re.compile(
+    r"out of memory|can(no|')t allocate memory|bad_alloc|failed to map segment|unable to allocate"
+    r"|not enough memory|memory allocation|alloc_failed|can't start new thread",
+    re.IGNORECASE,
+)
 LONGEST_VALUE = 60  # characters of a value that a message quotes
 LONGEST_NAME = 100  # characters of a name that are compared with known ones
 
@@ -30,6 +39,34 @@ class VqeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+
+class OutOfMemory(VqeError):
+    """Memory has run out."""
+
+    def __init__(
+        self,
+        message: str = "there is not enough memory.",
+        remedy: str = "Free some; for enhance, use a smaller --tile, then a smaller --chunk.",
+    ) -> None:
+        super().__init__(message, remedy)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, or was caused by one that does."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError | OutOfMemory):
+            return True
+        if not isinstance(cause, VqeError) and NO_MEMORY.search(str(cause)):
+            return True
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return False
+
+
+def explained(error: Exception) -> Exception:
+    """The error itself, or `OutOfMemory` where that is what happened, whatever was made of it."""
+    return OutOfMemory() if is_out_of_memory(error) and not isinstance(error, OutOfMemory) else error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,16 +2,20 @@
 
 import functools
 import io
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import typer
 
-from vqe_cli.errors import VqeError
+from vqe_cli.cli import memory_limit
+from vqe_cli.errors import OutOfMemory, VqeError, explained
 from vqe_cli.files import write_text
 from vqe_cli.text import printable
 
@@ -45,8 +49,9 @@ def plain_column(format: str) -> "TextColumn":
 
 
 def say(text: object) -> None:
-    """One plain line to stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """One plain line to stderr; where that is closed or full, nobody can be told."""
+    with suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def show(*lines: object) -> None:
@@ -96,18 +101,21 @@ def guarded(command: Callable[..., Result]) -> Callable[..., Result]:
     def run(*args: Any, **kwargs: Any) -> Result:
         debug = bool(kwargs.get("debug"))
         try:
+            memory_limit.check()
             return command(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except VqeError as error:
+        except Exception as foreign:
             _show_traceback(debug)
-            say(f"error: {error}")
-            raise typer.Exit(1) from None
-        except Exception as error:
-            _show_traceback(debug)
+            error = explained(foreign)
+            if not isinstance(error, VqeError) and memory_limit.is_spent():
+                error = OutOfMemory()  # in the disguise of whatever failed for it
+            if isinstance(error, VqeError):
+                say(f"error: {error}")
+                raise typer.Exit(1) from None
             remedy = "" if debug else " Run again with --debug to see where, and report it."
             say(f"error: something went wrong inside vqe ({type(error).__name__}: {error}).{remedy}")
             raise typer.Exit(1) from None
@@ -122,9 +130,76 @@ def bear_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def exit_on_termination() -> None:
-    """Let SIGTERM end the program as Ctrl-C does, so that unfinished files are removed."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that unfinished files are removed.
+
+    A second one does not disturb that. SIGHUP stays ignored where it is (nohup).
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+class Results:
+    """Standard output; VqeError where it cannot be written to, as with a full disk behind it.
+
+    What is still to be written then goes nowhere, so that Python does not fail at it once more.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes as the stream does."""
+        with self._explained():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flushes the stream."""
+        with self._explained():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise  # whoever read it has seen enough
+        except OSError as error:
+            with suppress(OSError, ValueError):  # where it is no file of the system's
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+            raise VqeError(
+                f"the results cannot be written to standard output ({error.strerror}).",
+                "Send them to a place that has room.",
+            ) from error
+
+
+@contextmanager
+def results_to_stdout() -> Iterator[None]:
+    """The program, whose end is also an error where stdout has not taken all results."""
+    if sys.stdout is not None:
+        sys.stdout = cast(TextIO, Results(sys.stdout))
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except VqeError as error:
+        say(f"error: {error}")
+        sys.exit(1)
 
 
 def _show_traceback(wanted: bool) -> None:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from vqe_cli import __version__
+from vqe_cli.cli import memory_limit
 from vqe_cli.cli.bench import bench_app
 from vqe_cli.cli.compress import EXAMPLE as COMPRESS_EXAMPLE
 from vqe_cli.cli.compress import compress_command
-from vqe_cli.cli.console import bear_any_text, exit_on_termination, guarded, show
+from vqe_cli.cli.console import bear_any_text, end_on_signals, guarded, results_to_stdout, show
 from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
 from vqe_cli.cli.enhance import enhance_command
 from vqe_cli.cli.ensemble import EXAMPLE as ENSEMBLE_EXAMPLE
@@ -89,5 +90,11 @@ def vqe(
 def run() -> None:
     """Entry point of the command."""
     bear_any_text()
-    exit_on_termination()
-    app()
+    end_on_signals()
+    try:
+        with results_to_stdout():
+            app()
+    except SystemExit as ending:
+        if ending.code == 1 and memory_limit.allowed() is not None:
+            os._exit(1)  # all is said and removed; libraries without memory hang or crash at their end
+        raise

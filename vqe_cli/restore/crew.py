@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, explained
 from vqe_cli.restore.journal import Finished
 from vqe_cli.restore.segments import Job
 
@@ -215,11 +215,12 @@ def _made(worker: "Worker", job: Job, master: Connection) -> Told:
     try:
         finished = worker.make(job, lambda frames: master.send(Told(job.number, frames)))
         return Told(job.number, finished=finished)
-    except VqeError as error:
-        return Told(job.number, error=error)
     except (EOFError, BrokenPipeError):
         raise
-    except Exception as error:
+    except Exception as foreign:
+        error = explained(foreign)
+        if isinstance(error, VqeError):
+            return Told(job.number, error=error)
         return Told(job.number, error=RuntimeError(f"{type(error).__name__}: {error}"))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutOfMemory, VqeError, is_out_of_memory
 
 GIB = 2**30
 # Working memory that the automatic sizes may fill. A constant for CPUs, so that results do not depend on
@@ -59,9 +59,8 @@ class Compute:
             ):
                 yield
         except RuntimeError as error:
-            # The CPU's allocator has no error class of its own.
-            if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error):
-                raise VqeError(
+            if is_out_of_memory(error):
+                raise OutOfMemory(
                     f"{self.name} has not enough memory for this ({str(error).splitlines()[0]}).",
                     "Use a smaller --tile, --chunk or --tta.",
                 ) from error

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: the step is finished and a checkpoint written, then the run ends."""
+"""Ctrl-C, SIGTERM, SIGHUP while training: the step is finished, a checkpoint written, then the run ends."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def watched() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; a second one interrupts at once.
+    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets; a second one interrupts at once.
 
     Under torchrun, which hands every signal on to processes that the terminal has told already, there is no
     second one. Outside the main thread, where signals do not arrive, the event is never set.
@@ -36,7 +36,13 @@ def watched() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         asked.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in names]
+    before = {
+        number: signal.signal(number, ask)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN  # nohup
+    }
     try:
         yield asked
     finally:

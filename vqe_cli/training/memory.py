@@ -8,12 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vqe_cli.errors import VqeError
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; the CPU's allocator says so in words only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+from vqe_cli.errors import VqeError, is_out_of_memory
 
 
 @contextmanager
