@@ -232,6 +232,26 @@ def appending(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Adds a line to a file that other processes add to as well, and forces it to the disk.
+
+    Half a line that a crash left behind is ended first; a line that does not fit is taken back. Links are
+    not followed. Raises OSError.
+    """
+    with appending(path) as descriptor:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        os.lseek(descriptor, max(0, size - 1), os.SEEK_SET)
+        left = (b"\n" if os.read(descriptor, 1) not in (b"", b"\n") else b"") + line + b"\n"
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
+
+
 def remove_left_over(folder: Path, name: str | None = None) -> None:
     """Removes what processes that are gone have written aside in a folder, for the file `name` or for all."""
     begin = r"\..+\." if name is None else re.escape(_begin(name))

@@ -2,12 +2,15 @@
 file goes through what a single file goes through, and a bad one does not stop the others.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, explained
+from vqe_cli.files import write_error
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
 from vqe_cli.restore.identity import identity
@@ -20,7 +23,7 @@ from vqe_cli.restore.side_by_side import Together, side_by_side
 from vqe_cli.restore.tree import videos_below, written_as
 from vqe_cli.video.memory import amount
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.targets import MUXERS, refuse_standard_output
+from vqe_cli.video.targets import MUXERS, existing_folder, refuse_standard_output
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,10 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     Raises VqeError as `survey` does; KeyboardInterrupt passes through, what is finished stays.
     """
     jobs = survey(settings)
-    settings.output.mkdir(exist_ok=True)
+    try:
+        settings.output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(error, settings.output) from error
     ledger = Ledger(settings.output)
     outcomes = {number: job.outcome for number, job in enumerate(jobs) if job.outcome is not None}
     todo = [number for number, job in enumerate(jobs) if job.outcome is None]
@@ -101,7 +107,11 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     for number, known in list(outcomes.items()):
         settle(number, known)
     with Restorer() as restorer:
-        for number, told in _running(settings, [jobs[number] for number in todo], restorer, listen):
+
+        def work(job: Job, hear: Listener) -> Outcome:
+            return _enhanced(job, ledger, restorer, hear)
+
+        for number, told in _running(settings, [jobs[number] for number in todo], work, listen):
             if told is None:
                 watch(Started(todo[number] + 1, len(jobs), jobs[todo[number]]))
             else:
@@ -110,7 +120,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
 
 
 def _running(
-    settings: Settings, jobs: Sequence[Job], restorer: Restorer, listen: Listener
+    settings: Settings, jobs: Sequence[Job], work: Callable[[Job, Listener], Outcome], listen: Listener
 ) -> Iterator[tuple[int, Outcome | None]]:
     """Enhances the files: (position, None) when one begins, (position, outcome) when it has ended.
 
@@ -121,12 +131,12 @@ def _running(
     if count == 1 or not settings.segment or not chunks_stand_alone(settings):
         for position, job in enumerate(jobs):
             yield position, None
-            yield position, _enhanced(job, restorer, listen)
+            yield position, work(job, listen)
         return
     frames = [job.forecast.plan.frames if job.forecast else None for job in jobs]
     known = [each for each in frames if each is not None]
     together = Together(listen, sum(known) if len(known) == len(frames) else None)
-    for position, told in side_by_side(lambda job, hear: _enhanced(job, restorer, hear), jobs, count):
+    for position, told in side_by_side(work, jobs, count):
         if told is None or isinstance(told, Outcome):
             yield position, told
         else:
@@ -152,13 +162,18 @@ def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
     return replace(job, settings=replace(job.settings, overwrite=overwrite), forecast=found, identity=told)
 
 
-def _enhanced(job: Job, restorer: Restorer, listen: Listener) -> Outcome:
-    """Enhances one file; whatever goes wrong with it is its outcome."""
-    made = list(_make_folders(job.settings.output.parent))
+def _enhanced(job: Job, ledger: Ledger, restorer: Restorer, listen: Listener) -> Outcome:
+    """Enhances one file, unless another run has done so meanwhile; what goes wrong with it is its outcome."""
+    made: list[Path] = []
     try:
+        if _done_meanwhile(job, ledger):
+            return Outcome(job.input, job.output, "skipped")
+        made += _make_folders(job.settings.output.parent)
         report = restorer.enhance(job.settings, listen)
     except Exception as error:
         _remove_empty(made)
+        if _done_meanwhile(job, ledger):
+            return Outcome(job.input, job.output, "skipped")
         failed = _failed(job, error).outcome
         assert failed is not None
         return failed
@@ -168,8 +183,16 @@ def _enhanced(job: Job, restorer: Restorer, listen: Listener) -> Outcome:
     return Outcome(job.input, job.output, "done", report=report)
 
 
+def _done_meanwhile(job: Job, ledger: Ledger) -> bool:
+    """Whether another run on the same folders has finished the file since this one looked."""
+    with suppress(VqeError):  # the ledger was read before; the next run says what has become of it
+        ledger.refresh()
+    return ledger.state(job.input, job.output, job.identity or {}) == "done"
+
+
 def _failed(job: Job, error: Exception) -> Job:
     """The job with the error as its outcome; errors that are not the user's are named as such."""
+    error = explained(error)
     if isinstance(error, VqeError):
         outcome = Outcome(job.input, job.output, "failed", error.message, error.remedy)
     else:
@@ -188,6 +211,9 @@ def _check_folders(source: Path, target: Path) -> None:
         raise VqeError(f"{target} is the input folder itself.", "Choose another folder for the output.")
     if not target.absolute().parent.is_dir():
         raise VqeError(f"The folder {target.absolute().parent} does not exist.", "Make it first.")
+    place = existing_folder(target.absolute())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise VqeError(f"The folder {place} cannot be written to.", "Choose another folder for the output.")
 
 
 def _check_room(jobs: list[Job], target: Path) -> None:

@@ -2,19 +2,22 @@
 done.
 """
 
+import errno
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from vqe_cli.documents import json_text
+from vqe_cli.documents import MIB, DocumentError, Limits, expect, json_text, parse_json
 from vqe_cli.errors import VqeError
+from vqe_cli.files import append_line, no_link
 from vqe_cli.restore.report import Report
 
 NAME = "vqe-report.jsonl"
+LINE = Limits(bytes=4 * MIB)  # a report with its warnings; an ensemble's identity
+REMEDY = "Move it away; files that are there already are then made again only with --overwrite."
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,48 @@ class Outcome:
 
 
 class Ledger:
-    """The lines of `vqe-report.jsonl` in a folder of results; of each file the last one counts.
+    """The lines of `vqe-report.jsonl` in a folder of results; of each file the last "done" counts.
 
-    A last line that was cut off, by a crash, is passed over.
+    Several runs may add to it at the same time. A line that was cut off, by a crash, is passed over.
+    Raises VqeError where the file cannot be read or is not such a report. May be used from several threads.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / NAME
         self._done: dict[str, dict[str, Any]] = {}
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
-                    self._done[entry["input"]] = entry
+        self._read = 0  # bytes of whole lines
+        self._reading = Lock()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads what was added since, by this run or by others."""
+        with self._reading:
+            try:
+                with open(self._path, "rb", opener=no_link) as file:
+                    file.seek(self._read)
+                    added = file.read()
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+                raise VqeError(f"{self._path} cannot be read: {why}.", REMEDY) from error
+            whole = added[: added.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for line in whole.splitlines():
+                self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            entry = parse_json(line, LINE)
+            expect(entry, dict, "a line")
+            for name in ("input", "output", "status"):
+                expect(entry.get(name), str, name)
+        except DocumentError as error:
+            if isinstance(error.__cause__, json.JSONDecodeError):
+                return  # cut off
+            raise VqeError(f"{self._path} is not a report of vqe ({error}).", REMEDY) from error
+        if entry["status"] == "done":
+            self._done[entry["input"]] = entry
 
     def state(self, input: str, output: str, identity: Mapping[str, Any]) -> str:
         """ "done": the output is what a run with this identity made. "changed": what another run made, or
@@ -64,7 +96,7 @@ class Ledger:
         if not (self._folder / output).exists():
             return "missing"
         entry = self._done.get(input, {})
-        if entry.get("status") != "done" or entry.get("output") != output:
+        if entry.get("output") != output:
             return "unknown"
         same = entry.get("identity") == _plain(identity)
         return "done" if same and entry.get("written") == _stamp(self._folder / output) else "changed"
@@ -72,15 +104,11 @@ class Ledger:
     def add(self, outcome: Outcome, identity: Mapping[str, Any] | None) -> None:
         """Appends the line of a file; raises VqeError where it cannot be written."""
         entry = outcome.as_dict()
-        if outcome.status == "done":
-            entry |= {"identity": _plain(identity or {}), "written": _stamp(self._folder / outcome.output)}
         try:
-            with self._path.open("a+b") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    torn = file.read(1) != b"\n"
-                    file.write(b"\n" * torn)
-                file.write(json_text(entry).encode("ascii") + b"\n")
+            if outcome.status == "done":
+                written = _stamp(self._folder / outcome.output)
+                entry |= {"identity": _plain(identity or {}), "written": written}
+            append_line(self._path, json_text(entry).encode("ascii"))
         except OSError as error:
             raise VqeError(
                 f"cannot write {self._path} ({error.strerror}).", "Check the disk and the permissions."
