@@ -1,4 +1,4 @@
-"""vqe-report.jsonl: several runs add to it; what is no report is called that; nothing of others is touched."""
+"""vqe-report.jsonl: several runs add to it; what is no report is called that; links are not followed."""
 
 import json
 from pathlib import Path
