@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-import filelock
 import platformdirs
 
 from vqe_cli.errors import VqeError
@@ -214,6 +213,8 @@ def lock(descriptor: int, wait: bool = False) -> bool:
     The lock is the operating system's and ends with the process, however that ends. Raises OSError where
     there are no locks.
     """
+    import filelock  # takes a while, and listing or completing names locks nothing
+
     return filelock.lock_descriptor(descriptor, blocking=wait)
 
 
