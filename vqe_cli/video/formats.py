@@ -28,6 +28,9 @@ UNSPECIFIED = 2
 # FFmpeg's numbers of AVChromaLocation (H.273, chroma sample location type, plus one).
 SITINGS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 
+# Several pixels in a byte, which FFmpeg's scaler only writes.
+UNREADABLE = ("rgb4", "bgr4")
+
 # Codecs whose standard puts chroma between the luma samples when nothing else is said.
 CENTRED_CODECS = {"mjpeg", "mpeg1video", "ljpeg"}
 
@@ -62,6 +65,7 @@ def sample_format(pix_fmt: str) -> SampleFormat:
         raise ValueError(f"{pix_fmt} is no pixel format of FFmpeg") from None
     components = [part for part in described.components if not part.is_alpha]
     odd = described.is_bayer or any(mark in pix_fmt for mark in ("f32", "f16", "xyz"))
+    odd = odd or pix_fmt in UNREADABLE
     if not components or odd or max(part.bits for part in components) > 16:
         raise ValueError(f"{pix_fmt} is not made of integer samples of gray, RGB or YUV")
     rgb = described.is_rgb or described.has_palette

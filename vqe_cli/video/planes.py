@@ -19,10 +19,12 @@ def planes_of(picture: av.VideoFrame) -> tuple[np.ndarray, ...]:
     without planes.
     """
     samples = sample_format(picture.format.name)
-    name = picture.format.name.replace("yuvj", "yuv")
+    name = picture.format.name.replace("yuvj", "yuv").replace("yuva", "yuv").replace("gbrap", "gbrp")
     if name != samples.planar:
         picture = picture.reformat(format=samples.planar)
-    planes = [_copied(plane, samples) for plane in picture.planes]
+    # Alpha is the last plane; FFmpeg's own way from gbrap10le to gbrp10le leaves samples unset.
+    count = 1 if samples.model == "gray" else 3
+    planes = [_copied(plane, samples) for plane in picture.planes[:count]]
     if samples.model == "rgb":
         planes = [planes[position] for position in RGB_FROM_GBR]
     return tuple(planes)

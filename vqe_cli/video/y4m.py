@@ -15,6 +15,8 @@ from vqe_cli.video.targets import Target
 
 # The colour space token of the header, by planar format (8 bits) and siting.
 TOKENS = {"yuv422p": "422", "yuv444p": "444", "yuv411p": "411", "gray": "mono"}
+# FFmpeg reads no names of these, or others (formats of 4:1:1 have 8 bits).
+UNREADABLE = {("gray", 14), *(("yuv411p", depth) for depth in range(9, 17))}
 SITED_420 = {"left": "420mpeg2", "topleft": "420paldv"}
 
 
@@ -78,7 +80,7 @@ def token(info: VideoInfo) -> str:
     base = samples.planar.removesuffix(f"{samples.bit_depth}le")
     if base == "yuv420p":
         name = SITED_420.get(info.colour.siting, "420jpeg") if samples.bit_depth == 8 else "420"
-    elif base in TOKENS and not (base == "yuv411p" and samples.bit_depth > 8):
+    elif base in TOKENS and (base, samples.bit_depth) not in UNREADABLE:
         name = TOKENS[base]
     else:
         raise VqeError(f"A .y4m file cannot hold {samples.planar} pictures.", remedy="Write an .mkv file.")
