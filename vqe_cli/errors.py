@@ -69,6 +69,20 @@ def explained(error: Exception) -> Exception:
     return OutOfMemory() if is_out_of_memory(error) and not isinstance(error, OutOfMemory) else error
 
 
+def unexpected(error: Exception, alone: str) -> VqeError:
+    """What ended the work on one file of several, as a sentence also where no user caused it.
+
+    alone: what shows more, "Enhance this file by itself".
+    """
+    error = explained(error)
+    if isinstance(error, VqeError):
+        return error
+    return VqeError(
+        f"something went wrong inside vqe ({type(error).__name__}: {error}).",
+        f"{alone} with --debug to see where, and report it.",
+    )
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A remedy for an unknown name: the known name most like it, or all of them."""
     names = sorted(set(known))

@@ -21,9 +21,10 @@ def printable(text: object) -> str:
 
 
 def as_argument(path: str | Path) -> str:
-    """A path as it is written in a command that is shown: quoted, and no option."""
+    """A path as it is written in a command that is shown: quoted, neither an option nor a protocol."""
     name = str(path)
-    return quoted(f"./{name}" if name.startswith("-") else name)
+    is_plain = name.startswith(("/", "./", "../")) or not (name.startswith("-") or ":" in name)
+    return quoted(name if is_plain else f"./{name}")
 
 
 def command_line(words: Iterable[str]) -> str:

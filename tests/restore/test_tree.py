@@ -60,9 +60,9 @@ def test_videos_are_known_by_their_content(video: bytes, tmp_path: Path) -> None
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\na.mkv\n#EXT-X-ENDLIST\n")
     (tmp_path / "damaged.mp4").write_bytes(b"damaged")
     (tmp_path / "damaged.doc").write_bytes(b"damaged")
-    found = [str(path) for path in videos_below(tmp_path, None, tmp_path / "out")]
+    found = [str(path) for path in videos_below(tmp_path, None, tmp_path / "out")[0]]
     assert found == ["a.mkv", "damaged.mp4", "no suffix", "sub/b.mkv"]
-    assert [str(path) for path in videos_below(tmp_path, "sub/*", tmp_path / "out")] == ["sub/b.mkv"]
+    assert [str(path) for path in videos_below(tmp_path, "sub/*", tmp_path / "out")[0]] == ["sub/b.mkv"]
     with pytest.raises(VqeError, match="no videos"):
         videos_below(tmp_path, "*.MKV", tmp_path / "out")
 

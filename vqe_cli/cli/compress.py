@@ -8,7 +8,7 @@ import typer
 
 from vqe_cli.cli.console import say, show
 from vqe_cli.cli.options import Debug, Quiet
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, unexpected
 
 if TYPE_CHECKING:
     from vqe_cli.training.reference_encoder import ReferenceEncoder
@@ -100,11 +100,11 @@ def compress_command(
                 made = compress_photograph(source, how, out, encoder, overwrite)
             else:
                 made = compress(clip, how, out, scale, filters or (), encoder, overwrite)
-        except VqeError as error:
+        except Exception as error:  # whatever is wrong with a clip, the others are compressed
             if len(clips) == 1:
                 raise
             failed += 1
-            say(f"error: {error}")
+            say(f"error: {unexpected(error, 'Compress this clip by itself')}")
             continue
         show(made.path)
         if not quiet:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vqe_cli.cli.console import say, show
 from vqe_cli.cli.display import Display, summary_line
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.fusion.fitting import ClipErrors, Fit, errors_of_results, fit
 from vqe_cli.fusion.jobs import Job
 from vqe_cli.fusion.results import Results, Writing, fuse_results
@@ -43,11 +43,11 @@ def fuse_all(
     for job in jobs:
         try:
             reports.append(fuse(job))
-        except VqeError as error:
+        except Exception as error:  # whatever is wrong with a clip, the others are fused
             if len(jobs) == 1:
                 raise
             failed.append(job.name)
-            say(f"{job.name}: {error}")
+            say(f"{job.name}: {unexpected(error, 'Fuse this clip by itself')}")
     if failed:
         raise VqeError(
             f"{len(failed)} of {len(jobs)} clips failed: {', '.join(failed)}.", "The lines above say why."

@@ -46,9 +46,12 @@ def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> Non
     with FolderDisplay(quiet) as display:
         try:
             outcomes = enhance_folder(settings, display.listen, display.watch)
-        except KeyboardInterrupt:
-            again = command_line(["vqe", *sys.argv[1:]])
-            say(f"{count_line(display.outcomes)}; the same command goes on: {again}")
+        except BaseException as error:
+            if json_file and display.outcomes:
+                write_lines((outcome.as_dict() for outcome in display.outcomes), json_file)
+            if isinstance(error, KeyboardInterrupt):
+                again = command_line(["vqe", *sys.argv[1:]])
+                say(f"{count_line(display.outcomes)}; the same command goes on: {again}")
             raise
     if not quiet:
         messages().print(outcome_table(outcomes))

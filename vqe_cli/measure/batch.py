@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.measure.compare import EVERYTHING, compare_pair
 from vqe_cli.measure.metrics import DEFAULT_METRICS
 from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
@@ -66,5 +66,7 @@ def run(
         try:
             result = compare_pair(pair.gt, pair.pred, pair.lq, metrics, options, seen, name=pair.name)
             yield replace(result, label=task.label)
-        except VqeError as error:
-            yield Failure(pair.name, error, task.label)
+        except Exception as error:  # whatever is wrong with a pair, the others are measured
+            if len(tasks) == 1:
+                raise
+            yield Failure(pair.name, unexpected(error, "Measure this pair by itself"), task.label)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vqe_cli.errors import VqeError, explained
+from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.files import write_error
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
@@ -67,13 +67,14 @@ def survey(settings: Settings) -> list[Job]:
     ledger = Ledger(target)
     jobs: list[Job] = []
     taken: dict[Path, str] = {}
-    found = videos_below(source, settings.pattern, target)
-    inputs = {(source / relative).resolve() for relative in found}
+    found, closed = videos_below(source, settings.pattern, target)
+    jobs += [_failed(Job(settings, str(place), str(place)), error) for place, error in closed]
+    inputs = {os.path.realpath(source / relative) for relative in found}
     for relative in found:
         written = written_as(relative, settings)
         one = replace(settings, input=source / relative, output=target / written, overwrite=True)
         job = Job(one, str(relative), str(written))
-        if written in taken or one.output.resolve() in inputs:
+        if written in taken or os.path.realpath(one.output) in inputs:
             jobs.append(_failed(job, _same_name(job, taken.get(written, "another input"))))
             continue
         taken[written] = job.input
@@ -147,8 +148,7 @@ def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
     """The job with its forecast, and with its outcome where that is settled."""
     settings = on_one_device(job.settings)
     try:
-        with open_reader(settings.input, start=settings.start, frames=settings.frames) as reader:
-            info = reader.info
+        info = open_reader(settings.input, start=settings.start, frames=settings.frames).info
         found = preflight(settings, info, model, new_folder=True)
         sizes = model.start(settings, info.colour, (info.height, info.width)).sizes
         told = identity(settings, model, sizes, found.rehearsal)
@@ -157,7 +157,7 @@ def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
             return replace(job, identity=told, outcome=Outcome(job.input, job.output, "skipped"))
         if state != "missing" and not overwrite:
             raise _in_the_way(settings.output, changed=state == "changed")
-    except (VqeError, OSError) as error:
+    except Exception as error:  # whatever is wrong with it, the others are looked at
         return _failed(job, error)
     return replace(job, settings=replace(job.settings, overwrite=overwrite), forecast=found, identity=told)
 
@@ -192,14 +192,8 @@ def _done_meanwhile(job: Job, ledger: Ledger) -> bool:
 
 def _failed(job: Job, error: Exception) -> Job:
     """The job with the error as its outcome; errors that are not the user's are named as such."""
-    error = explained(error)
-    if isinstance(error, VqeError):
-        outcome = Outcome(job.input, job.output, "failed", error.message, error.remedy)
-    else:
-        what = f"something went wrong inside vqe ({type(error).__name__}: {error})."
-        remedy = "Enhance this file by itself with --debug to see where, and report it."
-        outcome = Outcome(job.input, job.output, "failed", what, remedy)
-    return replace(job, outcome=outcome)
+    said = unexpected(error, "Enhance this file by itself")
+    return replace(job, outcome=Outcome(job.input, job.output, "failed", said.message, said.remedy))
 
 
 def _check_folders(source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """A folder of videos and the same tree of better ones: which files there are, and what they become."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -28,7 +28,10 @@ def is_tree(settings: Settings) -> bool:
         return False
     if settings.pattern is not None:
         return True
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     if not images:
         return True
@@ -38,19 +41,25 @@ def is_tree(settings: Settings) -> bool:
     return not numbered and len(images) < len(entries)
 
 
-def videos_below(folder: Path, pattern: str | None, leave_out: Path) -> list[Path]:
-    """The videos below a folder, as paths relative to it, sorted.
+def videos_below(
+    folder: Path, pattern: str | None, leave_out: Path
+) -> tuple[list[Path], list[tuple[Path, VqeError]]]:
+    """The videos below a folder, as paths relative to it, sorted; and folders that cannot be read, with why.
 
     pattern: a glob for names, or for relative paths where it holds a slash. leave_out: a folder that is not
     looked into, the output's. Hidden files and folders and those of unfinished runs are passed over; links to
     folders are followed, but no folder is looked into twice.
-    Raises VqeError for a folder that cannot be read, and where there are no videos.
+    Raises VqeError where there are no videos.
     """
-    found = [path for path in _files(folder, leave_out) if _fits(path, pattern) and is_video(folder / path)]
+    closed: list[tuple[Path, VqeError]] = []
+    files = _files(folder, leave_out, lambda place, error: closed.append((place, error)))
+    found = [path for path in files if _fits(path, pattern) and is_video(folder / path)]
     if not found:
+        for _, error in closed:
+            raise error
         which = f" that fit {pattern!r}" if pattern else ""
         raise VqeError(f"There are no videos below {folder}{which}.", "Check the folder and --pattern.")
-    return sorted(found)
+    return sorted(found), closed
 
 
 def written_as(relative: Path, settings: Settings) -> Path:
@@ -63,8 +72,11 @@ def written_as(relative: Path, settings: Settings) -> Path:
     return relative.with_name(f"{relative.stem}{settings.suffix}{kept}")
 
 
-def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
-    """Files below, relative; folders before links to folders, so that each has its real name."""
+def _files(folder: Path, leave_out: Path, close: Callable[[Path, VqeError], None]) -> Iterator[Path]:
+    """Files below, relative; folders before links to folders, so that each has its real name.
+
+    close: called with each folder that cannot be read, and why.
+    """
     seen = {_key(leave_out)} if leave_out.is_dir() else set()
     waiting, linked = [Path()], list[Path]()
     while waiting or linked:
@@ -73,17 +85,20 @@ def _files(folder: Path, leave_out: Path) -> Iterator[Path]:
             key = _key(folder / place)
             entries = [] if key in seen else sorted(os.scandir(folder / place), key=lambda each: each.name)
         except OSError as error:
-            raise VqeError(
-                f"The folder {folder / place} cannot be read: {error.strerror}.", "Check its permissions."
-            ) from error
+            close(place, _unreadable(folder / place, error))
+            continue
         seen.add(key)
         for entry in entries:
             if entry.name.startswith(".") or entry.name.endswith(SUFFIX):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path):
                 (linked if entry.is_symlink() else waiting).append(place / entry.name)
-            elif entry.is_file() or entry.is_symlink():  # a link to nothing is told as such later
+            elif os.path.isfile(entry.path) or entry.is_symlink():  # a link to nothing is told as such later
                 yield place / entry.name
+
+
+def _unreadable(folder: Path, error: OSError) -> VqeError:
+    return VqeError(f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions.")
 
 
 def _key(folder: Path) -> tuple[int, int]:

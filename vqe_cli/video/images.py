@@ -14,7 +14,7 @@ import av
 from vqe_cli.errors import VqeError
 from vqe_cli.video import refusals
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input, video_stream
+from vqe_cli.video.opening import IMAGE_SUFFIXES, each_reading, open_input, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import probe
 from vqe_cli.video.targets import NUMBERED, is_pattern
@@ -103,10 +103,11 @@ class ImageReader:
 def _decoded(path: Path) -> av.VideoFrame:
     with open_input(path) as container:
         try:
-            for picture in container.decode(video_stream(container, path)):
+            for picture in each_reading(path, container.decode(video_stream(container, path))):
                 return picture
-        except av.error.FFmpegError:
-            pass
+        except VqeError as error:
+            if not isinstance(error.__cause__, av.error.FFmpegError):
+                raise
     raise refusals.undecodable(path)
 
 

@@ -7,9 +7,10 @@ import errno
 import logging
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import av
 from av.container import InputContainer
@@ -17,7 +18,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutOfMemory, VqeError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm"}
 
@@ -44,6 +45,9 @@ KINDS_OF_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+FIRST_PICTURES = 5
+Item = TypeVar("Item")
 
 TAG_ERRORS = "vqe-windows-1252"
 _LOG_LOCK = threading.Lock()
@@ -84,7 +88,9 @@ def open_input(
     except FOREIGN as error:
         words = _log_of(lambda: _opened(path, container_format, options).close())
         raise unreadable(path, error, words) from error
-    if container_format is None and container.format.name in TEXT_FORMATS:
+    with reading(path):
+        is_text = container_format is None and container.format.name in TEXT_FORMATS
+    if is_text:
         container.close()
         raise VqeError(f"{path} is text and no video.", remedy="Name a video file.")
     return container
@@ -119,11 +125,31 @@ def reading(path: Path) -> Iterator[None]:
         raise unreadable(path, error) from error
 
 
+def each_reading(path: Path, items: Iterable[Item]) -> Iterator[Item]:
+    """The items, which are read from the file on the way; raises VqeError as `reading` does."""
+    with reading(path):
+        yield from items
+
+
+def words_on_decoding(path: Path) -> str:
+    """What FFmpeg logs first as an error while it decodes the beginning of a file, "" where nothing."""
+
+    def decode() -> None:
+        with _opened(path, None, None) as container:
+            stream = video_stream(container, path)
+            for _ in zip(container.decode(stream), range(FIRST_PICTURES), strict=False):
+                pass
+
+    return _log_of(decode)
+
+
 def unreadable(path: Path, error: BaseException, words: str = "") -> VqeError:
     """The sentence for a file that cannot be read. words: what FFmpeg says of it, where it says something."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError):
-        return VqeError(f"{path} asks for more memory than there is.", "Check that the file is intact.")
+        return OutOfMemory(
+            f"{path} takes more memory than there is.", "Check that it is intact, or free some."
+        )
     if number in (errno.ENOENT, errno.ENOTDIR):
         return VqeError(f"{path} does not exist.", remedy="Check the name and the folder.")
     if number in (errno.EACCES, errno.EPERM):
@@ -133,6 +159,11 @@ def unreadable(path: Path, error: BaseException, words: str = "") -> VqeError:
     if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
         return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the name and the file system.")
     cause = "; ".join(dict.fromkeys(filter(None, [_cause(error), words])))
+    if not isinstance(error, av.error.FFmpegError):
+        return VqeError(
+            f"{path} cannot be read ({type(error).__name__}: {cause}).",
+            "Check that the file is intact; if it is, --debug shows where this happened: report it.",
+        )
     return VqeError(
         f"{path} is not a video that FFmpeg can read ({cause}).",
         remedy="Check that it is a video file and complete; `ffprobe` on it says more.",
@@ -180,7 +211,7 @@ def _ignored() -> Iterator[None]:
     """For work that is known to fail."""
     try:
         yield
-    except FOREIGN as error:
+    except (*FOREIGN, VqeError) as error:
         logging.getLogger(__name__).debug("failed again: %s", error)
 
 

@@ -17,12 +17,13 @@ from vqe_cli.errors import VqeError
 from vqe_cli.hevc.packets import PacketParser
 from vqe_cli.hevc.picture import Picture
 from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
+from vqe_cli.text import as_argument
 from vqe_cli.video import refusals
 from vqe_cli.video.dolby_vision import unshowable_profile
 from vqe_cli.video.formats import UNSPECIFIED, colour_of, sample_format
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import check_decoding
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.selection import tag
 
 FIELD_ORDERS = {0: "unknown", 1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
@@ -51,7 +52,7 @@ def probe(path: str | Path) -> VideoInfo:
     unsupported, pictures too large for the memory.
     """
     path = Path(path)
-    with open_input(path) as container:
+    with open_input(path) as container, reading(path):
         return probe_container(container, path)
 
 
@@ -77,7 +78,8 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     except ValueError as error:
         raise VqeError(
             f"{path} cannot be enhanced: {error}.",
-            remedy=f"Convert it first: ffmpeg -i {path.name} -pix_fmt yuv420p10le -c:v ffv1 CONVERTED.mkv",
+            remedy=f"Convert it first: ffmpeg -i {as_argument(path)} -pix_fmt yuv420p10le -c:v ffv1 "
+            "CONVERTED.mkv",
         ) from error
     return VideoInfo(
         path=path,

@@ -21,7 +21,7 @@ from vqe_cli.video.clock import ShownTimes, frame_step
 from vqe_cli.video.damage import Damage
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.interlace import is_interlaced
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import each_reading, open_input, reading, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_container, side_data_of
 from vqe_cli.video.timeline import Timeline, timeline_of
@@ -74,7 +74,7 @@ class Reader:
         self._entry, self._entered = entry, False
         self._start, self._frames = start, frames
         self._format, self._options = container_format, dict(options or {})
-        with self._opened() as container:
+        with self._opened() as container, reading(self.path):
             self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
         self._by_flag_only = False
         if self.info.field_order in INTERLACED:
@@ -122,6 +122,10 @@ class Reader:
         return found + (self._timeline.sentences(self.path) if self._timeline is not None else [])
 
     def __iter__(self) -> Iterator[Frame]:
+        return each_reading(self.path, self._shown())
+
+    def _shown(self) -> Iterator[Frame]:
+        """The frames of the part."""
         assert self._container is not None, "Reader is a context manager"
         stop = None if self._frames is None else self._start + self._frames
         before: Frame | None = None
@@ -137,10 +141,7 @@ class Reader:
         if index < 0 and self._entry is not None:
             raise WrongEntry
         if index < 0:
-            raise VqeError(
-                f"No picture of {self.path} can be decoded.",
-                remedy="The file is damaged; get an intact copy.",
-            )
+            raise refusals.undecodable(self.path)
         if index < self._start:
             raise VqeError(
                 f"{self.path} has only {index + 1} pictures, none from picture {self._start} on.",
@@ -247,7 +248,7 @@ class Reader:
 
     def _matched(self, log: hm_logs.HmLog) -> list[Picture] | list[hm_logs.LogPicture]:
         """The log's knowledge: for HEVC in coding order (headers alone are read), else in display order."""
-        with self._opened() as container:
+        with self._opened() as container, reading(self.path):
             stream = video_stream(container, self.path)
             packets = (bytes(packet) for packet in container.demux(stream) if packet.size)
             if not self._hevc:

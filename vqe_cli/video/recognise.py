@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from av.container import InputContainer
+
 from vqe_cli.errors import VqeError
-from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input, video_stream
+from vqe_cli.video.opening import IMAGE_SUFFIXES, open_input, reading, video_stream
 from vqe_cli.video.targets import MUXERS
 
 # Names that promise a video: where the content does not keep it, that is worth telling.
@@ -32,14 +34,15 @@ def is_video(path: Path) -> bool:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return False
     try:
-        container = open_input(path, options=LOCAL_ONLY)
+        with open_input(path, options=LOCAL_ONLY) as container, reading(path):
+            name = container.format.name
+            return not (name in LISTS or name.endswith("_pipe")) and _has_pictures(container, path)
     except VqeError:
         return path.suffix.lower() in VIDEO_SUFFIXES
-    with container:
-        name = container.format.name
-        if name in LISTS or name.endswith("_pipe"):
-            return False
-        try:
-            return video_stream(container, path).width > 0
-        except VqeError:
-            return False
+
+
+def _has_pictures(container: InputContainer, path: Path) -> bool:
+    try:
+        return video_stream(container, path).width > 0
+    except VqeError:
+        return False

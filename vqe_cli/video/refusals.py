@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from vqe_cli.errors import VqeError
+from vqe_cli.text import as_argument
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.opening import words_on_decoding
 
 ANIMATED = 1 << 1
 
@@ -13,7 +15,8 @@ def interlaced(path: Path, index: int | None = None) -> VqeError:
     where = "" if index is None else f" from picture {index} on"
     return VqeError(
         f"{path} is interlaced{where}, which would be enhanced wrongly.",
-        remedy=f"Deinterlace it first: ffmpeg -i {path.name} -vf bwdif -c:v ffv1 -c:a copy PROGRESSIVE.mkv",
+        remedy=f"Deinterlace it first: ffmpeg -i {as_argument(path)} -vf bwdif -c:v ffv1 -c:a copy "
+        "PROGRESSIVE.mkv",
     )
 
 
@@ -22,8 +25,8 @@ def size_change(info: VideoInfo, index: int, width: int, height: int) -> VqeErro
     return VqeError(
         f"{info.path} changes its picture size at picture {index}, from {info.width}x{info.height} to "
         f"{width}x{height}.",
-        remedy=f"Give it one size first: ffmpeg -i {info.path.name} -vf scale={info.width}:{info.height} "
-        "-c:v ffv1 -c:a copy ONE_SIZE.mkv",
+        remedy=f"Give it one size first: ffmpeg -i {as_argument(info.path)} "
+        f"-vf scale={info.width}:{info.height} -c:v ffv1 -c:a copy ONE_SIZE.mkv",
     )
 
 
@@ -31,7 +34,7 @@ def format_change(info: VideoInfo, index: int, pix_fmt: str) -> VqeError:
     """Picture `index` has another pixel format than the pictures before."""
     return VqeError(
         f"{info.path} changes its pixel format at picture {index}, from {info.pix_fmt} to {pix_fmt}.",
-        remedy=f"Give it one format first: ffmpeg -i {info.path.name} -pix_fmt {info.pix_fmt} "
+        remedy=f"Give it one format first: ffmpeg -i {as_argument(info.path)} -pix_fmt {info.pix_fmt} "
         "-c:v ffv1 -c:a copy ONE_FORMAT.mkv",
     )
 
@@ -44,10 +47,11 @@ def undecodable(path: Path) -> VqeError:
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & ANIMATED:
         return VqeError(
             f"{path} is an animated WebP, which FFmpeg cannot decode here.",
-            remedy=f"Make images of it first, with ImageMagick: mkdir PICTURES && magick {path.name} "
-            "-coalesce PICTURES/%05d.png",
+            remedy=f"Make images of it first, with ImageMagick: mkdir PICTURES && magick "
+            f"{as_argument(path)} -coalesce PICTURES/%05d.png",
         )
+    words = words_on_decoding(path)
     return VqeError(
-        f"{path} holds no picture that can be decoded.",
-        remedy="Its headers are damaged or missing; get an intact copy.",
+        f"{path} holds no picture that can be decoded{f' ({words})' if words else ''}.",
+        remedy="The file is damaged or incomplete; get an intact copy.",
     )

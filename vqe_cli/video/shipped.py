@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED, side_data_of
 from vqe_cli.video.reader import NOT_CARRIED, Entry
@@ -43,7 +43,7 @@ def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None)
     """
     packets: list[tuple[bytes, int | None, int | None, bool]] = []
     beyond = 0
-    with open_input(path) as container:
+    with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
         extradata = bytes(stream.codec_context.extradata or b"")
         begun = entry is None
