@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 from conftest import DATA, ROOT
-from tiny_clips import make_clip
+from tiny_clips import make_clip, picture
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.images import ImageReader
@@ -168,3 +168,20 @@ def test_names_that_the_system_refuses(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop.mkv").symlink_to(tmp_path / "loop.mkv")
     with pytest.raises(VqeError):
         open_input(tmp_path / name)
+
+
+@pytest.mark.parametrize("digits", ["4" * 400, "9" * 5000, "1e999", "-1", "٤"])
+def test_duration_tags_of_any_length(tmp_path: Path, digits: str) -> None:
+    """The tag is one number among others; the pictures count."""
+    paths = [CASES / "dm400.mkv"]
+    with av.open(str(tmp_path / "made.mkv"), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        output.metadata["DURATION"] = output.metadata["title"] = f"{digits}:00:00.0"
+        for number in range(3):
+            output.mux(stream.encode(picture("yuv420p", 64, 48, number)))
+        output.mux(stream.encode(None))
+    for path in [*paths, tmp_path / "made.mkv"]:
+        with Reader(path) as reader:
+            assert len(list(reader)) > 0
+            assert not any("damaged" in warning for warning in reader.warnings)

@@ -78,7 +78,9 @@ def _count(number: int, noun: str) -> str:
 
 def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:
     """When the headers say that the video ends, None where they do not (Matroska: a tag of the stream)."""
-    told = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "").strip("\0 "))
+    told = re.fullmatch(
+        r"(\d{1,6}):(\d\d?):(\d\d?(?:\.\d+)?)", stream.metadata.get("DURATION", "").strip("\0 ")
+    )
     if told:
         hours, minutes, seconds = told.groups()
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
