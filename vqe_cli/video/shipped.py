@@ -9,6 +9,7 @@ import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
+from vqe_cli.hevc.packets import PacketParser, decoded_from
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.planes import planes_of
@@ -21,7 +22,8 @@ from vqe_cli.video.timeline import timeline_of
 class Shipped:
     """Packets in decoding order, each with pts, dts and whether decoding may begin there, and their codec.
 
-    entry: where they begin; None for the beginning of the stream.
+    entry: where they begin; None for the beginning of the stream. hidden: pts of pictures that an edit list
+    hides.
     """
 
     codec: str
@@ -30,6 +32,7 @@ class Shipped:
     pix_fmt: str
     entry: Entry | None
     packets: tuple[tuple[bytes, int | None, int | None, bool], ...]
+    hidden: frozenset[int] = frozenset()
 
     @property
     def bytes(self) -> int:
@@ -42,16 +45,19 @@ def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None)
     They go on to the second random access picture after it: those that lead the first one are shown before.
     """
     packets: list[tuple[bytes, int | None, int | None, bool]] = []
+    hidden: set[int] = set()
     beyond = 0
     with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
         extradata = bytes(stream.codec_context.extradata or b"")
         begun = entry is None
         timeline = timeline_of(container, stream)
+        parser = PacketParser(extradata) if info.codec == "hevc" else None
         for packet in container.demux(stream):
             if not packet.size:
                 continue
             timeline.move(packet)
+            picture = None if parser is None else decoded_from(parser.parse(bytes(packet)))
             begun = begun or (entry is not None and packet.is_keyframe and packet.pts == entry.pts)
             if not begun:
                 continue
@@ -59,8 +65,13 @@ def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None)
                 beyond += packet.pts > last_pts
             if beyond == 2:
                 break
+            if picture is not None and picture.skipped:
+                continue  # as the reader does
+            if packet.is_discard and packet.pts is not None:
+                hidden.add(packet.pts)
             packets.append((bytes(packet), packet.pts, packet.dts, packet.is_keyframe))
-    return Shipped(info.codec, extradata, (info.width, info.height), info.pix_fmt, entry, tuple(packets))
+    size = (info.width, info.height)
+    return Shipped(info.codec, extradata, size, info.pix_fmt, entry, tuple(packets), frozenset(hidden))
 
 
 def unpacked(shipped: Shipped) -> Generator[Frame, None, None]:
@@ -78,6 +89,8 @@ def unpacked(shipped: Shipped) -> Generator[Frame, None, None]:
         except av.error.FFmpegError:
             continue
         for picture in pictures:
+            if picture.pts in shipped.hidden:
+                continue
             if shipped.entry is None or (picture.pts is not None and picture.pts >= shipped.entry.pts):
                 told = {name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED}
                 yield Frame(index, planes_of(picture), picture.pts, side_data=told)
