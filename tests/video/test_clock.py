@@ -132,3 +132,26 @@ def test_a_part_of_a_joined_file_starts_where_the_input_starts(tmp_path: Path) -
         clock = Clock(reader.info, part=True)
         ticks = [clock.tick(frame) for frame in reader]
     assert ticks == [133200, 136800, 140400, 144000]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_files_whose_pts_are_decoding_times_are_even(tmp_path: Path, suffix: str) -> None:
+    plain = make_clip(tmp_path / "plain.mp4", "libx264", count=30, options={"bf": "3", "g": "12"})
+    path = tmp_path / f"wrong{suffix}"
+    with av.open(str(plain)) as container, av.open(str(path), "w") as output:
+        source = container.streams.video[0]
+        stream = output.add_stream_from_template(source)
+        step = 0
+        for number, packet in enumerate(each for each in container.demux(source) if each.size):
+            step = packet.duration
+            packet.pts = packet.dts = number * packet.duration
+            packet.stream = stream
+            output.mux(packet)
+    assert step
+    with av.open(str(path)) as container:
+        own = [frame.pts for frame in container.decode(video=0)]
+    assert own != sorted(own)  # what the file tells is wrong
+    with Reader(path) as reader:
+        times = [float(frame.pts * reader.info.time_base) for frame in reader if frame.pts is not None]
+        assert set(steps(times)) == {40}
+        assert len(times) == 30
