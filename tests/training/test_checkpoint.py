@@ -64,6 +64,30 @@ def test_shards_stay_below_the_size_and_come_together(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"{",
+        b"[]",
+        b"\xff",
+        b"{}",
+        b'{"parts": 3}',
+        b'{"parts": [3]}',
+        b'{"parts": [{"file": "a"}]}',
+        b'{"parts": [{"file": "../a", "bytes": 1, "sha256": "x"}]}',
+        b'{"parts": [{"file": "/etc/hostname", "bytes": 1, "sha256": "x"}]}',
+        b'{"parts": [{"file": "", "bytes": 1, "sha256": "x"}]}',
+        b'{"parts": [{"file": 3, "bytes": 1, "sha256": "x"}]}',
+        b'{"parts": ' + b"[" * 100_000,
+    ],
+    ids=range(12),
+)
+def test_an_index_of_parts_that_lies_is_refused(tmp_path: Path, index: bytes) -> None:
+    (tmp_path / "last.pt.parts.json").write_bytes(index)
+    with pytest.raises(VqeError, match=r"last\.pt\.parts\.json"):
+        checkpoint.load_state(tmp_path / "last.pt", SMALL)
+
+
 def test_full_disk_among_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     last = tmp_path / "last.pt"
     checkpoint.save_state(last, state_of(1, 700_000), shard_mib=1)

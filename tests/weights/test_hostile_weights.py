@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 import random
 import resource
 import struct
@@ -242,6 +243,45 @@ def test_an_archive_that_would_swell_is_refused(tmp_path: Path) -> None:
     with bounded() as caught:
         read_checkpoint(tmp_path / "bomb.pth")
     assert "would become" in str(caught.value)
+
+
+CALLS = {
+    "bytearray": b"cbuiltins\nbytearray\n",
+    "bytearray of Python 2": b"c__builtin__\nbytearray\n",
+    "a tensor of a size": b"ctorch\nTensor\n",
+    "text to bytes": b"c_codecs\nencode\n",
+    "a sparse tensor": b"ctorch._utils\n_rebuild_sparse_tensor\n",
+    "the system": b"cos\nsystem\n",
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_pickle_that_calls_what_makes_no_tensor_is_refused(tmp_path: Path, name: str) -> None:
+    """Also what PyTorch takes and needs no tensors: ten bytes could ask for any amount of memory."""
+    call = b"\x80\x02" + CALLS[name] + pickle.dumps(10**8, 2)[2:-1] + b"\x85R."
+    torch.save({"a": torch.zeros(4)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "call.pth", "w") as changed,
+    ):
+        for member in plain.namelist():
+            changed.writestr(member, call if member.endswith("data.pkl") else plain.read(member))
+    (tmp_path / "old.pth").write_bytes(call)
+    for path in (tmp_path / "call.pth", tmp_path / "old.pth"):
+        with bounded() as caught:
+            read_checkpoint(path)
+        assert "does not run" in str(caught.value)
+
+
+def test_a_checkpoint_of_old_pytorch_is_read(tmp_path: Path) -> None:
+    state = swinir()
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    found = read_checkpoint(tmp_path / "old.pth").weights
+    assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in found)
+    content = (tmp_path / "old.pth").read_bytes()
+    (tmp_path / "huge.pth").write_bytes(content.replace(b"K\x0c", pickle.dumps(10**12, 2)[2:-1]))
+    with bounded():
+        read_checkpoint(tmp_path / "huge.pth")
 
 
 # --- chance -----------------------------------------------------------------------------------------------

@@ -71,10 +71,14 @@ def load_state(path: Path, config: TrainConfig) -> dict[str, Any]:
     wanted = (config.network.arch, config.network.config)
     if wanted != found:
         raise VqeError(
-            f"{path} holds {shortened(found)}, the config asks for {shortened(wanted)}.",
+            f"{path} holds {_named(*found)}, the config asks for {_named(*wanted)}.",
             "Use the config that the run was started with, or another --out.",
         )
     return state
+
+
+def _named(arch: object, config: object) -> str:
+    return f"{shortened(arch)} {shortened(config)}".replace("'", "", 2)
 
 
 def _load(path: Path) -> Any:

@@ -7,16 +7,16 @@ the version before stay whole until the new index has taken its place.
 
 import hashlib
 import io
-import json
 from pathlib import Path
 from typing import IO, Any
 
-from vqe_cli.documents import json_text
-from vqe_cli.errors import VqeError
+from vqe_cli.documents import DocumentError, json_text, read_json, table
+from vqe_cli.errors import VqeError, shortened
 from vqe_cli.files import Aside, sha256_of
 
 MIB = 2**20
 SLACK = 4096  # a part stays below the size asked for
+PART = {"file": str, "bytes": int, "sha256": str}
 
 
 def index_path(path: Path) -> Path:
@@ -75,7 +75,7 @@ def opened(path: Path) -> IO[bytes]:
     if not index_path(path).is_file():
         raise VqeError(f"there is no file {path}, nor its parts.", "Check the path.")
     joined = io.BytesIO()
-    for part in json.loads(index_path(path).read_text(encoding="utf-8"))["parts"]:
+    for part in _parts(index_path(path)):
         file = path.with_name(part["file"])
         piece = file.read_bytes() if file.is_file() else b""
         if hashlib.sha256(piece).hexdigest() != part["sha256"]:
@@ -92,4 +92,21 @@ def _names(index: Path) -> set[str]:
     """The part files that an index names."""
     if not index.is_file():
         return set()
-    return {part["file"] for part in json.loads(index.read_text(encoding="utf-8"))["parts"]}
+    return {part["file"] for part in _parts(index)}
+
+
+def _parts(index: Path) -> list[dict[str, Any]]:
+    """What an index says of its parts, which lie beside it; VqeError where it is none."""
+    try:
+        parts = table(read_json(index), {"bytes": int, "parts": [dict]}, ("parts",))["parts"]
+        for part in parts:
+            table(part, PART, PART)
+            if set("/\\:\0") & set(part["file"]) or part["file"] in ("", ".", ".."):
+                raise DocumentError(f"{shortened(part['file'])} is not a file beside it")
+        if len({part["file"] for part in parts}) < len(parts):
+            raise DocumentError("a part is named twice")
+    except DocumentError as error:
+        raise VqeError(
+            f"{index} does not say where the parts of a file are ({error}).", "Copy it here again."
+        ) from error
+    return list(parts)

@@ -5,6 +5,8 @@ sizes is held against the bytes that are there before it is believed.
 """
 
 import pickle
+import pickletools
+import re
 import zipfile
 from collections.abc import Mapping
 from math import prod
@@ -25,6 +27,14 @@ MOST_HEADER_BYTES = 8 * MIB
 MOST_EXPANSION = 4
 SLACK = MIB
 LONGEST_REASON = 120
+MOST_PICKLE_BYTES = 32 * MIB
+MOST_STEPS = 500_000  # of a pickle; a checkpoint of a thousand tensors with its optimizer takes 200,000
+OLD_PICKLES = 5  # in a row, in files of PyTorch before 1.6; tensors follow
+# What pickles of plain tensors call: rebuilding, kinds of storage, types and containers.
+PLAIN_NAMES = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor(_v2)?|parameter)"
+    r"|torch (Size|device|[A-Za-z]+Storage|[a-z]+[0-9a-z_]*)|torch\.storage (Typed|Untyped)Storage"
+)
 
 
 class TensorError(ValueError):
@@ -52,7 +62,12 @@ def parse_safetensors(file: IO[bytes]) -> dict[str, Tensor]:
 def parse_torch(file: IO[bytes]) -> Any:
     """What torch.save has written, tensors and plain values only; TensorError where it is anything else."""
     size = _size(file)
-    _check_archive(file, size)
+    if zipfile.is_zipfile(file):
+        _check_archive(file, size)
+    else:
+        file.seek(0)
+        _check_names(file, OLD_PICKLES)
+    file.seek(0)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -103,19 +118,45 @@ def _check_header(file: IO[bytes]) -> None:
 
 
 def _check_archive(file: IO[bytes], size: int) -> None:
-    """TensorError for an archive whose members would be larger than itself."""
+    """TensorError for an archive whose members would be larger than itself, or whose pickle is not plain."""
     try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                inside = sum(member.file_size for member in archive.infolist())
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            inside = sum(member.file_size for member in members)
             if inside > size + SLACK:
                 raise TensorError(f"its {size} bytes would become {inside}")
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        if isinstance(error, TensorError):
-            raise
+            for member in members:
+                if member.filename.endswith(".pkl"):
+                    with archive.open(member) as pickled:
+                        _check_names(pickled, 1)
+    except TensorError:
+        raise
+    except Exception as error:  # what a damaged archive raises has no common kind
         raise TensorError(reason(error)) from error
-    finally:
-        file.seek(0)
+
+
+def _check_names(file: IO[bytes], pickles: int) -> None:
+    """TensorError where one of so many pickles in a row calls anything but what plain tensors are made by.
+
+    What PyTorch takes beyond that makes objects of any size from a few bytes (`bytearray`, `Tensor`).
+    """
+    content = file.read(MOST_PICKLE_BYTES)
+    place, done = 0, 0
+    for _ in range(pickles):
+        try:
+            for code, argument, position in pickletools.genops(content[place:]):
+                if code.name in ("GLOBAL", "INST") and not PLAIN_NAMES.fullmatch(str(argument)):
+                    raise TensorError(f"it holds objects that vqe does not run: {shortened(argument)}")
+                if code.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+                    raise TensorError("it is of a pickle protocol that is not used for weights")
+                end, done = position, done + 1
+                if done > MOST_STEPS:
+                    raise TensorError(f"it takes more than {MOST_STEPS} steps to read")
+        except TensorError:
+            raise
+        except Exception as error:  # of a damaged pickle
+            raise TensorError(f"it is damaged, or no checkpoint: {reason(error)}") from error
+        place += end + 1
 
 
 def _check_tensors(tree: Any, size: int) -> None:
