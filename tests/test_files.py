@@ -1,5 +1,6 @@
 """What is written aside: complete or not there, nothing of others touched, nothing left behind."""
 
+import ast
 import errno
 import os
 import signal
@@ -171,3 +172,29 @@ def test_folders_follow_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert (cache_folder(), config_folder()) == (tmp_path / ".cache" / "vqe", tmp_path / ".config" / "vqe")
+
+
+def asides(path: Path) -> list[str]:
+    """What a file does by itself that files.py does for all: names, renaming, locks, hashes of files."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".part"):
+            found.append(node.value)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imported = [alias.name for alias in node.names]
+            imported.append(getattr(node, "module", None) or "")
+            found += [name for name in imported if name in ("fcntl", "msvcrt", "filelock", "platformdirs")]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name, owner = node.func.attr, ast.unparse(node.func.value)
+            moves = name == "replace" and len(node.args) == 1 and not node.keywords  # of a path, not of text
+            if moves or (owner == "os" and name in ("replace", "rename", "link")) or name in ALONE:
+                found.append(ast.unparse(node.func))
+    return found
+
+
+ALONE = ("rename", "file_digest", "mkstemp", "NamedTemporaryFile", "user_cache_path", "get_app_dir")
+
+
+def test_nobody_else_writes_aside_locks_or_hashes_files() -> None:
+    places = {path: asides(path) for path in (ROOT / "vqe_cli").rglob("*.py") if path.name != "files.py"}
+    assert {str(path): found for path, found in places.items() if found} == {}

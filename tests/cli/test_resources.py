@@ -105,6 +105,13 @@ def test_a_report_is_written_whole(clip: Path, tmp_path: Path, report: str) -> N
     assert victim.read_bytes() == b"theirs"
 
 
+def test_a_report_where_nothing_can_be_written(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "report.json" in one_sentence(vqe("inspect", clip, "--json", tmp_path / "report.json"))
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of Unix")
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_terminal_that_closes(tmp_path: Path, ignored: bool) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from vqe_cli.cli import memory_limit
 from vqe_cli.errors import OutOfMemory, VqeError, explained
-from vqe_cli.files import write_text
+from vqe_cli.files import is_stream, write_text
 from vqe_cli.text import printable
 
 if TYPE_CHECKING:
@@ -86,12 +86,13 @@ def _write(text: str, target: Path) -> None:
 
 def check_target(target: Path | None) -> None:
     """Raises VqeError where a report could not be written to `target`, before a long run and not after it."""
-    if (
-        target is not None
-        and str(target) != "-"
-        and (target.is_dir() or not target.absolute().parent.is_dir())
-    ):
+    if target is None or str(target) == "-" or is_stream(target):
+        return
+    folder = target.absolute().parent
+    if target.is_dir() or not folder.is_dir():
         raise VqeError(f"cannot write the report {target}.", "Name a file in a folder that exists.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise VqeError(f"cannot write the report {target}.", "Choose a folder that can be written to.")
 
 
 def guarded(command: Callable[..., Result]) -> Callable[..., Result]:
