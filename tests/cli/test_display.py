@@ -1,6 +1,9 @@
-"""What a run says while it goes on, where there is no terminal."""
+"""What a run says while it goes on, with a terminal and without."""
+
+import io
 
 import pytest
+from rich.console import Console
 
 from vqe_cli.cli import display
 from vqe_cli.restore.report import Notice, Plan, Progress
@@ -54,3 +57,14 @@ def test_the_time_is_told_after_the_first_chunk_of_this_run(capsys: pytest.Captu
             shown.listen(Progress(frames, 100))
     told = [line for line in capsys.readouterr().err.splitlines() if "first chunk" in line]
     assert told == ["after the first chunk: 56 of 100 frames, 2.0 fps, 0:22 left"]
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown_to = io.StringIO()
+    console = Console(file=shown_to, force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    monkeypatch.setattr(display, "messages", lambda: console)
+    with display.Display() as shown:
+        shown.listen(PLAN)
+        shown.listen(Progress(20, 100))
+        shown.listen(Notice("careful"))
+    assert "20/100 frames" in shown_to.getvalue() and "careful" in shown_to.getvalue()

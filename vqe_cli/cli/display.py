@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -46,7 +47,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        with suppress(OSError):  # the terminal may have been closed
+            self._bar.stop()
 
     def listen(self, event: told.Event) -> None:
         """Show one event."""
@@ -60,7 +62,8 @@ class Display:
             )
         elif isinstance(event, told.Plan):
             self._started = self._last_line = self._clock()
-            self._bar.reset(self._task, total=event.frames, of=event.frames or "?")
+            self._bar.reset(self._task, total=event.frames)
+            self._bar.update(self._task, of=event.frames or "?")
             self._chunk, self._before = event.chunk, None
             self._line(plan_line(event))
         else:
