@@ -41,11 +41,7 @@ class Compute:
         does what the network names in `exact`.
         """
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        exact = [network.get_submodule(name) for name in getattr(network, "exact", ())]
-        kept = {part for module in exact for part in module.modules()}
-        for module in set(network.modules()) - kept:
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.to(DTYPES[self.precision])
+        round_layers(network, DTYPES[self.precision])
         return network.eval().requires_grad_(False)
 
     @contextmanager
@@ -72,6 +68,15 @@ class Compute:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
+
+
+def round_layers(network: nn.Module, dtype: torch.dtype) -> None:
+    """Round the weights of convolutions and linear layers, but of what the network names in `exact`."""
+    exact = [network.get_submodule(name) for name in getattr(network, "exact", ())]
+    kept = {part for module in exact for part in module.modules()}
+    for module in set(network.modules()) - kept:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Compute:

@@ -4,6 +4,8 @@ crops."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,12 @@ class Batch:
     def head(self, count: int) -> "Batch":
         """Its first `count` clips."""
         return self._each(lambda tensor: tensor[:count], self.seeds[:count])
+
+    def split(self, count: int) -> "list[Batch]":
+        """Its clips in up to `count` parts, nearly equal."""
+        bounds = [len(self.lq) * part // count for part in range(count + 1)]
+        parts = [slice(first, last) for first, last in pairwise(bounds) if first < last]
+        return [self._each(itemgetter(part), self.seeds[part]) for part in parts]
 
     def at(self, frames: slice) -> "Batch":
         """Some frames of every clip."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from vqe_cli.errors import VqeError
 
@@ -57,6 +58,16 @@ class World:
         tensor = torch.tensor(value, dtype=torch.float64)
         dist.all_reduce(tensor, group=self.control)
         return float(tensor) / self.size
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace tensors on the device, alike in number and size everywhere, by their means."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        means = (flat / self.size).split([tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.copy_(mean.view(tensor.shape))
 
     def gathered(self, part: dict[Any, Any]) -> dict[Any, Any]:
         """The union of what each process holds."""

@@ -118,22 +118,13 @@ def optimise(run: Run, batch: Batch, share: float) -> Tensor:
     for group in run.optimizer.param_groups:
         group["lr"] = group_rate(share, schedule, group["part"])
     # Other processes would wait for a trial's gradients.
-    trial = (lambda count: backward(run, batch.head(count), share)) if world.size == 1 else None
+    trial = (lambda count: run.gradients.compute(batch.head(count), share)) if world.size == 1 else None
     with memory.explained(trial, len(batch.lq)):
-        loss = backward(run, batch, share)
+        loss = run.gradients.compute(batch, share)
         nn.utils.clip_grad_norm_(run.network.parameters(), schedule.clip_norm)
         run.optimizer.step()
     follow(run.ema, run.network, min(schedule.ema, (1 + run.step) / (10 + run.step)))
     return loss
-
-
-def backward(run: Run, batch: Batch, share: float) -> Tensor:
-    """The loss of a batch, detached; its gradients are left at the parameters."""
-    run.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(run.place.device.type, torch.bfloat16, enabled=run.bf16):
-        loss: Tensor = run.compute(batch, share)
-    loss.backward()
-    return loss.detach()
 
 
 @torch.no_grad()

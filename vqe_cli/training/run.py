@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from models.grown import GrownLayout
 from vqe_cli.errors import VqeError
@@ -17,13 +16,14 @@ from vqe_cli.training.blend import fit_blend
 from vqe_cli.training.card import Ended
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
+from vqe_cli.training.gradients import Gradients
 from vqe_cli.training.library import Library, find_sources
 from vqe_cli.training.muon import Muon
 from vqe_cli.training.progress import Journal, Listener
 from vqe_cli.training.sampler import Sampler
 from vqe_cli.training.schema import ScheduleConfig, TrainConfig
 from vqe_cli.training.start import build_network
-from vqe_cli.training.tasks import LossOf, Task, channels_last, task_of
+from vqe_cli.training.tasks import Task, channels_last, task_of
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ class Feed:
 class Run:
     """The state of a run.
 
-    number: which phase it is, from 1. compute: (batch, share) to the loss; averages the gradients of several
-    processes. journal: in the first process only. best: the highest validation figure so far. ended:
-    the phases before.
+    number: which phase it is, from 1. network: the weights that are trained, float32. journal: in the first
+    process only. best: the highest validation figure so far. ended: the phases before.
     """
 
     config: TrainConfig
@@ -64,7 +63,7 @@ class Run:
     number: int
     network: nn.Module
     ema: nn.Module
-    compute: nn.Module
+    gradients: Gradients
     optimizer: torch.optim.Optimizer
     task: Task
     feed: Feed
@@ -139,7 +138,7 @@ def setup(
         number=number,
         network=network,
         ema=deepcopy(network).eval().requires_grad_(False),
-        compute=LossOf(network, task),
+        gradients=Gradients(network, task, device, world, bf16),
         optimizer=optimizer,
         task=task,
         feed=feed,
@@ -150,10 +149,7 @@ def setup(
     if state is not None:
         run.take_up(state)
     if config.compile:
-        network.compile()
-    if world.size > 1:
-        asleep = config.data.frames == 1 and network.is_video  # alignment has nothing to do on single frames
-        run.compute = DistributedDataParallel(run.compute, find_unused_parameters=asleep)
+        run.gradients.working.compile()
     return run
 
 

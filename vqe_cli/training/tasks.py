@@ -57,17 +57,3 @@ def task_of(config: TrainConfig, device: torch.device) -> Task:
         return GateTask(config, device, members)
     tasks = {"crds": ResidualPropagationTask, "latent_autoencoder": LatentTask}
     return tasks.get(config.network.arch, StageTask)(config, device)
-
-
-class LossOf(nn.Module):
-    """A network's loss as a module, so that DistributedDataParallel sees one forward pass whatever a task
-    calls."""
-
-    def __init__(self, network: nn.Module, task: Task) -> None:
-        super().__init__()
-        self.network = network
-        self.task = task
-
-    def forward(self, batch: Batch, share: float) -> Tensor:
-        """The loss at `share` (0 … 1) of the run."""
-        return self.task.loss(self.network, batch, share)

@@ -1,0 +1,117 @@
+"""Loss and gradients of a step: by a copy of the network in the types that the device is fast in, and on a
+CPU by its threads, each with a part of the batch."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vqe_cli.restore.device import round_layers
+from vqe_cli.training.data import Batch
+from vqe_cli.training.distributed import World
+from vqe_cli.training.tasks import Task
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Threads that compute side by side, each with one thread of OpenMP.
+
+    Two threads that share every operation wait for each other hundreds of times a step, by spinning: on a
+    machine that does other work besides, that takes as much time as the work itself.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.pool: ThreadPoolExecutor | None = None
+        if count > 1:
+            threads = torch.get_num_threads()
+            self.pool = ThreadPoolExecutor(count, "part", single_threaded)
+            started = threading.Barrier(count)
+            for _ in self.pool.map(lambda _: started.wait(), range(count)):
+                pass
+            torch.set_num_threads(threads)
+
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
+        """The results in order; a single item is worked on by the caller's thread."""
+        return map(work, items) if self.pool is None or len(items) == 1 else self.pool.map(work, items)
+
+
+def single_threaded() -> None:
+    """Make the calling thread compute alone.
+
+    PyTorch keeps the number for threads to come as well, which take it over at their first operation or when
+    they ask for it; who wants another number there sets it again.
+    """
+    torch.set_num_threads(1)
+    torch.get_num_threads()
+
+
+class Gradients:
+    """Computes losses and leaves their gradients at the trained network's float32 parameters.
+
+    With `bf16` a copy of the network computes, whose convolutions and linear layers are bfloat16; it is
+    refreshed once a step, so that nothing is cast while computing, and steps too small for bfloat16 add up in
+    the float32 weights. Every loss is a mean over a batch's clips, so that parts of a batch can be computed
+    apart, and their gradients averaged.
+    """
+
+    def __init__(
+        self, network: nn.Module, task: Task, device: torch.device, world: World, bf16: bool
+    ) -> None:
+        self.network = network
+        self.task = task
+        self.device = device
+        self.world = world
+        self.bf16 = bf16
+        self.working = network
+        if bf16:
+            self.working = deepcopy(network)
+            round_layers(self.working, torch.bfloat16)
+        self.trained = [p for p in network.parameters() if p.requires_grad]
+        self.computing = [p for p in self.working.parameters() if p.requires_grad]
+        self.workers = Workers(torch.get_num_threads() if device.type == "cpu" else 1)
+
+    def compute(self, batch: Batch, share: float) -> Tensor:
+        """The loss at `share` (0 … 1) of the run, detached; its gradients are left at the parameters.
+
+        They are the mean over all processes.
+        """
+        self.refresh()
+        parts = batch.split(self.workers.count)
+        results = list(self.workers.map(lambda part: self.part(part, share, len(batch.lq)), parts))
+        for parameter, *gradients in zip(self.trained, *(own for _, own in results), strict=True):
+            parameter.grad = summed(parameter, gradients)
+        self.world.average([p.grad for p in self.trained if p.grad is not None])
+        return torch.stack([loss for loss, _ in results]).sum()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Bring the copy up to date."""
+        if self.bf16:
+            torch._foreach_copy_(list(self.working.parameters()), list(self.network.parameters()))
+
+    def loss(self, batch: Batch, share: float) -> Tensor:
+        """The loss of a batch or a part of it, by the copy."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.task.loss(self.working, batch, share)
+
+    def part(self, batch: Batch, share: float, of: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """What a part adds to the loss and the gradients of a batch of `of` clips."""
+        loss = self.loss(batch, share) * (len(batch.lq) / of)
+        return loss.detach(), torch.autograd.grad(loss, self.computing, allow_unused=True)
+
+
+@torch.no_grad()
+def summed(parameter: Tensor, parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The sum of the parts' gradients in a parameter's type and layout; None where no part depends on it."""
+    total: Tensor | None = None
+    for part in parts:
+        if part is not None:
+            total = torch.empty_like(parameter).copy_(part) if total is None else total.add_(part)
+    return total
