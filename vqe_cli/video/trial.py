@@ -223,7 +223,7 @@ def _remedy(plan: Plan, streams: Sequence[int]) -> str:
         return f"{_sentence(' or '.join(ways) or 'choose another --codec')}."
     if suffix:
         return f"Write {other}."
-    return f"Remove it first: {_without_streams(plan, streams)}"
+    return f"Remove {'it' if len(streams) == 1 else 'them'} first: {_without_streams(plan, streams)}"
 
 
 def _sentence(words: str) -> str:
