@@ -103,8 +103,9 @@ def row(recipe: str, results: Sequence[PairResult], fps: float) -> dict[str, Any
         for metric in (*METRICS, "fluctuation")
     }
     means = {metric: round(mean(values), 4) if values else None for metric, values in columns.items()}
-    gains = [_psnr_gain(result) for result in results]
-    place = min(range(len(results)), key=lambda k: math.inf if gains[k] is None else gains[k])
+    found = [_psnr_gain(result) for result in results]
+    gains = [math.inf if gain is None else gain for gain in found]
+    place = gains.index(min(gains))
     least = min(columns["ms-ssim"], default=None)
     return {
         "recipe": recipe,
