@@ -25,6 +25,8 @@ PART = ".part"
 NAME_BYTES = 255  # of a file name, on all file systems in use
 TOKEN_BYTES = 8
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+# What the system says where the medium is at fault, and not a file.
+DISK_FAULTS = (errno.EIO, errno.ENXIO, errno.ENODEV, getattr(errno, "ESTALE", errno.EIO))
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What file systems say that have no hard links, no locks, or nothing to force to the disk.
 UNSUPPORTED = (
@@ -325,11 +327,10 @@ def write_error(error: Exception, path: Path) -> VqeError:
         return VqeError(
             f"{path} is a link, and is not written through.", remedy="Remove it, or choose another place."
         )
-    remedy = (
-        "Choose a place that can be written to."
-        if code in FORBIDDEN
-        else "Check the disk and the permissions."
-    )
+    if code in FORBIDDEN:
+        remedy = "Choose a place that can be written to."
+    else:
+        remedy = "Check the disk." if code in DISK_FAULTS else "Choose another place or another kind of file."
     return VqeError(f"{path} cannot be written: {reason}.", remedy=remedy)
 
 

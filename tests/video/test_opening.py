@@ -71,6 +71,16 @@ def test_there_is_no_second_way_in(path: Path) -> None:
     assert not [node.lineno for node in from_av for alias in node.names if alias.name == "open"]
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_whoever_demuxes_knows_what_to_do_about_errors(path: Path) -> None:
+    """By `reading` or `each_reading`, which name the file, or by going on without the rest."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        text = ast.unparse(function)
+        if ".demux(" in text:
+            assert "reading(" in text or "FFmpegError" in text or "_readable(" in text, function.name
+
+
 @odd_names
 def test_a_video_of_any_name_is_read(tmp_path: Path, stem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(make_clip(tmp_path / "clip.mkv", count=2), tmp_path / f"{stem}.mkv")
@@ -105,6 +115,39 @@ def test_side_data_of_an_unknown_kind_leaves_the_rest_there(tmp_path: Path) -> N
     kinds = {int(entry.type.value) for entry in picture.side_data}
     assert len(kinds) == 2, "the kind that is unknown and the matrix"
     assert len(bytes(picture.side_data["DISPLAYMATRIX"])) == 36
+
+
+def with_second_layer(packet: bytes) -> bytes:
+    """The NAL units of a packet (lengths of 4 bytes), and its slices again as those of layer 1."""
+    more, position = b"", 0
+    while position < len(packet):
+        length = int.from_bytes(packet[position : position + 4], "big")
+        nal = packet[position + 4 : position + 4 + length]
+        if nal[0] >> 1 < 32:  # a slice
+            more += packet[position : position + 4] + bytes([nal[0] & 0xFE, 1 << 3 | nal[1] & 7]) + nal[2:]
+        position += 4 + length
+    return packet + more
+
+
+def test_a_second_layer_is_passed_over(tmp_path: Path) -> None:
+    """Multiview HEVC has NAL units of layer 1 in each packet: for the other eye, and for other decoders."""
+    one, two = make_clip(tmp_path / "one.mp4", "libx265", count=6), tmp_path / "two.mp4"
+    with av.open(str(one)) as source, av.open(str(two), "w") as output:
+        copy = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                doubled = av.Packet(with_second_layer(bytes(packet)))
+                doubled.pts, doubled.dts, doubled.time_base = packet.pts, packet.dts, packet.time_base
+                doubled.is_keyframe, doubled.stream = packet.is_keyframe, copy
+                output.mux(doubled)
+    assert two.stat().st_size > one.stat().st_size + 100
+    expected = [(frame.kind, frame.qp, frame.duplicate_of) for frame in survey(one).frames]
+    assert [(frame.kind, frame.qp, frame.duplicate_of) for frame in survey(two).frames] == expected
+    with Reader(one) as first, Reader(two) as second:
+        for frame, other in zip(first, second, strict=True):
+            assert all((a == b).all() for a, b in zip(frame.planes, other.planes, strict=True))
+            assert frame.qp == other.qp
+        assert not second.warnings
 
 
 def test_tags_that_are_not_utf_8_are_decoded() -> None:

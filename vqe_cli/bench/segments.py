@@ -16,7 +16,7 @@ from vqe_cli.restore.pipeline import enhance
 from vqe_cli.restore.report import Event, Progress, Resumed
 from vqe_cli.restore.settings import Settings
 from vqe_cli.video.coded import decoding_times
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import each_reading, open_input, video_stream
 
 
 def bench_segments(
@@ -92,7 +92,7 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
         stream = video_stream(container, source)
         copy = output.add_stream_from_template(stream)
         time_base = stream.time_base or Fraction(1, 1000)
-        packets = [packet for packet in container.demux(stream) if packet.size]
+        packets = [packet for packet in each_reading(source, container.demux(stream)) if packet.size]
         shown = sorted(packet.pts or 0 for packet in packets)
         length = shown[-1] - shown[0] + round((shown[-1] - shown[0]) / (len(shown) - 1))
         turns = max(1, round(seconds / float(length * time_base)))

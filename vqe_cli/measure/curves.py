@@ -13,7 +13,7 @@ from vqe_cli.measure.bdrate import bd_quality, bd_rate
 from vqe_cli.measure.metrics import METRICS
 from vqe_cli.measure.result import PairResult
 from vqe_cli.measure.series import mean_of
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import open_input, reading, video_stream
 
 
 @dataclass(frozen=True)
@@ -67,5 +67,5 @@ def _curve(name: str, points: Sequence[PairResult], metric: str) -> CurveResult:
 
 def stream_bytes(path: Path) -> int:
     """Bytes of the packets of the first video stream. Raises VqeError for what is no coded video."""
-    with open_input(path) as container:
+    with open_input(path) as container, reading(path):
         return sum(packet.size for packet in container.demux(video_stream(container, path)))

@@ -16,7 +16,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.files import Aside, beside, write_error, write_text
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import each_reading, open_input, video_stream
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _into_matroska(stream: Path, info: VideoInfo, target: Path) -> None:
         written.time_base = 1 / rate
         tagger = BitStreamFilterContext(f"hevc_metadata={told}", video)
         count = 0
-        for packet in coded.demux(video):
+        for packet in each_reading(stream, coded.demux(video)):
             if not packet.size:
                 continue
             for tagged in tagger.filter(packet):

@@ -12,9 +12,10 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
+from vqe_cli.files import DISK_FAULTS
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.opening import open_input
+from vqe_cli.video.opening import open_input, unreadable
 from vqe_cli.video.pace import Pace, with_content
 from vqe_cli.video.sampling import beginning, ending
 from vqe_cli.video.selection import (
@@ -98,7 +99,20 @@ class Copies:
         if with_packets and self._followers is not None:
             # Boxes of MP4 files tell one clock for all; there the video need not be read a second time.
             leading = [] if "mp4" in self._source.format.name else [self._video]
-            self._packets = self._followers.moved(self._source.demux(*with_packets, *leading))
+            self._packets = self._followers.moved(self._readable(self._source.demux(*with_packets, *leading)))
+
+    def _readable(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+        """The packets as far as they can be read, as the reader goes on with the pictures that there are.
+
+        Raises VqeError where the disk is at fault.
+        """
+        try:
+            yield from packets
+        except av.error.FFmpegError as error:
+            if error.errno in DISK_FAULTS:
+                raise unreadable(self._info.path, error) from error
+            cause = error.strerror or error
+            self.warnings.append(f"{self._info.path}: its other streams end where reading stops ({cause})")
 
     def up_to(self, time_s: float, output: OutputContainer, clock: Clock) -> None:
         """Copies the packets that are due before `time_s`, seconds of the input's clock, moved as `clock`

@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.filter import Graph
 from av.video.stream import VideoStream
 
-from vqe_cli.video.opening import open_input, video_stream
+from vqe_cli.video.opening import open_input, reading, video_stream
 
 # Pictures looked at: at the beginning, and at each of some places further on (shares of the duration).
 FIRST, FURTHER = 40, 16
@@ -34,7 +34,7 @@ def is_interlaced(path: Path, at_s: float | None = None) -> bool:
 @lru_cache(maxsize=64)
 def _is_interlaced(path: Path, at_s: float | None, size: int, mtime_ns: int) -> bool:
     seen: Counter[str] = Counter()
-    with open_input(path) as container:
+    with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
         seen.update(_verdicts(container, stream, FIRST))
         for place_s in _places(container, at_s):

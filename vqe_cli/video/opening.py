@@ -19,6 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import OutOfMemory, VqeError
+from vqe_cli.files import DISK_FAULTS
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm"}
 
@@ -36,8 +37,6 @@ FOREIGN = (
     RuntimeError,
     TypeError,
 )
-# What the system says where the medium is at fault, and not the file.
-DISK_FAULTS = {errno.EIO, errno.ENXIO, errno.ESTALE, errno.ENODEV}
 
 KINDS_OF_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a named pipe"),

@@ -19,7 +19,7 @@ def beginning(source: InputContainer, streams: Sequence[Stream]) -> Iterator[Pac
         return
     missing = {stream.index for stream in streams}
     started_s, read = None, 0
-    for packet in source.demux(*streams):
+    for packet in _readable(source, streams):
         if not packet.size:
             continue
         now_s, read = _time_s(packet), read + packet.size
@@ -41,15 +41,23 @@ def ending(source: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet
     read = 0
     try:
         source.seek(round(start_s * av.time_base))
-        for packet in source.demux(*streams):
-            read += packet.size
-            now_s = _time_s(packet)
-            if packet.size and now_s is not None and now_s >= start_s:
-                yield packet
-            if read > LIMIT_BYTES:
-                return
     except av.error.FFmpegError:
-        return  # how it ends is found out when it has been read
+        return
+    for packet in _readable(source, streams):
+        read += packet.size
+        now_s = _time_s(packet)
+        if packet.size and now_s is not None and now_s >= start_s:
+            yield packet
+        if read > LIMIT_BYTES:
+            return
+
+
+def _readable(source: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
+    """The packets from here on as far as they can be read; where that ends is found out in the run."""
+    try:
+        yield from source.demux(*streams)
+    except av.error.FFmpegError:
+        return
 
 
 def _time_s(packet: Packet) -> float | None:

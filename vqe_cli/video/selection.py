@@ -12,7 +12,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.opening import open_input
+from vqe_cli.video.opening import open_input, reading
 
 # Tags of a stream or file that its new writer sets itself, or that tell of the coding that is replaced.
 STALE_TAGS = (
@@ -170,7 +170,8 @@ def _is_held(stream: Stream, muxer: str) -> bool:
 
 def _first_packet(stream: Stream) -> bytes:
     """The only packet of a cover picture, read by itself: Matroska keeps covers as attachments."""
-    with open_input(Path(stream.container.name)) as container:
+    path = Path(stream.container.name)
+    with open_input(path) as container, reading(path):
         twin = container.streams[stream.index]
         return next((bytes(packet) for packet in container.demux(twin) if packet.size), b"")
 
