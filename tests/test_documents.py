@@ -1,5 +1,6 @@
 """The reader of texts that anybody may have written, held against the libraries that it stands on."""
 
+import ast
 import json
 import random
 import time
@@ -259,3 +260,28 @@ def refused(read: Callable[[], object]) -> None:
         read()
     assert time.monotonic() - began < 3
     assert 0 < len(str(caught.value)) < 300 and str(caught.value).isprintable()
+
+
+# --- one reader -------------------------------------------------------------------------------------------
+
+READERS = {
+    "json.load",
+    "json.loads",
+    "tomllib.load",
+    "tomllib.loads",
+    "yaml.safe_load",
+    "yaml.load",
+    "yaml.parse",
+}
+READERS |= {"torch.load", "pickle.load", "pickle.loads", "load_file", "safe_open", "safetensors.torch.load"}
+MAY_READ = ("vqe_cli/documents.py", "vqe_cli/weights/tensors.py")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "vqe_cli").rglob("*.py")), ids=lambda path: path.stem)
+def test_nothing_else_reads_what_anybody_may_have_written(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() in MAY_READ:
+        return
+    calls = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+    ]
+    assert not READERS & {ast.unparse(call.func) for call in calls}

@@ -187,6 +187,11 @@ def json_text(tree: Any, indent: int | None = None) -> str:
         return json.dumps(_finite(tree), indent=indent, allow_nan=False)
 
 
+def plain(tree: Any) -> Any:
+    """The tree as it comes back from JSON."""
+    return json.loads(json_text(tree))
+
+
 def _finite(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _finite(value) for key, value in tree.items()}

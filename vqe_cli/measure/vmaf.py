@@ -1,20 +1,21 @@
 """VMAF through a program that the user has: an ffmpeg built with libvmaf, or Netflix's vmaf."""
 
-import json
 import math
 import shutil
 import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from vqe_cli.documents import MIB, DocumentError, Limits, expect, read_json
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.filters import luma_codes
 from vqe_cli.measure.pictures import PairView
 
+REPORT = Limits(bytes=1024 * MIB)
 HOW_TO_GET = (
     "Install an ffmpeg with libvmaf (`ffmpeg -filters` lists libvmaf; most static builds have it) or "
     "Netflix's vmaf, and have it on PATH."
@@ -81,11 +82,16 @@ class VmafMetric:
         report = Path(self._folder.name) / "vmaf.json"
         if self._process.returncode != 0 or not report.exists():
             raise self._failed()
-        frames = json.loads(report.read_text())["frames"]
+        try:
+            values = _values(read_json(report, REPORT))
+        except DocumentError as error:
+            raise VqeError(
+                f"{self._program} wrote no report that can be read ({error}).", HOW_TO_GET
+            ) from error
         self.discard()
-        if len(frames) != self._pushed:
-            raise VqeError(f"{self._program} measured {len(frames)} of {self._pushed} frames.", HOW_TO_GET)
-        return [float(frame["metrics"]["vmaf"]) for frame in frames]
+        if len(values) != self._pushed:
+            raise VqeError(f"{self._program} measured {len(values)} of {self._pushed} frames.", HOW_TO_GET)
+        return values
 
     def discard(self) -> None:
         """End the program and remove its folder."""
@@ -165,3 +171,15 @@ def with_neutral_chroma(luma: np.ndarray, depth: int) -> bytes:
 def _even(plane: np.ndarray) -> np.ndarray:
     """The plane with its last row repeated where the height is odd: 4:2:0 pictures stack on even rows."""
     return np.concatenate([plane, plane[-1:]]) if plane.shape[0] % 2 else plane
+
+
+def _values(tree: Any) -> list[float | None]:
+    """VMAF of each frame in the program's report; DocumentError where it is none."""
+    expect(tree, dict, "it")
+    expect(tree.get("frames"), [dict], "frames")
+    values: list[float | None] = []
+    for frame in tree["frames"]:
+        expect(frame.get("metrics"), dict, "metrics")
+        expect(frame["metrics"].get("vmaf"), float, "vmaf")
+        values.append(float(frame["metrics"]["vmaf"]))
+    return values

@@ -9,7 +9,6 @@ the last one. Kinds of lines:
     joined   the output is complete under another name: its size and time, so that it is known again
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from threading import Lock
 from typing import Any
 
 from vqe_cli import __version__
-from vqe_cli.documents import MIB, DocumentError, Limits, expect, fits, json_text, parse_json, table
+from vqe_cli.documents import MIB, DocumentError, Limits, expect, fits, json_text, parse_json, plain, table
 from vqe_cli.errors import LONGEST_VALUE, VqeError, shortened
 from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
 from vqe_cli.restore.report import Report
@@ -356,7 +355,7 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
     before = line.get("identity")
     if line["kind"] != "run" or not isinstance(before, dict):
         raise damaged(folder)
-    now = json.loads(json_text(dict(identity)))
+    now = plain(dict(identity))
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
         told = "; ".join(

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from vqe_cli.documents import MIB, DocumentError, Limits, expect, json_text, parse_json
+from vqe_cli.documents import MIB, DocumentError, Limits, expect, json_text, parse_json, plain
 from vqe_cli.errors import VqeError
 from vqe_cli.files import append_line, no_link
 from vqe_cli.restore.report import Report
@@ -98,7 +98,7 @@ class Ledger:
         entry = self._done.get(input, {})
         if entry.get("output") != output:
             return "unknown"
-        same = entry.get("identity") == _plain(identity)
+        same = entry.get("identity") == plain(identity)
         return "done" if same and entry.get("written") == _stamp(self._folder / output) else "changed"
 
     def add(self, outcome: Outcome, identity: Mapping[str, Any] | None) -> None:
@@ -107,17 +107,12 @@ class Ledger:
         try:
             if outcome.status == "done":
                 written = _stamp(self._folder / outcome.output)
-                entry |= {"identity": _plain(identity or {}), "written": written}
+                entry |= {"identity": plain(identity or {}), "written": written}
             append_line(self._path, json_text(entry).encode("ascii"))
         except OSError as error:
             raise VqeError(
                 f"cannot write {self._path} ({error.strerror}).", "Check the disk and the permissions."
             ) from error
-
-
-def _plain(identity: Mapping[str, Any]) -> Any:
-    """As it comes back from JSON."""
-    return json.loads(json_text(identity))
 
 
 def _stamp(path: Path) -> list[int]:

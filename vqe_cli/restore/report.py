@@ -1,12 +1,11 @@
 """What a run tells while it goes on, and the report that is left of it."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from vqe_cli.documents import json_text, table
+from vqe_cli.documents import plain, table
 
 # What JSON has of a report, of its plan, and so on.
 PLAN: dict[str, Any] = {
@@ -160,5 +159,5 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as what JSON can hold."""
-        tree: dict[str, Any] = json.loads(json_text(dataclasses.asdict(self)))
+        tree: dict[str, Any] = plain(dataclasses.asdict(self))
         return tree

@@ -149,7 +149,7 @@ def _check_names(file: IO[bytes], pickles: int) -> None:
                     raise TensorError(f"it holds objects that vqe does not run: {shortened(argument)}")
                 if code.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
                     raise TensorError("it is of a pickle protocol that is not used for weights")
-                end, done = position, done + 1
+                end, done = position or 0, done + 1
                 if done > MOST_STEPS:
                     raise TensorError(f"it takes more than {MOST_STEPS} steps to read")
         except TensorError:
