@@ -251,6 +251,68 @@ def test_times_that_go_back_are_moved_on(inputs: Path, tmp_path: Path, suffix: s
         assert len(list(reader)) == rich.SECONDS * rich.RATE
 
 
+def with_pause(source: Path, path: Path, hours: int) -> Path:
+    """The same video, with so long a pause in the middle of its sound."""
+    with av.open(str(source)) as container, av.open(str(path), "w") as output:
+        streams = [output.add_stream_from_template(stream, opaque=True) for stream in container.streams]
+        for packet in sorted(
+            (packet for packet in container.demux() if packet.size),
+            key=lambda packet: (packet.dts or 0) + 10**9 * _is_late(packet),
+        ):
+            if _is_late(packet):
+                packet.pts = packet.dts = round((packet.dts or 0) + hours * 3600 / packet.time_base)
+            packet.stream = streams[packet.stream_index]
+            output.mux(packet)
+    return path
+
+
+def _is_late(packet: av.Packet) -> bool:
+    return packet.stream_index == 1 and (packet.dts or 0) * packet.time_base > 3.5
+
+
+@pytest.mark.parametrize(("hours", "refused"), [(2, False), (14, True)])
+def test_a_pause_that_a_container_cannot_say_is_refused(
+    inputs: Path, tmp_path: Path, hours: int, refused: bool
+) -> None:
+    source = with_pause(inputs / "opus.mkv", tmp_path / "in.mkv", hours)
+    output = tmp_path / "out.mp4"
+    if refused:
+        with pytest.raises(VqeError, match=r"pause of 14\.0 hours") as caught:
+            rewrite(source, output)
+        assert not output.exists()
+        source, output, _ = follow(caught.value, source, output)
+    else:
+        rewrite(source, output)
+    pauses = np.diff(sound_times(output))
+    assert np.count_nonzero(pauses > 1) == 1 and pauses.max() == pytest.approx(hours * 3600, rel=1e-3)
+
+
+def test_fine_time_bases_leave_room_for_pauses(tmp_path: Path) -> None:
+    """At a million ticks a second MP4 files could pause for 35 minutes."""
+    source = tmp_path / "fine.nut"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1_000_000)
+        for number in range(4):
+            shown = rich.picture("yuv420p", 64, 48, number)
+            shown.pts, shown.time_base = (
+                number * 40_000 + (number > 1) * 3_600_000_000,
+                Fraction(1, 1_000_000),
+            )
+            output.mux(stream.encode(shown))
+        output.mux(stream.encode(None))
+    with Reader(source) as reader:
+        info, frames = reader.info, list(reader)
+    with Writer(tmp_path / "out.mp4", info, codec="ffv1") as writer:
+        for frame in frames:
+            writer.write(frame.planes, frame)
+    with Reader(tmp_path / "out.mp4") as reader:
+        written = [frame.pts * reader.info.time_base for frame in reader if frame.pts is not None]
+    meant = [frame.pts * info.time_base for frame in frames if frame.pts is not None]
+    assert np.allclose(np.diff(np.array(written, float)), np.diff(np.array(meant, float)), atol=1e-4)
+
+
 def sound_times(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         return [

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from vqe_cli.video import losses, matroska_aspect
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import decoding_times, read_coded, times_of
-from vqe_cli.video.copies import Copies
+from vqe_cli.video.copies import MOV_MUXERS, Copies
 from vqe_cli.video.encoders import Encoding, choose_codec, configure, decoder_header, new_encoder
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
@@ -26,7 +26,8 @@ from vqe_cli.video.planes import picture_of
 from vqe_cli.video.selection import NotHeld, Selection
 from vqe_cli.video.targets import Target
 
-MOV_MUXERS = ("mp4", "mov")
+# Ticks a second of a track; finer ones leave too little room for pauses (2^31 ticks).
+FINEST_TIMESCALE, USUAL_TIMESCALE = 192_000, 90_000
 
 GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there alone
 
@@ -143,6 +144,7 @@ class ContainerWriter:
                 packet.stream = self._stream
             self._output.mux(coded)
         written |= self._copies.sample(self._output)
+        self._copies.check_gaps()
         self._output.close()
         return written
 
@@ -301,7 +303,8 @@ def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:
     """
     options = {"fflags": "+bitexact"}
     if target.muxer in MOV_MUXERS and info.time_base.numerator == 1:
-        options["video_track_timescale"] = str(info.time_base.denominator)
+        ticks = info.time_base.denominator
+        options["video_track_timescale"] = str(ticks if ticks <= FINEST_TIMESCALE else USUAL_TIMESCALE)
     if target.muxer == "mpegts":
         options["mpegts_copyts"] = "1"
     if target.muxer in ("matroska", "webm", "avi"):

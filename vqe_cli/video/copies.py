@@ -36,6 +36,10 @@ from vqe_cli.video.timeline import Followers, move, time_of, timeline_of
 GAP = Fraction(1, 2)  # seconds in a sample, between the first seconds and the last
 
 
+MOV_MUXERS = ("mp4", "mov")
+LONGEST_TICKS = 2**31 - 1  # between two samples of a track
+
+
 class Copies:
     """Copies all streams of the source but the enhanced one into `output`, in step with it.
 
@@ -148,6 +152,32 @@ class Copies:
             self._put(packet, output)
         return found
 
+    def check_gaps(self) -> None:
+        """Raises NotHeld where a stream pauses for longer than MP4 and MOV files can say.
+
+        FFmpeg would write such a pause as none. Only of files that are long enough all packets are read.
+        """
+        bases = [target.time_base for target in self._targets.values() if target.time_base is not None]
+        if self._source is None or self._muxer not in MOV_MUXERS or not bases:
+            return
+        if (self._source.duration or 0) < min(bases) * LONGEST_TICKS * av.time_base:
+            return
+        self._source.seek(self._source.start_time or 0)
+        before: dict[int, Fraction] = {}
+        for packet in self._packets:
+            now, base = time_of(packet), self._targets[packet.stream_index].time_base
+            if now is None or base is None:
+                continue
+            pause = now - before.get(packet.stream_index, now)
+            if pause >= LONGEST_TICKS * base:
+                what = named(self._source.streams[packet.stream_index])
+                hours = f"{float(pause / 3600):.1f} hours"
+                raise NotHeld(
+                    f"{self._muxer} files cannot hold {what} with its pause of {hours}.",
+                    (packet.stream_index,),
+                )
+            before[packet.stream_index] = now
+
     def _put(self, packet: Packet, output: OutputContainer) -> None:
         """Writes one packet, its times as they are to be written."""
         index, target = packet.stream_index, self._targets[packet.stream_index]
@@ -173,7 +203,11 @@ class Copies:
             return error
         assert self._source is not None
         what = named(self._source.streams[index])
-        return NotHeld(f"{self._muxer} files cannot hold {what} ({error.strerror}).", (index,))
+        return NotHeld(
+            f"{self._muxer} files cannot hold {what} ({error.strerror}).",
+            (index,),
+            "Remove that stream from the input first, or write another kind of file.",
+        )
 
     def _tags(self, tags: Mapping[str, str], timecode: str | None = None) -> dict[str, str]:
         """Tags as they are written; time codes are those of the first written picture."""

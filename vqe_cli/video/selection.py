@@ -179,6 +179,6 @@ def _first_packet(stream: Stream) -> bytes:
 class NotHeld(VqeError):
     """A container cannot hold some streams. streams: their indices; () where it is not known which."""
 
-    def __init__(self, message: str, streams: tuple[int, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, streams: tuple[int, ...] = (), remedy: str = "") -> None:
+        super().__init__(message, remedy)
         self.streams = streams

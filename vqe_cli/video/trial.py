@@ -104,7 +104,7 @@ def _without(plan: Plan, error: NotHeld) -> Plan:
     with open_input(plan.info.path) as source:
         losses = [source.streams[index] for index in streams]
         if not all(each.type in ("data", "unknown") or _is_cover(each) for each in losses):
-            raise _not_held(plan, streams)
+            raise error if error.streams else _not_held(plan, streams)
         warnings = tuple(left_out(plan.info.path, each, plan.target.muxer) for each in losses)
     return _changed(_with_streams(plan, set(plan.selection.written) - set(streams)), warnings=warnings)
 
