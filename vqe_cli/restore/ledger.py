@@ -12,7 +12,7 @@ from typing import Any
 
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, json_text, parse_json, plain
 from vqe_cli.errors import VqeError
-from vqe_cli.files import append_line, no_link
+from vqe_cli.files import append_line, no_link, write_error
 from vqe_cli.restore.report import Report
 
 NAME = "vqe-report.jsonl"
@@ -110,9 +110,7 @@ class Ledger:
                 entry |= {"identity": plain(identity or {}), "written": written}
             append_line(self._path, json_text(entry).encode("ascii"))
         except OSError as error:
-            raise VqeError(
-                f"cannot write {self._path} ({error.strerror}).", "Check the disk and the permissions."
-            ) from error
+            raise write_error(error, self._path) from error
 
 
 def _stamp(path: Path) -> list[int]:

@@ -46,7 +46,7 @@ class Stage:
         """Enhance frames (T, 3, H, W) of one scene; gives those of `keep`, (K, 3, scale*H, scale*W), float32.
 
         clip: RGB, nominally 0 … 1, on the device. pqf (T,) bool: peaks. qp (T,) float, NaN where unknown.
-        Raises VqeError when memory does not suffice or the network gives values that are no numbers.
+        Raises VqeError when memory does not suffice or the network gives NaN or infinity.
         """
         with self.compute.running():
             if self.is_video:
@@ -54,9 +54,10 @@ class Stage:
             else:
                 out = self._pictures(clip[keep], qp[keep])
         if not torch.isfinite(out).all():
+            full = self.compute.precision == "fp32"
             raise VqeError(
-                f"stage {self.number} gave values that are no numbers in {self.compute.precision}.",
-                "Use --precision fp32; if it stays so, the weights are broken.",
+                f"stage {self.number} gave values that are NaN or infinity in {self.compute.precision}.",
+                "Its weights are broken: use others." if full else "Use --precision fp32.",
             )
         return out
 

@@ -98,9 +98,10 @@ def written_format(codec: str, planar: str) -> str:
     for name in packed:
         if name in formats:
             return name
+    lossless = f"Choose --codec {LOSSLESS_CODEC}, or w" if codec != LOSSLESS_CODEC else "W"
     raise VqeError(
         f"{codec} cannot write {planar} pictures.",
-        remedy=f"Choose --codec {LOSSLESS_CODEC}, or with --pix-fmt one of {', '.join(formats)}.",
+        remedy=f"{lossless}ith --pix-fmt name one of {', '.join(formats)}.",
     )
 
 
