@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_weights import write_registry, write_tiny
 
 from vqe_cli.errors import VqeError
-from vqe_cli.weights.ensembles import load_ensembles
+from vqe_cli.weights.ensembles import Fusion, load_ensembles
 from vqe_cli.weights.load import load_network, load_stages, read_header
 from vqe_cli.weights.registry import Pipeline, Registry, StageSpec, find, from_files, load_pipelines
 
@@ -199,6 +199,13 @@ def test_a_folder_and_a_name_that_cannot_be_get_a_sentence(tmp_path: Path) -> No
     for path in (tmp_path, tmp_path / "a\0b"):
         with pytest.raises(VqeError, match="cannot read"):
             load_pipelines(path)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_an_ensemble_of_no_numbers_is_refused(number: float) -> None:
+    for fusion in (Fusion("weighted", (number, 1.0)), Fusion("guard", limit_db=number)):
+        with pytest.raises(VqeError, match="NaN"):
+            fusion.check(["a", "b"])
 
 
 def refused(folder: Path, content: bytes) -> None:

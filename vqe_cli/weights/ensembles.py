@@ -3,6 +3,7 @@
 Nothing here imports torch, as in `registry`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -86,6 +87,10 @@ class Fusion:
             raise VqeError(
                 f"there are {len(self.weights)} weights for {len(members)} members.",
                 "Give one for each, in the same order.",
+            )
+        if not all(map(math.isfinite, (*self.weights, self.limit_db))):
+            raise VqeError(
+                "a weight or the limit of an ensemble is NaN or infinity.", "Give numbers like 0.6,0.4."
             )
         if self.weights and not abs(sum(self.weights)) > 1e-6 * sum(map(abs, self.weights)):
             raise VqeError(
