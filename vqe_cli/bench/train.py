@@ -1,7 +1,8 @@
-"""How fast a config trains here: clips a second, time without computing, share of the matrix rate."""
+"""How fast a config trains here: pixels a second, where the time goes, share of the matrix rate."""
 
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from vqe_cli.training.run import Place, Run, setup
 from vqe_cli.training.schema import TrainConfig
 
 WARM_STEPS = 3
+TIMED_STEPS = 5
 SHARE = 0.5  # of the schedule at which is measured: the flow network learns, too
 MATRIX_SIZES = {"cuda": 8192, "mps": 4096, "cpu": 2048}
 MATRIX_S = 1.0
@@ -28,9 +30,12 @@ def bench_train(
 ) -> dict[str, Any]:
     """Train for `seconds` on a data folder, in its last phase, and throw the result away.
 
-    `waiting_percent` is the share of the time in which no batch was ready; `matrix_gflop_s` is measured here,
-    of one large product in the type that the training computes in, and `reached_percent` what the network's
-    own floating-point operations make of it. Raises VqeError as `train` does.
+    `pixels_per_s` are pixels of output that the loss sees. `waiting_percent` is the share of the time in which
+    no batch was ready; `data_percent` to `optimizer_percent` are shares of the work, done once more by one
+    thread, part after part (on a CPU as time of the process, so that other programs do not count).
+    `matrix_gflop_s` is measured here, of one large product in the type that the training computes in, and
+    `reached_percent` what the network's own floating-point operations make of it. Raises VqeError as `train`
+    does.
     """
     compute = choose(device)
     leg = config.legs()[-1]
@@ -41,6 +46,9 @@ def bench_train(
     steps, waited_s, passed_s = timed_steps(run, seconds)
     rate = matrix_rate(compute.device, torch.bfloat16 if run.bf16 else torch.float32)
     reached = flops * steps / passed_s
+    shares = shares_of_work(run)
+    kept = len(range(leg.data.frames)[leg.data.kept])
+    pixels = leg.data.batch * kept * (leg.data.scale * leg.data.crop) ** 2
     return {
         "config": leg.name,
         "device": compute.name,
@@ -49,6 +57,8 @@ def bench_train(
         "steps_per_s": steps / passed_s,
         "clips_per_s": steps * leg.data.batch / passed_s,
         "frames_per_s": steps * leg.data.batch * leg.data.frames / passed_s,
+        "pixels_per_s": steps * pixels / passed_s,
+        **{f"{part}_percent": 100 * share for part, share in shares.items()},
         "waiting_percent": 100 * waited_s / passed_s,
         "gflop_per_step": flops / 1e9,
         "reached_gflop_s": reached / 1e9,
@@ -79,6 +89,45 @@ def timed_steps(run: Run, seconds: float) -> tuple[int, float, float]:
             run.step += 1
     _finished(run.place.device)
     return count - WARM_STEPS, meter.waited_s, time.monotonic() - meter.since
+
+
+def shares_of_work(run: Run) -> dict[str, float]:
+    """Which share of a step's work is data, forward pass, backward pass and optimizer; the least of a few
+    steps counts for each."""
+    clock = time.process_time if run.place.device.type == "cpu" else time.perf_counter
+    least: dict[str, float] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for step in range(WARM_STEPS + TIMED_STEPS):
+        for part, seconds in work_of_a_step(run, step, clock).items():
+            if step >= WARM_STEPS:
+                least[part] = min(seconds, least.get(part, seconds))
+    torch.set_num_threads(threads)
+    return {part: seconds / sum(least.values()) for part, seconds in least.items()}
+
+
+def work_of_a_step(run: Run, step: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Seconds of the parts of a step, in their order."""
+    spent: dict[str, float] = {}
+    began = clock()
+
+    def ended(part: str) -> None:
+        nonlocal began
+        _finished(run.place.device)
+        now = clock()
+        spent[part] = now - began
+        began = now
+
+    batch = run.sampler.batch(step, run.place.device)
+    ended("data")
+    run.gradients.refresh()
+    loss = run.gradients.loss(batch, SHARE)
+    ended("forward")
+    run.gradients.leave([run.gradients.derivatives(loss)])
+    ended("backward")
+    loop.update(run)
+    ended("optimizer")
+    return spent
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -85,9 +85,7 @@ class Gradients:
         self.refresh()
         parts = batch.split(self.workers.count)
         results = list(self.workers.map(lambda part: self.part(part, share, len(batch.lq)), parts))
-        for parameter, *gradients in zip(self.trained, *(own for _, own in results), strict=True):
-            parameter.grad = summed(parameter, gradients)
-        self.world.average([p.grad for p in self.trained if p.grad is not None])
+        self.leave([gradients for _, gradients in results])
         return torch.stack([loss for loss, _ in results]).sum()
 
     @torch.no_grad()
@@ -104,7 +102,18 @@ class Gradients:
     def part(self, batch: Batch, share: float, of: int) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         """What a part adds to the loss and the gradients of a batch of `of` clips."""
         loss = self.loss(batch, share) * (len(batch.lq) / of)
-        return loss.detach(), torch.autograd.grad(loss, self.computing, allow_unused=True)
+        return loss.detach(), self.derivatives(loss)
+
+    def derivatives(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        """A loss's gradients at the copy's parameters that are trained; None where it does not depend on
+        one."""
+        return torch.autograd.grad(loss, self.computing, allow_unused=True)
+
+    def leave(self, parts: Sequence[tuple[Tensor | None, ...]]) -> None:
+        """Leave the sums of parts' gradients at the trained parameters, as the mean over all processes."""
+        for parameter, *gradients in zip(self.trained, *parts, strict=True):
+            parameter.grad = summed(parameter, gradients)
+        self.world.average([p.grad for p in self.trained if p.grad is not None])
 
 
 @torch.no_grad()

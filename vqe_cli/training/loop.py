@@ -121,10 +121,16 @@ def optimise(run: Run, batch: Batch, share: float) -> Tensor:
     trial = (lambda count: run.gradients.compute(batch.head(count), share)) if world.size == 1 else None
     with memory.explained(trial, len(batch.lq)):
         loss = run.gradients.compute(batch, share)
-        nn.utils.clip_grad_norm_(run.network.parameters(), schedule.clip_norm)
-        run.optimizer.step()
-    follow(run.ema, run.network, min(schedule.ema, (1 + run.step) / (10 + run.step)))
+        update(run)
     return loss
+
+
+def update(run: Run) -> None:
+    """Step along the gradients at the parameters, and let the averaged weights follow."""
+    schedule = run.config.schedule
+    nn.utils.clip_grad_norm_(run.network.parameters(), schedule.clip_norm)
+    run.optimizer.step()
+    follow(run.ema, run.network, min(schedule.ema, (1 + run.step) / (10 + run.step)))
 
 
 @torch.no_grad()
