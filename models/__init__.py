@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.basicvsrpp import basicvsrpp, pqf_basicvsrpp
+from models.basicvsrpp import BasicVSRPlusPlus, PQFBasicVSRPlusPlus
 from models.bounds import at_most, check_settings
 from models.crds import CRDS, LatentAutoEncoder
 from models.flow import SpyNet
 from models.gate import GateNet
+from models.motion_fusion import MotionFusion
 from models.qecnn import QECNN
 from models.swinir import SwinIR
 
@@ -27,9 +28,10 @@ PUBLIC_ARGUMENTS = frozenset(
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "spynet": SpyNet,
     "qecnn": QECNN,
-    "basicvsrpp": basicvsrpp,
-    "basicvsr_plusplus": basicvsrpp,  # the name in mmagic
-    "pqf_basicvsrpp": pqf_basicvsrpp,
+    "motion_fusion": MotionFusion,
+    "basicvsrpp": BasicVSRPlusPlus,
+    "basicvsr_plusplus": BasicVSRPlusPlus,  # the name in mmagic
+    "pqf_basicvsrpp": PQFBasicVSRPlusPlus,
     "crds": CRDS,
     "latent_autoencoder": LatentAutoEncoder,
     "swinir": SwinIR,

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.flow import pixel_grid, position_dtype
-from models.layers import only_middle_taps
 
 # The gathered samples are made and used up in bands of this many numbers: on a CPU they stay in the cache
 # (measured with 64 channels: 0.6 of the time without bands, 0.85 in training), on a GPU they stay out of its
@@ -162,19 +161,6 @@ class SecondOrderDeformableAlignment(nn.Module):
         )
         for parameter in self.conv_offset[-1].parameters():
             nn.init.zeros_(parameter)
-
-    def rests(self) -> bool:
-        """Whether it moves by the flows alone, as before training: no correction, masks of one half, no other
-        tap than the middle one. Then `at_rest` gives the same in a fraction of the time."""
-        if torch.is_grad_enabled() and self.weight.requires_grad:
-            return False
-        if any(bool(parameter.any()) for parameter in self.conv_offset[-1].parameters()):
-            return False
-        return only_middle_taps(self.weight)
-
-    def at_rest(self, moved: Tensor) -> Tensor:
-        """Aligned features (N, O, H, W) of neighbours (N, in_channels, H, W) that their flows have moved."""
-        return F.conv2d(moved, self.weight[:, :, 1:2, 1:2] / 2, self.bias)
 
     def forward(self, x: Tensor, cond: Tensor, flow_1: Tensor, flow_2: Tensor) -> Tensor:
         """Aligned features (N, O, H, W).

@@ -1,7 +1,5 @@
 """Blocks that several networks share: padding, residual blocks, QP modulation, pixel shuffle, losses."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -107,11 +105,6 @@ def kaiming_conv(
     return conv
 
 
-def only_middle_taps(weight: Tensor) -> bool:
-    """Whether a kernel (O, C, 3, 3) is zero but in the middle."""
-    return not weight.flatten(2)[..., [0, 1, 2, 3, 5, 6, 7, 8]].any()
-
-
 class ResidualBlock(nn.Module):
     """Residual block of two 3x3 convolutions without normalisation, close to the identity at the start."""
 
@@ -139,30 +132,6 @@ class ResidualBlocks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, in_channels, H, W) to (N, channels, H, W)."""
         return self.main(x)
-
-    def without_rest(self) -> Callable[[Tensor], Tensor]:
-        """What computes the same without what rests: blocks that add nothing, taps beside the middle that are
-        all zero. Itself while it is trained."""
-        conv, activation, blocks = self.main
-        assert isinstance(conv, nn.Conv2d) and isinstance(blocks, nn.Sequential)
-        if torch.is_grad_enabled() and conv.weight.requires_grad:
-            return self
-        working = [
-            block
-            for block in blocks
-            if isinstance(block, ResidualBlock) and any(bool(p.any()) for p in block.conv2.parameters())
-        ]
-        weight, padding = conv.weight, 1
-        if only_middle_taps(weight):
-            weight, padding = weight[:, :, 1:2, 1:2].contiguous(), 0
-
-        def compute(x: Tensor) -> Tensor:
-            x = activation(F.conv2d(x, weight, conv.bias, padding=padding))
-            for block in working:
-                x = block(x)
-            return x
-
-        return compute
 
 
 class PixelShuffleUp(nn.Module):

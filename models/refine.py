@@ -1,4 +1,4 @@
-"""Sharper motion: flows refined by iterated least squares on the pictures themselves, coarse to fine.
+"""Motion by iterated least squares on the pictures themselves, coarse to fine.
 
 Lucas and Kanade's method (IJCAI 1981) with guesses spread between neighbours, as PatchMatch does (Barnes et
 al., SIGGRAPH 2009), and a blur that trusts flows where they fit. It has no weights. On compressed frames it
@@ -15,7 +15,7 @@ from models.layers import box_mean
 
 LEVELS = 5
 LEAST_SIDE = 8  # pixels of the coarsest level
-STEPS = (1, 2, 2, 2, 2)  # at each level, finest first
+STEPS = (1, 2, 3, 4, 8)  # at each level, finest first
 WINDOW = 5
 GUESS_DISTANCE = 3  # pixels, at every level
 BETTER = 0.97  # a guess from a neighbour must lower the error to this share
@@ -25,25 +25,23 @@ NOISE = 1e-4
 
 
 @torch.no_grad()
-def refine_flow(flow: Tensor, picture: Tensor, other: Tensor) -> Tensor:
-    """The flow (N, 2, H, W) from `picture` to `other`, both (N, 3, H, W) RGB in [0, 1], made to fit them.
-
-    At least float32. Of the given flow its smooth part is the first guess, at a sixteenth of the size.
-    """
+def least_squares_flow(picture: Tensor, other: Tensor) -> Tensor:
+    """The flow (N, 2, H, W) from `picture` to `other`, both (N, 3, H, W) RGB in [0, 1]; at least float32."""
     kind = position_dtype(picture.dtype)
-    lumas = [x.to(kind).mean(dim=1, keepdim=True) for x in (picture, other)]
     step = pairs_at_once(picture)
-    parts = zip(flow.to(kind).split(step), *(luma.split(step) for luma in lumas), strict=True)
+    lumas = [x.to(kind).mean(dim=1, keepdim=True).split(step) for x in (picture, other)]
     with torch.autocast(picture.device.type, enabled=False):
-        return torch.cat([_refined(*part) for part in parts])
+        return torch.cat([_coarse_to_fine(*pair) for pair in zip(*lumas, strict=True)])
 
 
-def _refined(flow: Tensor, luma: Tensor, other: Tensor) -> Tensor:
+def _coarse_to_fine(luma: Tensor, other: Tensor) -> Tensor:
+    """The flow (N, 2, H, W) between pictures (N, 1, H, W)."""
     pyramid = [(luma, other)]
     while len(pyramid) < LEVELS and min(pyramid[-1][0].shape[-2:]) >= 2 * LEAST_SIDE:
         pyramid.append((_halved(pyramid[-1][0]), _halved(pyramid[-1][1])))
     coarsest = len(pyramid) - 1
-    flow = F.interpolate(flow, size=pyramid[coarsest][0].shape[-2:], mode="area") / 2**coarsest
+    still = pyramid[coarsest][0]
+    flow = still.new_zeros(len(still), 2, *still.shape[-2:])
     for level in range(coarsest, -1, -1):
         luma, other = pyramid[level]
         if level < coarsest:
@@ -59,6 +57,7 @@ def _halved(x: Tensor) -> Tensor:
 
 
 def blurred(x: Tensor) -> Tensor:
+    """Mean in a window around each place."""
     return box_mean(x, WINDOW)
 
 

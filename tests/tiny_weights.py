@@ -27,24 +27,29 @@ def write_tiny(path: Path, seed: int = 1, **config: Any) -> str:
 
 
 def write_recurrent(path: Path, seed: int = 4, zero: bool = False) -> Path:
-    """A small PQF-BasicVSR++ whose features travel: random where it would start at zero, unless `zero`."""
+    """A small MotionFusion, in which pictures travel: random where it would start at zero, unless `zero`."""
     spatial = {"channels": 8, "blocks": 2, "unshuffle": 2}
-    config = {"spatial": spatial, "prop_channels": 12, "num_blocks": 1, "deform_groups": 2}
+    config = {"spatial": spatial, "blocks": 1, "channels": 16}
     torch.manual_seed(seed)
-    network = models.build("pqf_basicvsrpp", config)
+    network = models.build("motion_fusion", config)
     state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
     if not zero:
         state["blend.weight"].normal_(0, 0.001)
-        state["conv_last.weight"].normal_(0, 0.01)
-        state["trunk.tail.weight"].normal_(0, 0.02)
-        for key in state:
-            if key.startswith("deform_align") and key.count(".") == 2 and key.endswith("weight"):
-                state[key].normal_(0, 0.02)
-                # The masks start at one half: 0.4 of the neighbours is carried on at each step.
-                state[key][range(12), range(12), 1, 1] += 0.6
-                state[key][range(12), range(12, 24), 1, 1] += 0.2
-    header = {"arch": "pqf_basicvsrpp", "config": config, "card": {}}
-    save_file(state, path, metadata={"vqe": json.dumps(header)})
+        state["residual.last.weight"].normal_(0, 0.01)
+        state["spatial.tail.weight"].normal_(0, 0.02)
+    return saved(path, state, "motion_fusion", config)
+
+
+def write_aligned(path: Path) -> Path:
+    """A small BasicVSR++ of random weights, with deformable alignment."""
+    config = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
+    torch.manual_seed(4)
+    return saved(path, models.build("pqf_basicvsrpp", config).state_dict(), "pqf_basicvsrpp", config)
+
+
+def saved(path: Path, state: dict[str, torch.Tensor], arch: str, config: dict[str, Any]) -> Path:
+    """A file of weights."""
+    save_file(state, path, metadata={"vqe": json.dumps({"arch": arch, "config": config, "card": {}})})
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, shared_path
-from tiny_weights import write_recurrent, write_tiny
+from tiny_weights import write_aligned, write_recurrent, write_tiny
 
 from vqe_cli.bench.pipeline import bench_pipeline
 from vqe_cli.bench.reach import bench_reach
@@ -24,7 +24,8 @@ def weights(tmp_path_factory) -> Path:
     return write_recurrent(tmp_path_factory.mktemp("weights") / "net.safetensors")
 
 
-def test_shares_of_the_pipeline(weights) -> None:
+def test_shares_of_the_pipeline(tmp_path) -> None:
+    weights = write_aligned(tmp_path / "net.safetensors")
     found = bench_pipeline(shared_path(CLIP), {**CHOSEN, "weights": (weights,), "frames": 6, "codec": "ffv1"})
     parts = {row["part"].strip(): row for row in found["parts"]}
     assert found["frames"] == 6 and found["fps"] == pytest.approx(6 / found["wall_s"], rel=0.01)

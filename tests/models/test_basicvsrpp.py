@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 import models
-from models.propagation import BRANCHES, RecurrentCore
+from models.basicvsrpp import BRANCHES, BasicVSRPlusPlus
 
 PUBLIC_CASES = [
     *("bvpp_x4_t1", "bvpp_x4_t2", "bvpp_x4_t2_same", "bvpp_x4_t3_n2", "bvpp_x4_t3_odd", "bvpp_x4_t5"),
@@ -21,14 +21,14 @@ PQF_SUB = {
 }
 
 
-def network(case: dict, arch: str = "basicvsrpp") -> RecurrentCore:
+def network(case: dict, arch: str = "basicvsrpp") -> BasicVSRPlusPlus:
     """The network of a golden case with its weights."""
     net = models.build(arch, case["config"])
     net.load_state_dict(golden.weights(case["weights_from"]), strict=True)
     return net.eval()
 
 
-def run(net: RecurrentCore, clip: Tensor, pqf: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+def run(net: BasicVSRPlusPlus, clip: Tensor, pqf: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """The output, and what was computed on the way: flows and features under their golden names."""
     inside: dict[str, Tensor] = {}
     flows, propagate_all = net.flows, net.propagate_all

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 import models
-from models.grown import MEAN, NEIGHBOUR, OWN, grow_from_spatial
 
 SPATIAL = {"channels": 16, "blocks": 3, "unshuffle": 2}
 VIDEO = {"mid_channels": 16, "num_blocks": 1, "reconstruction_blocks": 1}
@@ -43,23 +42,9 @@ NETWORKS = {
         "pqf_basicvsrpp",
         VIDEO | {"scale": 2, "prop_channels": 8, "deform_groups": 4, "qp_conditioning": True},
     ),
-    "pqf_basicvsrpp grown": (
-        "pqf_basicvsrpp",
-        {"num_blocks": 1, "prop_channels": 16, "deform_groups": 8, "spatial": SPATIAL},
-    ),
-    "pqf_basicvsrpp grown x2": (
-        "pqf_basicvsrpp",
-        {
-            "num_blocks": 1,
-            "deform_groups": 2,
-            "spatial": SPATIAL | {"scale": 2},
-            "reconstruction_channels": 24,
-        },
-    ),
-    "pqf_basicvsrpp blend": (
-        "pqf_basicvsrpp",
-        {"num_blocks": 1, "deform_groups": 2, "reconstruction_blocks": 0, "spatial": SPATIAL},
-    ),
+    "motion_fusion x1": ("motion_fusion", {"spatial": SPATIAL, "blocks": 1, "channels": 16}),
+    "motion_fusion x2": ("motion_fusion", {"spatial": SPATIAL | {"scale": 2}, "blocks": 1, "channels": 24}),
+    "motion_fusion blend": ("motion_fusion", {"spatial": SPATIAL, "blocks": 0}),
 }
 CRDS = {"channels": 8, "steps": 2, "encoder_blocks": 1, "propagation_blocks": 1, "heads": 2}
 NETWORKS |= {
@@ -140,54 +125,16 @@ def test_bfloat16_is_close_and_has_gradients(net):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)
 
 
-@torch.inference_mode()
-def test_a_grown_network_starts_as_its_spatial_path():
-    spatial = network("qecnn x1")
-    grown = models.build("pqf_basicvsrpp", NETWORKS["pqf_basicvsrpp grown"][1]).eval()
-    grow_from_spatial(grown, spatial.state_dict())
-    x, qp = shapes(2, 3, 27, 22, grown)
-    alone = spatial(x.flatten(0, 1), qp.flatten()).unflatten(0, (2, 3))
-    assert torch.allclose(grown(x, None, qp), alone, atol=1e-6)
-
-
-@torch.inference_mode()
-def test_untrained_branches_carry_pictures_of_neighbours_and_of_peaks():
-    torch.manual_seed(0)
-    grown = models.build("pqf_basicvsrpp", NETWORKS["pqf_basicvsrpp grown"][1]).eval()
-    for parameter in grown.spynet.parameters():
-        torch.nn.init.zeros_(parameter)  # nothing moves
-    shades = torch.tensor([0.2, 0.6, 0.9, 0.4])
-    clip = shades.view(1, 4, 1, 1, 1).expand(1, 4, 3, 48, 48)
-    qps = torch.tensor([22.0, 37.0, torch.nan, 42.0])
-    features = [grown.extract(frame, qp[None]) for frame, qp in zip(clip.unbind(1), qps, strict=True)]
-    peaks = torch.tensor([[True, False, False, False]])
-    backward, forward, _, to_peaks = grown.propagate_all(features, clip, peaks)
-
-    def centre(branch, part, of_qp=False):
-        channels = part.stop - 1 if of_qp else slice(part.start, part.stop - 1)
-        return torch.stack([found[0, channels, 12, 12].mean() for found in branch])
-
-    levels = qps.nan_to_num(32) / 51
-    assert torch.allclose(centre(forward, NEIGHBOUR, of_qp=True), levels[[0, 0, 1, 2]], atol=1e-3)
-    for branch, (first, second, third, fourth) in ((forward, shades), (backward[::-1], shades.flip(0))):
-        means = [first, (first + second) / 2, first / 4 + second / 4 + third / 2]
-        assert torch.allclose(centre(branch, MEAN)[:3], torch.stack(means), atol=1e-3)
-        neighbours = torch.stack([first, first, second, third])
-        assert torch.allclose(centre(branch, NEIGHBOUR), neighbours, atol=1e-3)
-        assert torch.allclose(centre(branch, OWN)[-1], fourth, atol=1e-3)
-    assert torch.allclose(centre(to_peaks, NEIGHBOUR), shades[0].expand(4), atol=1e-3)
-    assert torch.allclose(centre(to_peaks, NEIGHBOUR, of_qp=True), levels[0].expand(4), atol=1e-3)
-
-
-def test_frames_without_gradients_equal_all_at_once():
-    net = network("pqf_basicvsrpp grown")
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "basicvsrpp" in name or "fusion" in name])
+def test_frames_without_gradients_equal_all_at_once(name):
+    net = network(name)
     x, qp = shapes(2, 4, 24, 20, net)
     at_once = net(x, None, qp)
     with torch.inference_mode():
         assert torch.allclose(net(x, None, qp), at_once, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if "basicvsrpp" in name])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "basicvsrpp" in name or "fusion" in name])
 @pytest.mark.parametrize("gradients", [False, True])
 def test_frames_that_are_kept_are_those_of_the_whole(name, gradients):
     net = network(name)
@@ -279,8 +226,7 @@ def test_each_further_group_of_ten_is_the_step_of_the_paper():
         ("basicvsrpp", {"zzz": 1}, "'zzz'; known are"),
         ("basicvsrpp", {"is_low_res_input": False, "scale": 2}, "scale 2"),
         ("basicvsrpp", {"feature_stride": 2}, "feature_stride 2"),
-        ("pqf_basicvsrpp", {"spatial": SPATIAL, "mid_channels": 64}, "mid_channels is 64, but 5"),
-        ("pqf_basicvsrpp", {"spatial": SPATIAL, "prop_channels": 8}, "carries 12 or more"),
+        ("motion_fusion", {"spatial": SPATIAL, "block": 1}, "'block'; did you mean 'blocks'"),
         ("pqf_basicvsrpp", {"deform_groups": 12}, "not 12"),
     ],
 )

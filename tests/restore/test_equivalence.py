@@ -109,7 +109,7 @@ def test_tiles_give_what_whole_pictures_give(tmp_path, kind: str) -> None:
     tile = 3 * TILE_OVERLAP[kind]
     whole = pictures(settings_for(path), frames, colour)
     joined = pictures(settings_for(path, tile=tile), frames, colour)
-    tiling = Tiling(tile, TILE_OVERLAP[kind], 4 if kind == "video" else 2)
+    tiling = Tiling(tile, TILE_OVERLAP[kind], 16 if kind == "video" else 2)
     assert seam_share(tiling, joined, whole, rgb_of(frames, colour)) < 0.01
 
 

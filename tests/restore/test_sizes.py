@@ -15,7 +15,7 @@ from vqe_cli.restore.sizes import RGB_BYTES, choose_sizes
 
 CPU = Compute(torch.device("cpu"), "fp32", "CPU", CPU_BUDGET)
 IMAGE = models.build("qecnn", {"channels": 8, "blocks": 1})
-VIDEO = models.build("pqf_basicvsrpp", {"spatial": {"channels": 8, "blocks": 2}, "deform_groups": 2})
+VIDEO = models.build("motion_fusion", {"spatial": {"channels": 8, "blocks": 2}})
 SIZES = {"180p": (180, 320), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
 
 

@@ -10,13 +10,7 @@ from vqe_cli.training.schema import (
 
 IMAGE = NetworkConfig("qecnn", {"channels": 8, "blocks": 1})
 VIDEO = NetworkConfig(
-    "pqf_basicvsrpp",
-    {
-        "spatial": {"channels": 8, "blocks": 2, "unshuffle": 2},
-        "prop_channels": 12,
-        "num_blocks": 1,
-        "deform_groups": 2,
-    },
+    "motion_fusion", {"spatial": {"channels": 8, "blocks": 2, "unshuffle": 2}, "blocks": 1, "channels": 8}
 )
 CRDS = NetworkConfig(
     "crds",

@@ -1,4 +1,4 @@
-"""A grown network's blend of neighbours, solved by least squares."""
+"""The blend of neighbours, solved by least squares."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 import models
-from models.grown import GrownLayout
+from models.motion_fusion import MotionFusion
 from vqe_cli.training.blend import MARGIN, fit_blend
 from vqe_cli.training.data import Batch
 
-CONFIG = {"spatial": {"channels": 8, "blocks": 1, "unshuffle": 2}, "num_blocks": 1, "deform_groups": 2}
+CONFIG = {"spatial": {"channels": 8, "blocks": 1, "unshuffle": 2}, "blocks": 1}
 
 
 def noisy(seed: int, noise: float = 0.02, qp: float = 37.0) -> Batch:
@@ -31,24 +31,22 @@ def errors_of(lq: Tensor, gt: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def network() -> GrownLayout:
+def network() -> MotionFusion:
     torch.manual_seed(1)
-    grown = models.build("pqf_basicvsrpp", CONFIG)
-    assert isinstance(grown, GrownLayout)
-    for parameter in grown.spynet.parameters():
-        torch.nn.init.zeros_(parameter)
-    return grown
+    network = models.build("motion_fusion", CONFIG)
+    assert isinstance(network, MotionFusion)
+    return network
 
 
 @torch.no_grad()
-def error(network: GrownLayout, batch: Batch) -> Tensor:
+def error(network: MotionFusion, batch: Batch) -> Tensor:
     """Squared error of each frame, where motion can be found."""
     inside = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     output = network(batch.lq, batch.pqf, batch.qp)
     return (output - batch.gt)[inside].square().mean(dim=(0, 2, 3, 4))
 
 
-def test_neighbours_halve_noise_that_is_not_theirs(network: GrownLayout) -> None:
+def test_neighbours_halve_noise_that_is_not_theirs(network: MotionFusion) -> None:
     fit_blend(network, [noisy(seed) for seed in range(6)], bf16=False)
     fresh = noisy(99)
     single = (fresh.lq - fresh.gt).square().mean()
@@ -59,7 +57,7 @@ def test_neighbours_halve_noise_that_is_not_theirs(network: GrownLayout) -> None
         assert torch.allclose(network(still.lq, still.pqf, still.qp), still.lq, atol=1e-3)
 
 
-def test_no_step_away_from_it_is_better(network: GrownLayout) -> None:
+def test_no_step_away_from_it_is_better(network: MotionFusion) -> None:
     """Of the equations that it was solved from: the slope of their error is nearly zero."""
     batches = [noisy(seed) for seed in range(3)]
     slopes = []
@@ -76,7 +74,7 @@ def test_no_step_away_from_it_is_better(network: GrownLayout) -> None:
     assert slopes[1] < 0.2 * slopes[0]
 
 
-def test_the_qp_says_how_much_neighbours_are_worth(network: GrownLayout) -> None:
+def test_the_qp_says_how_much_neighbours_are_worth(network: MotionFusion) -> None:
     """Fitted where frames of QP 22 are their own best guess, it leaves these alone and not those of QP 42."""
     agreeing = [noisy(seed, qp=22.0) for seed in range(4)]
     agreeing = [replace(b, gt=b.lq) for b in agreeing]
@@ -89,7 +87,7 @@ def test_the_qp_says_how_much_neighbours_are_worth(network: GrownLayout) -> None
     assert moved[0] < 0.1 * moved[1]
 
 
-def test_better_neighbours_are_worth_more(network: GrownLayout) -> None:
+def test_better_neighbours_are_worth_more(network: MotionFusion) -> None:
     """Fitted where the QP tells how much frames err, frames take more of better ones than of worse ones."""
 
     def uneven(seed: int) -> Batch:

@@ -95,7 +95,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     [
         ("network: {arch: qecnn, config: {scale: 2}}", "the network enlarges by 2, data.scale is 1"),
         ("network: {arch: qecnn, flow: f.safetensors}", "qecnn has no flow network"),
-        ("network: {grow_from: f.safetensors}", "qecnn is not in the layout that grows from one"),
+        ("network: {grow_from: f.safetensors}", "qecnn has no single-frame network inside"),
         ("network: {joint: one.safetensors}", "network.joint: there is no file one.safetensors"),
         (
             "network: {joint: one.safetensors}\ndata: {inputs: stage1}",

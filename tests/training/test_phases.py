@@ -30,12 +30,7 @@ from vqe_cli.weights.load import load_network, read_header
 from vqe_cli.weights.registry import StageSpec
 
 SPATIAL = {"channels": 8, "blocks": 2, "unshuffle": 2}
-GROWN: dict[str, Any] = {
-    "spatial": SPATIAL,
-    "prop_channels": 12,
-    "num_blocks": 1,
-    "deform_groups": 2,
-}
+FUSION: dict[str, Any] = {"spatial": SPATIAL, "blocks": 1, "channels": 8}
 PUBLIC: dict[str, Any] = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
 
 
@@ -59,17 +54,17 @@ def clip_of(size: int = 32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_propagation_is_added_without_changing_anything() -> None:
+def test_fusion_is_added_without_changing_anything() -> None:
     spatial = randomised("qecnn", SPATIAL)
-    grown = build_network(TrainConfig("x", NetworkConfig("pqf_basicvsrpp", GROWN)), spatial.state_dict())
+    grown = build_network(TrainConfig("x", NetworkConfig("motion_fusion", FUSION)), spatial.state_dict())
     clip, pqf, qp = clip_of()
     torch.testing.assert_close(grown(clip, pqf, qp)[0], spatial(clip[0], qp[0]), atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
 def test_a_block_is_added_without_changing_anything() -> None:
-    before = randomised("pqf_basicvsrpp", GROWN)
-    deeper = models.build("pqf_basicvsrpp", {**GROWN, "spatial": {**SPATIAL, "blocks": 4}})
+    before = randomised("motion_fusion", FUSION)
+    deeper = models.build("motion_fusion", {**FUSION, "spatial": {**SPATIAL, "blocks": 4}})
     continue_from(deeper, before.state_dict())
     clip, pqf, qp = clip_of()
     assert torch.equal(deeper(clip, pqf, qp), before(clip, pqf, qp))
@@ -98,7 +93,7 @@ def three_phases() -> TrainConfig:
         phase="spatial",
     )
     video = replace(base.data, frames=3)
-    temporal = replace(base, phase="temporal", network=NetworkConfig("pqf_basicvsrpp", GROWN), data=video)
+    temporal = replace(base, phase="temporal", network=NetworkConfig("motion_fusion", FUSION), data=video)
     mse = replace(temporal, phase="mse", schedule=ScheduleConfig(steps=3, rate=1e-4, mse_share=1))
     return replace(base, phase="", phases=(base, temporal, mse))
 
@@ -120,7 +115,7 @@ def test_phases_are_one_run(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
         loop.train(config, data, tmp_path)
     ema = [checkpoint.read_weights(tmp_path / folder / "last.pt") for folder in ("1-spatial", "2-temporal")]
     for key, value in ema[0].items():
-        assert torch.equal(started[1][1][f"trunk.{key}"], value)
+        assert torch.equal(started[1][1][f"spatial.{key}"], value)
     for key, value in ema[1].items():
         assert torch.equal(started[2][1][key], value)
     # The clips of the second phase serve the third.
@@ -152,18 +147,18 @@ def test_a_blend_is_solved_once(data: Path, tmp_path: Path) -> None:
 
 def test_a_blend_needs_no_steps(data: Path, tmp_path: Path) -> None:
     temporal = three_phases().phases[1]
-    network = replace(temporal.network, config=GROWN | {"reconstruction_blocks": 0}, fit_clips=2)
+    network = replace(temporal.network, config=FUSION | {"blocks": 0}, fit_clips=2)
     config = replace(temporal, phase="", network=network, schedule=ScheduleConfig(steps=0))
     solved = checkpoint.read_weights(loop.train(config, data, tmp_path))
     assert solved["blend.weight"].any()
-    rest = alone(data, tmp_path / "b", config).network.get_parameter("trunk.head.weight")
-    assert torch.equal(solved["trunk.head.weight"], rest.bfloat16().float())
+    rest = alone(data, tmp_path / "b", config).network.get_parameter("spatial.head.weight")
+    assert torch.equal(solved["spatial.head.weight"], rest.bfloat16().float())
 
 
 def test_context_is_seen_but_not_learned_from(data: Path, tmp_path: Path) -> None:
     temporal = three_phases().phases[1]
     run = alone(data, tmp_path, replace(temporal, data=replace(temporal.data, frames=4, context=1)))
-    nn.init.normal_(run.network.get_parameter("conv_last.weight"))
+    nn.init.normal_(run.network.get_parameter("residual.last.weight"))
     batch = run.sampler.batch(0)
     loss = run.task.loss(run.network, batch, 0.0)
     outer, inner = batch.gt.clone(), batch.gt.clone()
@@ -179,8 +174,8 @@ def test_context_is_seen_but_not_learned_from(data: Path, tmp_path: Path) -> Non
 def test_stage_two_alone_then_both_stages_jointly(data: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         shutil.copytree(data / split / "lq", data / split / "stage1")
-    first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
-    stage_one = randomised("pqf_basicvsrpp", GROWN)
+    first = TrainConfig("first", NetworkConfig("motion_fusion", FUSION))
+    stage_one = randomised("motion_fusion", FUSION)
     weights = tmp_path / "first.safetensors"
     checkpoint.export(weights, stage_one, first, card_of(first, 0, 0, 0, {}))
     alone = TrainConfig(
@@ -210,9 +205,9 @@ def test_stage_two_alone_then_both_stages_jointly(data: Path, tmp_path: Path) ->
 
 
 def test_stage_two_behind_a_stage_one_that_stays_as_it_is(data: Path, tmp_path: Path) -> None:
-    first = TrainConfig("first", NetworkConfig("pqf_basicvsrpp", GROWN))
+    first = TrainConfig("first", NetworkConfig("motion_fusion", FUSION))
     weights = tmp_path / "first.safetensors"
-    checkpoint.export(weights, randomised("pqf_basicvsrpp", GROWN), first, card_of(first, 0, 0, 0, {}))
+    checkpoint.export(weights, randomised("motion_fusion", FUSION), first, card_of(first, 0, 0, 0, {}))
     named = NetworkConfig(
         "qecnn", {"channels": 8, "blocks": 1}, joint=str(weights), frozen=("stage_one.", "body.")
     )
@@ -315,4 +310,4 @@ def test_crops_are_learned_from_as_whole_pictures_are_measured() -> None:
 def test_growing_from_the_wrong_network_is_told() -> None:
     wide = models.build("qecnn", {**SPATIAL, "channels": 12})
     with pytest.raises(VqeError, match="the phase before is not the single-frame network"):
-        build_network(TrainConfig("x", NetworkConfig("pqf_basicvsrpp", GROWN)), wide.state_dict())
+        build_network(TrainConfig("x", NetworkConfig("motion_fusion", FUSION)), wide.state_dict())

@@ -45,6 +45,8 @@ ABSURD = [
     for value in VALUES
 ]
 ABSURD += [
+    ("motion_fusion", {"spatial": {"channels": 8}, "channels": BIG}),
+    ("motion_fusion", {"spatial": {"unshuffle": 3}}),
     ("pqf_basicvsrpp", {**GROWN, "spatial": {"blocks": BIG}}),
     ("pqf_basicvsrpp", {**GROWN, "spatial": {"chanels": 8}}),
     ("pqf_basicvsrpp", {**GROWN, "spatial": [1]}),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.flow import SpyNet, flow_warp, resize_flow
-from models.refine import refine_flow
+from models.refine import least_squares_flow
 from vqe_cli.bench.gains import clips_of, truth_of
 from vqe_cli.errors import VqeError
 from vqe_cli.training.data import clip_rgb, decode_clip
@@ -31,9 +31,9 @@ def bench_motion(
     """PSNR in dB of clean previous frames that are moved onto clean frames by flows of compressed ones.
 
     `flow` is a file with a flow network, which sees pictures of a quarter of the size, as in stage I. The
-    result has the list `recipes`, means over clips: without motion, by that network, refined as in a grown
-    network, and by OpenCV's DIS at full size where OpenCV is installed. Raises VqeError for a folder or a
-    file that is missing or unfit.
+    result has the list `recipes`, means over clips: without motion, by that network, by least squares as
+    in MotionFusion, and by OpenCV's DIS at full size where OpenCV is installed. Raises VqeError for a folder
+    or a file that is missing or unfit.
     """
     network = load_network(StageSpec(str(flow.absolute())))
     if not isinstance(network, SpyNet):
@@ -64,7 +64,7 @@ def motions(network: SpyNet, frames: Tensor) -> dict[str, Tensor]:
     found = {
         "none": torch.zeros_like(learned),
         "network": learned,
-        "refined": refine_flow(learned, later, earlier),
+        "least squares": least_squares_flow(later, earlier),
     }
     try:
         cv2: Any = importlib.import_module("cv2")

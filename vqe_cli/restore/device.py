@@ -37,8 +37,7 @@ class Compute:
     def prepare(self, network: nn.Module) -> nn.Module:
         """The network on the device, convolutions laid out channels last and rounded to the precision.
 
-        What decides the rest, position arithmetic and normalisation, stays float32 under autocast, and so
-        does what the network names in `exact`.
+        What decides the rest, position arithmetic and normalisation, stays float32 under autocast.
         """
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         round_layers(network, DTYPES[self.precision])
@@ -71,10 +70,8 @@ class Compute:
 
 
 def round_layers(network: nn.Module, dtype: torch.dtype) -> None:
-    """Round the weights of convolutions and linear layers, but of what the network names in `exact`."""
-    exact = [network.get_submodule(name) for name in getattr(network, "exact", ())]
-    kept = {part for module in exact for part in module.modules()}
-    for module in set(network.modules()) - kept:
+    """Round the weights of convolutions and linear layers."""
+    for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)
 

@@ -1,4 +1,4 @@
-"""The start of a grown network: its blend by least squares, which takes minutes where steps take hours."""
+"""The start of MotionFusion: its blend by least squares, which takes minutes where steps take hours."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.grown import BLEND_STEP, FORMS, RING, GrownLayout
+from models.motion_fusion import BLEND_STEP, FORMS, RING, MotionFusion
 from vqe_cli.training.data import Batch
 from vqe_cli.training.schedule import LEAST_ERROR
 
@@ -19,7 +19,7 @@ RIDGE = 1e-3  # of the mean square of the inputs: what generalises best, and kee
 
 
 @torch.no_grad()
-def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: slice = slice(None)) -> None:
+def fit_blend(network: MotionFusion, batches: Iterable[Batch], bf16: bool, keep: slice = slice(None)) -> None:
     """Set the weights of `network.blend` to those that bring its output nearest to the truth of `batches`.
 
     Every picture of the frames `keep` counts by the error of the whole picture, as in the "psnr" loss. Logs
@@ -60,7 +60,7 @@ def fit_blend(network: GrownLayout, batches: Iterable[Batch], bf16: bool, keep: 
 
 def equations(differences: Tensor, level: Tensor, worse: Tensor, active: Tensor) -> Tensor:
     """What each weight of the blend is multiplied by in one picture: (weights, 3 * pixels) of the inputs of
-    `models.grown.Blend`, without their first dimension."""
+    `models.motion_fusion.Blend`, without their first dimension."""
     rings = torch.stack([torch.tensor(RING, device=differences.device) == ring for ring in range(3)])
     images = differences.float().flatten(0, 1)[:, None]
     sums = inside(F.conv2d(images, rings[:, None].float(), padding=1)).unflatten(0, differences.shape[:2])

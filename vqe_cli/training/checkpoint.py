@@ -17,6 +17,7 @@ from vqe_cli.files import Aside
 from vqe_cli.training import shards
 from vqe_cli.training.joint import STAGE_ONE, Joint
 from vqe_cli.training.schema import TrainConfig
+from vqe_cli.weights.conversion import converted_tensors
 from vqe_cli.weights.public_checkpoints import BUFFERS, unwrapped
 from vqe_cli.weights.tensors import TensorError, parse_safetensors, parse_torch
 
@@ -144,6 +145,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = unwrapped(tree.get("ema", tree))
     if not tensors:
         raise VqeError(f"{path} holds no weights.", "Name a file of trained weights.")
+    tensors = converted_tensors(tensors, str(path))
     return {key: value.float() for key, value in tensors.items() if not BUFFERS.search(key)}
 
 

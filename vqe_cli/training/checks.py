@@ -193,10 +193,8 @@ def _network_problems(config: TrainConfig) -> list[str]:
         problems.append(f"the network enlarges by {whole}, data.scale is {data.scale}")
     if network.flow and not hasattr(built, "spynet"):
         problems.append(f"network.flow is set, but {network.arch} has no flow network")
-    if network.grow_from and not hasattr(built, "trunk"):
-        problems.append(
-            f"network.grow_from is set, but {network.arch} is not in the layout that grows from one"
-        )
+    if network.grow_from and not hasattr(built, "spatial"):
+        problems.append(f"network.grow_from is set, but {network.arch} has no single-frame network inside")
     if network.fit_clips and not hasattr(built, "blend"):
         problems.append(f"network.fit_clips is set, but {network.arch} has no blend of neighbours")
     if (config.schedule.intermediate or config.schedule.encoder_frozen) and network.arch != "crds":

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.grown import GrownLayout
+from models.motion_fusion import MotionFusion
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import has_bf16_instructions
 from vqe_cli.training import checkpoint, shards
@@ -154,8 +154,8 @@ def setup(
 
 
 def fit(network: nn.Module, config: TrainConfig, library: Library, device: torch.device, bf16: bool) -> None:
-    """Solve a grown network's blend, unless it has been by a phase before; every process does the same."""
-    assert isinstance(network, GrownLayout)
+    """Solve the blend of neighbours, unless it has been by a phase before; every process does the same."""
+    assert isinstance(network, MotionFusion)
     if network.blend.weight.any():
         return
     sampler = Sampler(library, config.data, config.seed)

@@ -9,12 +9,12 @@ class NetworkConfig:
     """Which network is trained. arch and config go to `models.build`.
 
     init: weights to start from (a file of ours or a public checkpoint); where names and shapes fit only
-    partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network that
-    becomes the spatial path (stage I). flow: weights of a pre-trained flow network. frozen: beginnings of the
+    partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network,
+    which MotionFusion starts with. flow: weights of a pre-trained flow network. frozen: beginnings of the
     names of parameters that stay as they are ("stage_one." begins those of `joint`). joint: weights of a
-    trained stage I behind which this stage II trains, and which trains with it. fit_clips: a network that is
-    grown from one solves its blend of neighbours from so many clips before the first step, by least squares
-    (0: it starts at zero), unless a phase before has.
+    trained stage I behind which this stage II trains, and which trains with it. fit_clips: MotionFusion
+    solves its blend of neighbours from so many clips before the first step, by least squares (0: the blend
+    starts at zero), unless a phase before has.
     """
 
     arch: str = "qecnn"

@@ -1,4 +1,4 @@
-"""The network at the start of a run: fresh, grown from a smaller one, or from weights that fit as a whole or
+"""The network at the start of a run: fresh, around a single-frame one, or from weights that fit as a whole or
 in part."""
 
 import logging
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 import models
 from models.flow import SpyNet
-from models.grown import GrownLayout, grow_from_spatial
 from models.layers import ModulatedBlock, ResidualBlock, ResidualBlocks
-from models.propagation import RecurrentCore
+from models.motion_fusion import MotionFusion
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint
 from vqe_cli.training.flow import motion_filters
@@ -35,12 +34,10 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     network = models.build(named.arch, named.config)
     if isinstance(network, SpyNet):
         motion_filters(network)
-    if named.flow:
-        assert isinstance(network, RecurrentCore)
-        if checkpoint.load_fitting(network.spynet, checkpoint.read_weights(Path(named.flow))):
-            raise VqeError(
-                f"{named.flow} is no flow network of this shape.", "Train it with train-stage flow."
-            )
+    if named.flow and checkpoint.load_fitting(
+        network.get_submodule("spynet"), checkpoint.read_weights(Path(named.flow))
+    ):
+        raise VqeError(f"{named.flow} is no flow network of this shape.", "Train it with train-stage flow.")
     whole: nn.Module = network
     if named.joint:
         whole = with_stage_one(network, Path(named.joint))
@@ -58,8 +55,8 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
 
 def continue_from(network: nn.Module, before: dict[str, Tensor]) -> None:
     """Start a phase with what the one before ended with: the same network, a smaller or a spatial one."""
-    spatial = not any(key.startswith("trunk.") for key in before)
-    if isinstance(network, GrownLayout) and spatial:
+    single = not any(key.startswith("spatial.") for key in before)
+    if isinstance(network, MotionFusion) and single:
         grow(network, before, "the phase before")
     else:
         quieten(network, take_over(network, before, "the phase before"))
@@ -73,11 +70,10 @@ def with_stage_one(network: nn.Module, path: Path) -> Joint:
 
 
 def grow(network: nn.Module, spatial: dict[str, Tensor], name: str) -> None:
-    """Make a trained single-frame network the spatial path of `network`, which then computes what that one
-    does."""
-    assert isinstance(network, GrownLayout)
+    """Make a trained single-frame network that of `network`, which then computes what that one does."""
+    assert isinstance(network, MotionFusion)
     try:
-        grow_from_spatial(network, spatial)
+        network.spatial.load_state_dict(spatial)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise VqeError(

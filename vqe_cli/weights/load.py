@@ -11,6 +11,7 @@ import models
 from models.bounds import TooLarge
 from vqe_cli.documents import MIB, DocumentError, Limits, parse_json, table
 from vqe_cli.errors import VqeError, shortened
+from vqe_cli.weights.conversion import AFTER, converted_config, converted_tensors, is_earlier, renamed
 from vqe_cli.weights.registry import Pipeline, StageSpec
 from vqe_cli.weights.tensors import TensorError, metadata_of, parse_safetensors, reason, shapes_of
 
@@ -49,7 +50,10 @@ def read_header(path: Path) -> Header:
         raise VqeError(
             f"{path} does not say which network its weights belong to: {error}.", IMPORT_REMEDY
         ) from error
-    return Header(header["arch"], header["config"], header.get("card", {}))
+    arch, config = header["arch"], header["config"]
+    if is_earlier(arch, config):
+        arch, config = AFTER, converted_config(config)
+    return Header(arch, config, header.get("card", {}))
 
 
 def outline(path: Path) -> nn.Module:
@@ -61,7 +65,7 @@ def outline(path: Path) -> nn.Module:
     """
     header = read_header(path)
     try:
-        shapes = shapes_of(path)
+        shapes = renamed(shapes_of(path))
         numbers = sum(map(prod, shapes.values()))
         network = models.outline(header.arch, header.config, len(shapes), numbers)
     except (TensorError, OSError) as error:
@@ -111,7 +115,7 @@ def load_network(stage: StageSpec) -> nn.Module:
     network = build_network(stage)
     try:
         with path.open("rb") as file:
-            tensors = parse_safetensors(file)
+            tensors = converted_tensors(parse_safetensors(file), str(path))
         network.load_state_dict(tensors)
     except (TensorError, OSError, RuntimeError, ValueError) as error:
         raise VqeError(f"the weights in {path} cannot be read ({reason(error)}).", IMPORT_REMEDY) from error

@@ -1,0 +1,18 @@
+"""Write weights of `balanced` from before it was a network of its own anew, and their sha256 in weights.toml.
+
+python tools/convert_weights.py [weights.toml [FOLDER]]
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from vqe_cli.weights.conversion import convert_registry  # noqa: E402 - the checkout comes before what is installed
+from vqe_cli.weights.registry import SHIPPED  # noqa: E402
+
+if __name__ == "__main__":
+    registry, folder = [*map(Path, sys.argv[1:]), *(ROOT / "weights.toml", SHIPPED)[len(sys.argv) - 1 :]]
+    for path in convert_registry(registry, folder):
+        print(path)
