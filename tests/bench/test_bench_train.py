@@ -20,6 +20,10 @@ def test_figures_fit_together(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", clips=1, frames=2)
     told = bench_train(config, data, seconds=0.5, device="cpu")
     assert told["clips_per_s"] == pytest.approx(4 * told["steps_per_s"])
+    assert told["pixels_per_s"] == pytest.approx(told["clips_per_s"] * 32 * 32)
+    parts = [told[f"{part}_percent"] for part in ("data", "forward", "backward", "optimizer")]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(100)
     assert 0 <= told["waiting_percent"] < 100
     assert told["reached_percent"] == pytest.approx(100 * told["reached_gflop_s"] / told["matrix_gflop_s"])
     # 3x3 convolutions at half size, four of 16 to 16 channels, 12 to 16 before and 16 to 12 behind: a product

@@ -30,9 +30,9 @@ def bench_train(
 ) -> dict[str, Any]:
     """Train for `seconds` on a data folder, in its last phase, and throw the result away.
 
-    `pixels_per_s` are pixels of output that the loss sees. `waiting_percent` is the share of the time in which
-    no batch was ready; `data_percent` to `optimizer_percent` are shares of the work, done once more by one
-    thread, part after part (on a CPU as time of the process, so that other programs do not count).
+    `pixels_per_s` are pixels of output that the loss sees. `waiting_percent` is the share of the time in
+    which no batch was ready; `data_percent` to `optimizer_percent` are shares of the work, done once more by
+    one thread, part after part (on a CPU as time of the process, so that other programs do not count).
     `matrix_gflop_s` is measured here, of one large product in the type that the training computes in, and
     `reached_percent` what the network's own floating-point operations make of it. Raises VqeError as `train`
     does.

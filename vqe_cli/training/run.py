@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.motion_fusion import MotionFusion
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import has_bf16_instructions
-from vqe_cli.training import checkpoint, shards
+from vqe_cli.training import checkpoint, memory, shards
 from vqe_cli.training.blend import fit_blend
 from vqe_cli.training.card import Ended
 from vqe_cli.training.data import Pair
@@ -119,6 +119,8 @@ def setup(
     """
     device, world = place.device, place.world
     torch.manual_seed(config.seed)
+    if device.type == "cpu":
+        memory.keep_freed()
     make_folder(folder)
     # A phase that was not reached yet has nothing to resume from; without phases that is an error.
     last = folder / checkpoint.LAST
