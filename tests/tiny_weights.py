@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-import models
+from vqe_cli import networks
 
 TINY = {"channels": 8, "blocks": 1, "unshuffle": 2}
 
@@ -19,7 +19,7 @@ def write_tiny(path: Path, seed: int = 1, **config: Any) -> str:
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         key: torch.randn(value.shape, generator=generator) * 0.02
-        for key, value in models.build("qecnn", config).state_dict().items()
+        for key, value in networks.build("qecnn", config).state_dict().items()
     }
     header = {"arch": "qecnn", "config": config, "card": {"name": path.stem}}
     save_file(tensors, path, metadata={"vqe": json.dumps(header)})
@@ -31,7 +31,7 @@ def write_recurrent(path: Path, seed: int = 4, zero: bool = False) -> Path:
     spatial = {"channels": 8, "blocks": 2, "unshuffle": 2}
     config = {"spatial": spatial, "blocks": 1, "channels": 16}
     torch.manual_seed(seed)
-    network = models.build("motion_fusion", config)
+    network = networks.build("motion_fusion", config)
     state = {key: value.clone().contiguous() for key, value in network.state_dict().items()}
     if not zero:
         state["blend.weight"].normal_(0, 0.001)
@@ -44,7 +44,7 @@ def write_aligned(path: Path) -> Path:
     """A small BasicVSR++ of random weights, with deformable alignment."""
     config = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
     torch.manual_seed(4)
-    return saved(path, models.build("pqf_basicvsrpp", config).state_dict(), "pqf_basicvsrpp", config)
+    return saved(path, networks.build("pqf_basicvsrpp", config).state_dict(), "pqf_basicvsrpp", config)
 
 
 def saved(path: Path, state: dict[str, torch.Tensor], arch: str, config: dict[str, Any]) -> Path:
@@ -56,7 +56,7 @@ def saved(path: Path, state: dict[str, torch.Tensor], arch: str, config: dict[st
 def write_zero(path: Path, **config: int) -> Path:
     """A network that changes nothing: QECNN as it is initialised."""
     config = {"channels": 4, "blocks": 1, **config}
-    network = models.build("qecnn", config)
+    network = networks.build("qecnn", config)
     header = {"arch": "qecnn", "config": config, "card": {}}
     save_file(network.state_dict(), path, metadata={"vqe": json.dumps(header)})
     return path

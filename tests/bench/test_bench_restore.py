@@ -11,7 +11,7 @@ from vqe_cli.bench.pipeline import bench_pipeline
 from vqe_cli.bench.reach import bench_reach
 from vqe_cli.bench.segments import bench_segments
 from vqe_cli.bench.strength import bench_strength, multiple, row, spread_of
-from vqe_cli.fusion.fitting import ClipErrors
+from vqe_cli.ensemble.fitting import ClipErrors
 from vqe_cli.training.compress import compress
 from vqe_cli.training.recipes import recipe_of
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from vqe_cli.cli import display
-from vqe_cli.restore.report import Notice, Plan, Progress
+from vqe_cli.runs.report import Notice, Plan, Progress
 
 PLAN = Plan("best", "CPU", "bf16", 16, 10, ((0, 0), (256, 32)), 8, 100, (480, 272), (960, 544))
 

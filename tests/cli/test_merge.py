@@ -13,7 +13,7 @@ from conftest import DATA
 
 from vqe_cli.cli.merge import as_yaml, file_layer, given_layer, merged, read_config, refuse_slips, user_file
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.settings import Settings
 
 
 def settings(given: dict[str, Any], text: str, folder: Path) -> Settings:

@@ -8,7 +8,7 @@ import pytest
 from command import vqe
 from conftest import ROOT
 
-from vqe_cli.restore.settings import Settings, option_name
+from vqe_cli.runs.settings import Settings, option_name
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    vqe (.*)$", README, re.MULTILINE)

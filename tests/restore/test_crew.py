@@ -9,9 +9,9 @@ import pytest
 from work_folders import settings_for, write_all
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.crew import LocalCrew
-from vqe_cli.restore.pipeline import Restorer, enhance, has_crew
-from vqe_cli.restore.report import Progress
+from vqe_cli.runs.pipeline import Restorer, enhance, has_crew
+from vqe_cli.runs.report import Progress
+from vqe_cli.runs.workers import LocalCrew
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +87,8 @@ def test_errors_of_a_worker_are_those_of_the_run(folder, tmp_path) -> None:
 def test_one_process_for_each_device() -> None:
     from pathlib import Path
 
-    from vqe_cli.restore.pipeline import new_crew
-    from vqe_cli.restore.settings import Settings
+    from vqe_cli.runs.pipeline import new_crew
+    from vqe_cli.runs.settings import Settings
 
     settings = Settings(Path("in.mkv"), Path("out.mkv"), device="cpu,cpu,cpu")
     assert has_crew(settings) and new_crew(settings).size == 3

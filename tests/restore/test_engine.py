@@ -13,14 +13,14 @@ from conftest import shared_path
 from safetensors.torch import save_file
 from tiny_weights import write_recurrent, write_tiny, write_zero
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.restore import stages
 from vqe_cli.restore.chunks import frames_held
 from vqe_cli.restore.engine import Engine, load, start_engine
 from vqe_cli.restore.peaks import FRAMES_WAITING
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, enhanced_frames
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.video.reader import Reader
@@ -173,7 +173,7 @@ def test_gray_takes_the_mean_of_the_three_channels(tmp_path, clip) -> None:
 
 
 def test_a_network_that_breaks_is_told(tmp_path, clip) -> None:
-    network = models.build("qecnn", {"channels": 4, "blocks": 1})
+    network = networks.build("qecnn", {"channels": 4, "blocks": 1})
     network.tail.bias.data.fill_(float("inf"))
     header = {"arch": "qecnn", "config": {"channels": 4, "blocks": 1}}
     path = tmp_path / "broken.safetensors"

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from small_clips import clip, write
 from tiny_weights import write_registry, write_tiny
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import start_engine
 from vqe_cli.restore.ensemble import EnsembleEngine, load_model
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, scene_chunks
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import residual_to_planes, to_rgb, to_tensors
 from vqe_cli.video.reader import Reader
 from vqe_cli.weights.ensembles import find_ensemble, load_ensembles, model_names
@@ -51,7 +51,7 @@ method = "adaptive"
 def write_gate(path: Path, bias: float) -> str:
     """A mask network that says the same everywhere: sigmoid(bias). Gives the file's sha256."""
     config = {"channels": 4, "blocks": 1}
-    state = models.build("gate", config).state_dict()
+    state = networks.build("gate", config).state_dict()
     state["tail.bias"].fill_(bias)
     save_file(state, path, metadata={"vqe": json.dumps({"arch": "gate", "config": config, "card": {}})})
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -203,7 +203,7 @@ def test_a_mask_network_that_is_missing_or_none_is_named(folder: Path) -> None:
 
 
 def test_the_mask_network_starts_as_the_mean_and_takes_any_size() -> None:
-    network = models.build("gate", {"channels": 4, "blocks": 1})
+    network = networks.build("gate", {"channels": 4, "blocks": 1})
     first, second = torch.rand(2, 3, 9, 7), torch.rand(2, 3, 9, 7)
     assert torch.equal(network(first, second), torch.full((2, 1, 9, 7), 0.5))
     torch.nn.init.normal_(network.tail.weight)

@@ -10,10 +10,10 @@ from conftest import ROOT, shared_path
 from test_engine import decoded, engine_for, settings_for
 from tiny_weights import write_recurrent, write_tiny
 
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import TILE_OVERLAP
 from vqe_cli.restore.stream import Tally, scene_chunks
 from vqe_cli.restore.tiles import Tiling
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.registry import load_pipelines

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from work_folders import frame_hashes, settings_for, write_all
 
+from vqe_cli.ensemble.results import Results, fuse_results
 from vqe_cli.errors import VqeError
-from vqe_cli.fusion.results import Results, fuse_results
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Report
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Report
 from vqe_cli.weights.ensembles import Fusion
 
 WHOLE, SEGMENTS = 0, 8

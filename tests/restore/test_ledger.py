@@ -8,10 +8,10 @@ from tiny_weights import write_tiny
 from work_folders import settings_for, write_input
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.folder import Started, enhance_folder
-from vqe_cli.restore.ledger import NAME, Ledger, Outcome
-from vqe_cli.restore.report import Event
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.folder import Started, enhance_folder
+from vqe_cli.runs.manifest import NAME, Ledger, Outcome
+from vqe_cli.runs.report import Event
+from vqe_cli.runs.settings import Settings
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from tiny_weights import write_tiny, write_zero
 
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
-from vqe_cli.restore import pipeline
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Notice, Plan, Progress
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs import pipeline
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Notice, Plan, Progress
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.writer import Writer
 

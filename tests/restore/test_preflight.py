@@ -11,11 +11,11 @@ from small_clips import clip, write
 from tiny_weights import write_zero
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore import pipeline
 from vqe_cli.restore.memory import Need
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.preflight import colours_unshown, forecast, memory_warnings
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs import pipeline
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.plan import colours_unshown, forecast, memory_warnings
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video import memory
 from vqe_cli.video.memory import amount, machine_memory
 

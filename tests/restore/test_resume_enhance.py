@@ -12,9 +12,9 @@ from tiny_weights import write_tiny
 from work_folders import interrupting, settings_for, write_input
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore import journal, segmented
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Resumed
+from vqe_cli.runs import journal, segmented
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Resumed
 from vqe_cli.video.coded import CodedFile
 
 
@@ -164,7 +164,7 @@ def test_another_version_is_said(folder) -> None:
 def test_a_second_process_says_so(folder) -> None:
     """The lock is held by another process, and free as soon as that is gone."""
     hold = (
-        "import sys; from pathlib import Path; from vqe_cli.restore.journal import claimed\n"
+        "import sys; from pathlib import Path; from vqe_cli.runs.journal import claimed\n"
         "with claimed(Path(sys.argv[1]), Path('out.mkv')): print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

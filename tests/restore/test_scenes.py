@@ -8,7 +8,7 @@ import pytest
 from conftest import SHARED, shared_path
 
 from vqe_cli.restore.scenes import scene_starts
-from vqe_cli.restore.seen import measured
+from vqe_cli.restore.summaries import measured
 from vqe_cli.video.frame import Colour, Frame
 
 COLOUR = Colour("bt709", False, 8, (2, 2))

@@ -4,13 +4,13 @@ import pytest
 from tiny_weights import write_recurrent, write_tiny
 from work_folders import frame_hashes, hashes_of_segments, settings_for, write_input
 
-from vqe_cli.restore import pipeline
 from vqe_cli.restore.chunks import Chunk
-from vqe_cli.restore.journal import Journal
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Progress
-from vqe_cli.restore.seen import NO_PLANES
-from vqe_cli.restore.segments import numbered
+from vqe_cli.restore.summaries import NO_PLANES
+from vqe_cli.runs import pipeline
+from vqe_cli.runs.journal import Journal
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Progress
+from vqe_cli.runs.segments import numbered
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.writer import Writer
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import CPU_BUDGET, Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import RGB_BYTES, choose_sizes
+from vqe_cli.runs.settings import Settings
 
 CPU = Compute(torch.device("cpu"), "fp32", "CPU", CPU_BUDGET)
-IMAGE = models.build("qecnn", {"channels": 8, "blocks": 1})
-VIDEO = models.build("motion_fusion", {"spatial": {"channels": 8, "blocks": 2}})
+IMAGE = networks.build("qecnn", {"channels": 8, "blocks": 1})
+VIDEO = networks.build("motion_fusion", {"spatial": {"channels": 8, "blocks": 2}})
 SIZES = {"180p": (180, 320), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
 
 
@@ -105,7 +105,7 @@ def test_too_little_memory_is_told() -> None:
 
 
 def test_preparing_rounds_weights_only() -> None:
-    network = models.build("qecnn", {"channels": 8, "blocks": 1})
+    network = networks.build("qecnn", {"channels": 8, "blocks": 1})
     prepared = replace(CPU, precision="bf16").prepare(network)
     assert prepared.head.weight.dtype == torch.bfloat16
     x = torch.rand(1, 3, 16, 16)

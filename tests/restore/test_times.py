@@ -9,9 +9,9 @@ from joined_clips import joined, make_recording, packet_times, steps
 from tiny_weights import write_tiny
 from work_folders import interrupting, settings_for
 
-from vqe_cli.restore import segmented
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Report
+from vqe_cli.runs import segmented
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Report
 
 AVI = DATA / "cases" / "h264_bframes.avi"
 

@@ -6,8 +6,8 @@ import pytest
 from small_clips import clip, write
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.settings import Settings
-from vqe_cli.restore.tree import is_tree, videos_below, written_as
+from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.tree import is_tree, videos_below, written_as
 
 
 @pytest.fixture(scope="module")

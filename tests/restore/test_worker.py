@@ -8,12 +8,12 @@ from tiny_weights import write_recurrent
 from work_folders import settings_for, write_input
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.cluster import shipped_for
-from vqe_cli.restore.crew import Told
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.engine import load
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.worker import Worker
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.ray_workers import shipped_for
+from vqe_cli.runs.worker import Worker
+from vqe_cli.runs.workers import Told
 from vqe_cli.video.reader import Entry, WrongEntry
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from small_clips import Planes, clip, moving_picture, write
 from tiny_weights import write_tiny
 
-from vqe_cli.restore.journal import Journal
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.journal import Journal
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.coded import read_coded
 
 SIZE = {"width": 48, "height": 32}

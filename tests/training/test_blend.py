@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import models
-from models.motion_fusion import MotionFusion
+from vqe_cli import networks
+from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.training.blend import MARGIN, fit_blend
 from vqe_cli.training.data import Batch
 
@@ -33,7 +33,7 @@ def errors_of(lq: Tensor, gt: Tensor) -> Tensor:
 @pytest.fixture
 def network() -> MotionFusion:
     torch.manual_seed(1)
-    network = models.build("motion_fusion", CONFIG)
+    network = networks.build("motion_fusion", CONFIG)
     assert isinstance(network, MotionFusion)
     return network
 

@@ -11,7 +11,7 @@ from full_disk import fill_disk
 from safetensors.torch import save_file
 from torch import nn
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, shards
 from vqe_cli.training.card import card_of
@@ -144,7 +144,7 @@ def test_init_from_a_public_checkpoint(tmp_path: Path, caplog: pytest.LogCapture
     """mmagic keeps BasicVSR++ under "state_dict" and "generator."; what fits is taken, the rest is listed."""
     small = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
     torch.manual_seed(7)
-    public = models.build("basicvsrpp", {**small, "reconstruction_blocks": 1})
+    public = networks.build("basicvsrpp", {**small, "reconstruction_blocks": 1})
     tree = {"state_dict": {prefix + key: value for key, value in public.state_dict().items()}}
     tree["state_dict"][prefix + "extra"] = torch.zeros(3)
     torch.save(tree, tmp_path / "public.pth")
@@ -164,7 +164,7 @@ def test_init_of_a_row_of_groups_from_a_public_checkpoint(tmp_path: Path) -> Non
     """The paper's config names its groups ([5], [5, 10] …); a public network has one, without a name."""
     small = {"mid_channels": 8, "num_blocks": 1, "deform_groups": 2, "is_low_res_input": False}
     torch.manual_seed(7)
-    public = models.build("basicvsrpp", {**small, "reconstruction_blocks": 2})
+    public = networks.build("basicvsrpp", {**small, "reconstruction_blocks": 2})
     torch.save({"state_dict": public.state_dict()}, tmp_path / "public.pth")
     clip = torch.rand(1, 2, 3, 32, 32)
     row, _ = start_from(
@@ -182,7 +182,7 @@ def test_init_from_the_official_swinir(tmp_path: Path, caplog: pytest.LogCapture
     """KAIR keeps its weights under "params", with buffers; told the QP, the network is the same at first."""
     small = {"embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 8, "upsampler": ""}
     torch.manual_seed(7)
-    official = models.build("swinir", {**small, "qp_conditioning": False})
+    official = networks.build("swinir", {**small, "qp_conditioning": False})
     buffers = {
         "layers.0.residual_group.blocks.1.attn_mask": torch.zeros(4, 64, 64),
         "layers.0.residual_group.blocks.0.attn.relative_position_index": torch.zeros(64, 64),
@@ -202,7 +202,7 @@ def test_init_from_the_official_swinir(tmp_path: Path, caplog: pytest.LogCapture
 def test_init_from_the_runs_own_files(tmp_path: Path) -> None:
     """Weights alone, whole or in parts, or a checkpoint, whose averaged weights are taken."""
     torch.manual_seed(3)
-    trained = models.build("qecnn", SMALL.network.config)
+    trained = networks.build("qecnn", SMALL.network.config)
     for parameter in trained.parameters():
         nn.init.normal_(parameter)
     wanted = {key: value.bfloat16().float() for key, value in trained.state_dict().items()}
@@ -231,7 +231,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_misfits_are_told_with_both_shapes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "vqe.training")
-    wide = models.build("qecnn", {"channels": 8, "blocks": 2, "unshuffle": 4})
+    wide = networks.build("qecnn", {"channels": 8, "blocks": 2, "unshuffle": 4})
     save_file(wide.state_dict(), tmp_path / "wide.safetensors")
     start_from(tmp_path / "wide.safetensors", SMALL.network)
     assert "head.weight (8, 48, 3, 3), not (8, 12, 3, 3)" in caplog.text

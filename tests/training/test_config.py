@@ -12,7 +12,7 @@ import torch
 import yaml
 from conftest import ROOT
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.training.config import load
 from vqe_cli.training.schema import TrainConfig
@@ -29,7 +29,7 @@ def test_every_shipped_config_builds(path: Path) -> None:
     legs = load(path, stage=stage, need_files=False).legs()
     for leg in legs:
         with torch.device("meta"):
-            network = models.build(leg.network.arch, leg.network.config)
+            network = networks.build(leg.network.arch, leg.network.config)
         assert network.scale == leg.data.scale
         assert leg.name == path.stem
     assert {path.stem for path in SHIPPED} >= {"fast", "flow", "tiny", "stage1_c128n25", "stage2_swinir"}
@@ -41,7 +41,7 @@ def test_the_papers_stage_one_has_the_papers_sizes() -> None:
     counts = []
     for leg in legs:
         with torch.device("meta"):
-            network = models.build(leg.network.arch, leg.network.config)
+            network = networks.build(leg.network.arch, leg.network.config)
         counts.append(sum(parameter.numel() for parameter in network.parameters()))
     grown = [44_075_631 + 3_099_264 * groups for groups in range(6)]
     assert counts == [*grown, grown[-1], grown[-1]]
@@ -50,7 +50,7 @@ def test_the_papers_stage_one_has_the_papers_sizes() -> None:
 def test_the_papers_stage_two_is_the_public_denoiser() -> None:
     [alone, _] = load(ROOT / "configs/paper/stage2_swinir.yaml", need_files=False).legs()
     with torch.device("meta"):
-        network = models.build(alone.network.arch, alone.network.config)
+        network = networks.build(alone.network.arch, alone.network.config)
     assert sum(parameter.numel() for parameter in network.parameters()) == 11_504_163
 
 

@@ -10,7 +10,7 @@ from conftest import ROOT
 from torch import Tensor, nn
 from training_clips import make_data
 
-import models
+from vqe_cli import networks
 from vqe_cli.training import loop
 from vqe_cli.training.checks import contradictions
 from vqe_cli.training.config import load
@@ -51,7 +51,7 @@ def batch_of(count: int = 2, frames: int = 3) -> Batch:
 
 def randomised(network: NetworkConfig) -> nn.Module:
     torch.manual_seed(1)
-    net = models.build(network.arch, network.config)
+    net = networks.build(network.arch, network.config)
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.05)
     return net

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from training_clips import make_data
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, loop
 from vqe_cli.training.card import card_of
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def randomised(arch: str, config: dict[str, Any]) -> nn.Module:
     """A network without a zero in it, so that every part shows in the output."""
     torch.manual_seed(1)
-    network = models.build(arch, config)
+    network = networks.build(arch, config)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.05)
     return network.eval()
@@ -64,7 +64,7 @@ def test_fusion_is_added_without_changing_anything() -> None:
 @torch.no_grad()
 def test_a_block_is_added_without_changing_anything() -> None:
     before = randomised("motion_fusion", FUSION)
-    deeper = models.build("motion_fusion", {**FUSION, "spatial": {**SPATIAL, "blocks": 4}})
+    deeper = networks.build("motion_fusion", {**FUSION, "spatial": {**SPATIAL, "blocks": 4}})
     continue_from(deeper, before.state_dict())
     clip, pqf, qp = clip_of()
     assert torch.equal(deeper(clip, pqf, qp), before(clip, pqf, qp))
@@ -74,7 +74,7 @@ def test_a_block_is_added_without_changing_anything() -> None:
 def test_a_group_is_added_as_the_paper_does() -> None:
     """The weights before are taken; the new group, whose blocks rest, hands on all that is positive."""
     before = randomised("pqf_basicvsrpp", {**PUBLIC, "reconstruction_blocks": [1]})
-    deeper = models.build("pqf_basicvsrpp", {**PUBLIC, "reconstruction_blocks": [1, 2]})
+    deeper = networks.build("pqf_basicvsrpp", {**PUBLIC, "reconstruction_blocks": [1, 2]})
     continue_from(deeper, before.state_dict())
     for key, value in before.state_dict().items():
         assert torch.equal(deeper.state_dict()[key], value)
@@ -308,6 +308,6 @@ def test_crops_are_learned_from_as_whole_pictures_are_measured() -> None:
 
 
 def test_growing_from_the_wrong_network_is_told() -> None:
-    wide = models.build("qecnn", {**SPATIAL, "channels": 12})
+    wide = networks.build("qecnn", {**SPATIAL, "channels": 12})
     with pytest.raises(VqeError, match="the phase before is not the single-frame network"):
         build_network(TrainConfig("x", NetworkConfig("motion_fusion", FUSION)), wide.state_dict())

@@ -8,7 +8,7 @@ import pytest
 from configurations import shared_work
 from training_clips import make_data
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.training import loop
 from vqe_cli.training.card import card_of
@@ -45,7 +45,7 @@ def test_stage_one_learns_to_enlarge(data: Path, tmp_path: Path) -> None:
 def test_both_stages_jointly_behind_a_stage_one_that_enlarges(data: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.safetensors"
     config = at_scale_2(TWICE)
-    export(first, models.build(TWICE.arch, TWICE.config), config, card_of(config, 0, 0, 0, {}))
+    export(first, networks.build(TWICE.arch, TWICE.config), config, card_of(config, 0, 0, 0, {}))
     second = at_scale_2(NetworkConfig("qecnn", {"channels": 8, "blocks": 1}, joint=str(first)))
     assert not contradictions(second, "2")
     assert loop.train(second, data, tmp_path / "run").is_file()

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import DATA
 
+from vqe_cli.bitstream.nal import START_CODE, is_slice
+from vqe_cli.bitstream.order import in_display_order
+from vqe_cli.bitstream.packets import PacketParser
+from vqe_cli.bitstream.peaks import mark
+from vqe_cli.bitstream.picture import Picture, Retention
 from vqe_cli.cli.qp_curve import qp_curve
-from vqe_cli.hevc.nal import START_CODE, is_slice
-from vqe_cli.hevc.order import in_display_order
-from vqe_cli.hevc.packets import PacketParser
-from vqe_cli.hevc.picture import Picture, Retention
-from vqe_cli.hevc.pqf import mark
 from vqe_cli.video.survey import survey
 
 FEW, FOLD = 4_000, 4

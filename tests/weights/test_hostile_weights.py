@@ -19,9 +19,9 @@ from conftest import DATA
 from safetensors.torch import save_file
 from tiny_weights import write_tiny
 
-import models
-from models.bounds import RANGES, kinds_of
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
+from vqe_cli.networks.bounds import RANGES, kinds_of
 from vqe_cli.weights.load import build_network, load_network, load_stages
 from vqe_cli.weights.public_checkpoints import read_checkpoint
 from vqe_cli.weights.registry import StageSpec, from_files
@@ -165,7 +165,7 @@ def test_a_damaged_safetensors_header_is_refused(tmp_path: Path, content: bytes)
 
 def test_every_numeric_setting_has_a_range() -> None:
     numeric = set()
-    for network in models.ARCHITECTURES.values():
+    for network in networks.ARCHITECTURES.values():
         hints = kinds_of(network)
         numeric |= {
             key
@@ -179,7 +179,7 @@ def test_every_numeric_setting_has_a_range() -> None:
 
 
 def swinir() -> dict[str, torch.Tensor]:
-    return dict(models.build("swinir", SWINIR).state_dict())
+    return dict(networks.build("swinir", SWINIR).state_dict())
 
 
 def renamed(old: str, new: str) -> Callable[[], dict[str, torch.Tensor]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import models
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.weights.load import read_header
 from vqe_cli.weights.public_checkpoints import import_checkpoint, read_checkpoint
@@ -38,7 +38,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize(("arch", "config"), CONFIGS)
 def test_settings_are_told_from_shapes(arch, config, tmp_path):
-    torch.save(models.build(arch, config).state_dict(), tmp_path / "raw.pth")
+    torch.save(networks.build(arch, config).state_dict(), tmp_path / "raw.pth")
     found = read_checkpoint(tmp_path / "raw.pth")
     assert (found.arch, found.config) == (arch, config)
 
@@ -52,7 +52,7 @@ def test_an_imported_official_swinir_computes_the_golden_output(tmp_path):
     torch.save({"params": params}, tmp_path / "official.pth")
     import_checkpoint(tmp_path / "official.pth", tmp_path / "ours.safetensors")
     header = read_header(tmp_path / "ours.safetensors")
-    net = models.build(header.arch, header.config).eval()
+    net = networks.build(header.arch, header.config).eval()
     net.load_state_dict(load_file(tmp_path / "ours.safetensors"), strict=True)
     given = golden.tensors("swinir_jpeg_w7_gray", "input")["45x37.x_u8"]
     expected = golden.tensors("swinir_jpeg_w7_gray", "output")["45x37.y"]
@@ -67,14 +67,14 @@ def test_an_imported_mmagic_checkpoint_computes_the_golden_output(tmp_path):
     state = {f"generator.{key}": value for key, value in weights.items()} | {"step_counter": torch.zeros(1)}
     torch.save({"meta": {"epoch": 1}, "state_dict": state}, tmp_path / "mmagic.pth")
     found = read_checkpoint(tmp_path / "mmagic.pth")
-    net = models.build(found.arch, found.config).eval()
+    net = networks.build(found.arch, found.config).eval()
     net.load_state_dict(found.weights, strict=True)
     out, expected = net(golden.clip(case)), golden.tensors("bvpp_x1_t2", "output")["br"]
     assert golden.difference(out[..., -16:, -16:], expected) <= case["tolerance"]["max_abs"]
 
 
 def test_averaged_weights_come_before_the_others(tmp_path):
-    state = models.build("swinir", SWINIR).state_dict()
+    state = networks.build("swinir", SWINIR).state_dict()
     averaged = {key: value + 1 for key, value in state.items()}
     torch.save({"params": state, "params_ema": averaged}, tmp_path / "both.pth")
     found = read_checkpoint(tmp_path / "both.pth")
@@ -82,7 +82,7 @@ def test_averaged_weights_come_before_the_others(tmp_path):
 
 
 def test_the_peak_network_takes_the_weights_of_basicvsrpp(tmp_path):
-    state = models.build("basicvsrpp", BASICVSRPP).state_dict()
+    state = networks.build("basicvsrpp", BASICVSRPP).state_dict()
     save_file(state, tmp_path / "public.safetensors")
     found = import_checkpoint(
         tmp_path / "public.safetensors", tmp_path / "ours.safetensors", "pqf_basicvsrpp"
@@ -98,7 +98,7 @@ class Unwelcome:
 
 def broken(kind: str, path: Path) -> None:
     """Write a checkpoint that must be refused."""
-    state = models.build("swinir", SWINIR).state_dict()
+    state = networks.build("swinir", SWINIR).state_dict()
     if kind == "missing":
         del state["norm.bias"]
     elif kind == "no window":
@@ -153,7 +153,7 @@ def test_a_broken_safetensors_file_is_refused(tmp_path):
 
 
 def test_an_existing_file_is_kept(tmp_path):
-    torch.save(models.build("swinir", SWINIR).state_dict(), tmp_path / "a.pth")
+    torch.save(networks.build("swinir", SWINIR).state_dict(), tmp_path / "a.pth")
     target = tmp_path / "ours.safetensors"
     target.write_text("precious")
     with pytest.raises(VqeError, match="exists already"):

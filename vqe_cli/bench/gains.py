@@ -12,8 +12,8 @@ from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options, PairResult
 from vqe_cli.measure.series import gain
 from vqe_cli.measure.tables import signed
-from vqe_cli.restore.pipeline import Restorer
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.pipeline import Restorer
+from vqe_cli.runs.settings import Settings
 from vqe_cli.training.library import clips_below
 
 METRICS = ("psnr", "psnr-y", "ms-ssim")

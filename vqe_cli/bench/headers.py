@@ -8,7 +8,7 @@ header is among the longest.
 import time
 from typing import Any
 
-from vqe_cli.hevc.packets import PacketParser
+from vqe_cli.bitstream.packets import PacketParser
 
 IDR_N_LP, TRAIL_R, SPS, PPS = 20, 1, 33, 34
 SLICE_DATA = bytes(range(1, 256)) * 8  # about 2 kB, a picture of a few hundred kbit/s

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.flow import SpyNet, flow_warp, resize_flow
-from models.refine import least_squares_flow
 from vqe_cli.bench.gains import clips_of, truth_of
 from vqe_cli.errors import VqeError
+from vqe_cli.networks.flow import SpyNet, flow_warp, resize_flow
+from vqe_cli.networks.refine import least_squares_flow
 from vqe_cli.training.data import clip_rgb, decode_clip
 from vqe_cli.training.library import agreed
 from vqe_cli.training.validation import psnr

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from models.deform import SecondOrderDeformableAlignment
+from vqe_cli.networks.deform import SecondOrderDeformableAlignment
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.ensemble import load_model
 from vqe_cli.restore.handover import Clock
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Report
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Report
+from vqe_cli.runs.settings import Settings
 
 
 def bench_pipeline(input: Path, options: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.engine import load
 from vqe_cli.restore.peaks import PeakCount, mark_peaks
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.tiles import Tiling, tiled
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.sources import open_reader
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import av
 
-from vqe_cli.restore.crew import LocalCrew
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.pipeline import enhance
-from vqe_cli.restore.report import Event, Progress, Resumed
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.report import Event, Progress, Resumed
+from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.workers import LocalCrew
 from vqe_cli.video.coded import decoding_times
 from vqe_cli.video.opening import each_reading, open_input, video_stream
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from vqe_cli.cli.console import messages, say
-from vqe_cli.restore import report as told
+from vqe_cli.runs import report as told
 from vqe_cli.text import printable
 
 LINE_EVERY_S = 10.0

@@ -12,7 +12,7 @@ import typer
 
 from vqe_cli.cli.console import check_target, say, show, write_json
 from vqe_cli.cli.options import Debug, JsonFile, Quiet, from_variables, key_values, setting
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.settings import Settings
 from vqe_cli.text import command_line
 
 NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
@@ -163,8 +163,8 @@ def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:
     """Enhance a file or a folder, show how it goes on and what came of it."""
     from vqe_cli.cli.display import Display, summary_line
     from vqe_cli.cli.folder import enhance_tree
-    from vqe_cli.restore.pipeline import Restorer
-    from vqe_cli.restore.tree import is_tree
+    from vqe_cli.runs.pipeline import Restorer
+    from vqe_cli.runs.tree import is_tree
 
     if is_tree(settings):
         enhance_tree(settings, json_file, quiet)
@@ -180,7 +180,7 @@ def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:
 @contextmanager
 def going_on(settings: Settings) -> Iterator[None]:
     """Says after Ctrl-C how to go on, where something is finished."""
-    from vqe_cli.restore.journal import is_begun, work_folder
+    from vqe_cli.runs.journal import is_begun, work_folder
     from vqe_cli.video.targets import target_of
 
     try:
@@ -197,8 +197,8 @@ def show_plan(settings: Settings, json_file: Path | None) -> None:
     """Print what would be done; nothing is written but the report."""
     from vqe_cli.cli.folder import show_tree
     from vqe_cli.cli.forecast import forecast_lines
-    from vqe_cli.restore.preflight import forecast
-    from vqe_cli.restore.tree import is_tree
+    from vqe_cli.runs.plan import forecast
+    from vqe_cli.runs.tree import is_tree
 
     if is_tree(settings):
         show_tree(settings, json_file)

@@ -8,7 +8,7 @@ import typer
 from vqe_cli.cli.console import check_target, write_json
 from vqe_cli.cli.options import Debug, JsonFile, Quiet, key_values, setting
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.settings import Settings
 
 EXAMPLE = "Example: vqe ensemble a.mkv b.mkv --out fused.mkv --weights 0.6,0.4"
 METHOD, NETWORK, FITTED, WRITTEN = "Method", "Pipelines on one input", "Fitting", "Written video"
@@ -128,7 +128,7 @@ def ensemble_command(
     settings = Settings(input or Path(), out or Path(), **given)
 
     from vqe_cli.cli.ensemble_runs import fitted, fuse_all, loaded_members, show_fit
-    from vqe_cli.fusion.jobs import jobs_of
+    from vqe_cli.ensemble.jobs import jobs_of
     from vqe_cli.weights.ensembles import Fusion
     from vqe_cli.weights.registry import StageSpec
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from vqe_cli.cli.console import say, show
 from vqe_cli.cli.display import Display, summary_line
+from vqe_cli.ensemble.fitting import ClipErrors, Fit, errors_of_results, fit
+from vqe_cli.ensemble.jobs import Job
+from vqe_cli.ensemble.results import Results, Writing, fuse_results
 from vqe_cli.errors import VqeError, unexpected
-from vqe_cli.fusion.fitting import ClipErrors, Fit, errors_of_results, fit
-from vqe_cli.fusion.jobs import Job
-from vqe_cli.fusion.results import Results, Writing, fuse_results
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import LoadedEnsemble, load_ensemble, load_mask
 from vqe_cli.restore.members import enhance_by, errors_of_pipelines
-from vqe_cli.restore.report import Notice, Progress
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.report import Notice, Progress
+from vqe_cli.runs.settings import Settings
 from vqe_cli.weights.ensembles import Ensemble, Fusion
 
 

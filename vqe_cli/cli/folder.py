@@ -9,9 +9,9 @@ from rich.table import Table
 from vqe_cli.cli.console import messages, say, show, write_lines
 from vqe_cli.cli.display import Display, summary_line
 from vqe_cli.cli.forecast import written_line
-from vqe_cli.restore.folder import Job, Started, enhance_folder, survey
-from vqe_cli.restore.ledger import Outcome
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.folder import Job, Started, enhance_folder, survey
+from vqe_cli.runs.manifest import Outcome
+from vqe_cli.runs.settings import Settings
 from vqe_cli.text import command_line, printable
 
 

@@ -2,7 +2,7 @@
 
 from vqe_cli.cli.display import plan_line
 from vqe_cli.restore.memory import Need
-from vqe_cli.restore.preflight import Forecast
+from vqe_cli.runs.plan import Forecast
 from vqe_cli.video.memory import amount
 
 

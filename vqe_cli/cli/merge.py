@@ -12,7 +12,7 @@ import yaml
 from vqe_cli.documents import DocumentError, read_yaml
 from vqe_cli.errors import VqeError, did_you_mean, nearest, shortened
 from vqe_cli.files import config_folder
-from vqe_cli.restore.settings import Settings, checked, option_name
+from vqe_cli.runs.settings import Settings, checked, option_name
 
 FILE = "vqe.yaml"
 PREFIX = "VQE_"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqe_cli.restore.settings import CHOICES, MINIMA, Settings, checked, option_name
+from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_name
 
 # Defaults of the settings as help shows them; where 0 or None stands for a rule, the text says it.
 SHOWN_DEFAULTS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from vqe_cli.bitstream import peaks as pqf
 from vqe_cli.errors import VqeError
-from vqe_cli.hevc import pqf
 from vqe_cli.measure import psnr
 from vqe_cli.measure.crops import CropKeeper
 from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetric

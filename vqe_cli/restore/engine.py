@@ -14,10 +14,10 @@ from vqe_cli.files import sha256_of
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure_once
-from vqe_cli.restore.report import Weights
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import Sizes, choose_sizes, turns_of
 from vqe_cli.restore.stages import Stage, run_stages
+from vqe_cli.runs.report import Weights
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import (
     add_residual,
     residual_to_planes,

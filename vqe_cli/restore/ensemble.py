@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.gate import GateNet
+from vqe_cli.ensemble.guard import Guard
+from vqe_cli.ensemble.methods import Mask, Moment, fused, rounded
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
-from vqe_cli.fusion.guard import Guard
-from vqe_cli.fusion.methods import Mask, Moment, fused, rounded
+from vqe_cli.networks.gate import GateNet
 from vqe_cli.restore.chunks import Chunk, ChunkSizes
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.engine import Engine, Loaded, Model, Planes, load, start_engine
-from vqe_cli.restore.report import Weights
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import Sizes
 from vqe_cli.restore.stages import Stage
+from vqe_cli.runs.report import Weights
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_arrays
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.ensembles import Ensemble, find_ensemble

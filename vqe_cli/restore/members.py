@@ -3,14 +3,14 @@
 import time
 from pathlib import Path
 
-from vqe_cli.fusion.fitting import ClipErrors, clip_errors, truth_side
+from vqe_cli.ensemble.fitting import ClipErrors, clip_errors, truth_side
 from vqe_cli.restore.ensemble import LoadedEnsemble
-from vqe_cli.restore.outcome import Notices
-from vqe_cli.restore.preflight import preflight
-from vqe_cli.restore.report import Listener, Report
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.stream import Tally, scene_chunks
-from vqe_cli.restore.whole import enhance_whole
+from vqe_cli.runs.outcome import Notices
+from vqe_cli.runs.plan import preflight
+from vqe_cli.runs.report import Listener, Report
+from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.whole import enhance_whole
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.unchanged import Unchanged
 

@@ -9,9 +9,9 @@ from vqe_cli.restore.device import Compute
 from vqe_cli.restore.engine import Enhancer
 from vqe_cli.restore.footprint import MARGIN
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import picture_bytes
 from vqe_cli.restore.stages import BATCH_PIXELS, Stage
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import ENCODER_PICTURES, frame_bytes, machine_memory
 

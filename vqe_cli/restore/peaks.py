@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from vqe_cli.bitstream.peak_marker import HORIZON, PeakMarker
 from vqe_cli.errors import VqeError
-from vqe_cli.hevc.peak_marker import HORIZON, PeakMarker
-from vqe_cli.restore.settings import Settings
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.frame import Frame
 
 # Most frames that wait here for the decision about the oldest of them.

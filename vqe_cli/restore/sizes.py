@@ -11,8 +11,8 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.chunks import ChunkSizes
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.footprint import Footprint
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.tiles import Tiling
+from vqe_cli.runs.settings import Settings
 
 # Frames. Of a video as many as `balanced` needs (docs/decisions.md, tests/restore/test_equivalence.py).
 CHUNK = {"video": 32, "image": 8}

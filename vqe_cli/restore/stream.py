@@ -6,9 +6,9 @@ from vqe_cli.restore.chunks import Chunk, chunks
 from vqe_cli.restore.engine import Enhancer, Planes
 from vqe_cli.restore.peaks import PeakCount, mark_peaks
 from vqe_cli.restore.scenes import scene_starts
-from vqe_cli.restore.seen import Seen, measured
-from vqe_cli.restore.settings import Settings
 from vqe_cli.restore.sizes import Sizes
+from vqe_cli.restore.summaries import Seen, measured
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.frame import Frame
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.motion_fusion import BLEND_STEP, FORMS, RING, MotionFusion
+from vqe_cli.networks.motion_fusion import BLEND_STEP, FORMS, RING, MotionFusion
 from vqe_cli.training.data import Batch
 from vqe_cli.training.schedule import LEAST_ERROR
 
@@ -60,7 +60,7 @@ def fit_blend(network: MotionFusion, batches: Iterable[Batch], bf16: bool, keep:
 
 def equations(differences: Tensor, level: Tensor, worse: Tensor, active: Tensor) -> Tensor:
     """What each weight of the blend is multiplied by in one picture: (weights, 3 * pixels) of the inputs of
-    `models.motion_fusion.Blend`, without their first dimension."""
+    `vqe_cli.networks.motion_fusion.Blend`, without their first dimension."""
     rings = torch.stack([torch.tensor(RING, device=differences.device) == ring for ring in range(3)])
     images = differences.float().flatten(0, 1)[:, None]
     sums = inside(F.conv2d(images, rings[:, None].float(), padding=1)).unflatten(0, differences.shape[:2])

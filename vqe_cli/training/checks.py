@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-import models
+from vqe_cli import networks
+from vqe_cli.bitstream.peaks import MODES, RULES
 from vqe_cli.errors import VqeError, shortened
-from vqe_cli.hevc.pqf import MODES, RULES
 from vqe_cli.training.joint import STAGE_ONE
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.shards import exists
@@ -180,7 +180,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
     """What is wrong with the network by itself and with the data it is fed."""
     network, data = config.network, config.data
     try:
-        built = models.outline(network.arch, network.config, models.MOST_TENSORS, MOST_NUMBERS)
+        built = networks.outline(network.arch, network.config, networks.MOST_TENSORS, MOST_NUMBERS)
     except ValueError as error:
         return [f"network: {error}"]
     problems = []

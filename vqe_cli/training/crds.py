@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.crds import CRDS, LatentAutoEncoder
+from vqe_cli.networks.crds import CRDS, LatentAutoEncoder
 from vqe_cli.training.data import Batch
 from vqe_cli.training.flow import generators
 from vqe_cli.training.schedule import SQUARES, loss_at

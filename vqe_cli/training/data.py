@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqe_cli.bitstream.peaks import mark
 from vqe_cli.errors import VqeError
-from vqe_cli.hevc.pqf import mark
 from vqe_cli.video.colour import rgb_to_yuv_matrix, to_rgb
 from vqe_cli.video.frame import Colour
 from vqe_cli.video.sources import open_reader

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.flow import ConvUnit, FlowLevel, SpyNet, flow_warp, resize_flow
-from models.layers import charbonnier
+from vqe_cli.networks.flow import ConvUnit, FlowLevel, SpyNet, flow_warp, resize_flow
+from vqe_cli.networks.layers import charbonnier
 from vqe_cli.training.data import Batch, Pair, clip_rgb
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.training.validation import Sheet

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.motion_fusion import MotionFusion
 from vqe_cli.errors import VqeError
+from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.restore.device import has_bf16_instructions
 from vqe_cli.training import checkpoint, memory, shards
 from vqe_cli.training.blend import fit_blend

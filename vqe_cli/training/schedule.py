@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers import charbonnier
+from vqe_cli.networks.layers import charbonnier
 from vqe_cli.training.schema import ScheduleConfig
 
 # Squared error (50 dB) below which the "psnr" loss loses interest: pictures that are nearly perfect must not

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network is trained. arch and config go to `models.build`.
+    """Which network is trained. arch and config go to `networks.build`.
 
     init: weights to start from (a file of ours or a public checkpoint); where names and shapes fit only
     partly, the rest is listed and starts fresh. grow_from: weights of a trained single-frame network,

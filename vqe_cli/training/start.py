@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import models
-from models.flow import SpyNet
-from models.layers import ModulatedBlock, ResidualBlock, ResidualBlocks
-from models.motion_fusion import MotionFusion
+from vqe_cli import networks
 from vqe_cli.errors import VqeError
+from vqe_cli.networks.flow import SpyNet
+from vqe_cli.networks.layers import ModulatedBlock, ResidualBlock, ResidualBlocks
+from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.training import checkpoint
 from vqe_cli.training.flow import motion_filters
 from vqe_cli.training.joint import STAGE_ONE, STAGE_TWO, Joint
@@ -31,7 +31,7 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     Raises VqeError for weights that cannot be read or of which nothing fits.
     """
     named = config.network
-    network = models.build(named.arch, named.config)
+    network = networks.build(named.arch, named.config)
     if isinstance(network, SpyNet):
         motion_filters(network)
     if named.flow and checkpoint.load_fitting(

@@ -13,10 +13,10 @@ from av.sidedata.sidedata import Type
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from vqe_cli.bitstream.packets import PacketParser
+from vqe_cli.bitstream.picture import Picture
+from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.errors import VqeError
-from vqe_cli.hevc.packets import PacketParser
-from vqe_cli.hevc.picture import Picture
-from vqe_cli.hevc.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.text import as_argument
 from vqe_cli.video import refusals
 from vqe_cli.video.dolby_vision import unshowable_profile

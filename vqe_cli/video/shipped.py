@@ -9,7 +9,7 @@ import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
-from vqe_cli.hevc.packets import PacketParser, decoded_from
+from vqe_cli.bitstream.packets import PacketParser, decoded_from
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.planes import planes_of

@@ -33,7 +33,7 @@ def is_earlier(arch: Any, config: Any) -> bool:
 
 
 def converted_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `models.build("motion_fusion", ...)` takes in place of an earlier config."""
+    """What `networks.build("motion_fusion", ...)` takes in place of an earlier config."""
     blocks = config.get("reconstruction_blocks", DEFAULT_BLOCKS)
     found: dict[str, Any] = {"spatial": config["spatial"], "blocks": blocks}
     return {**found, "channels": config.get("reconstruction_channels", DEFAULT_WIDTH)} if blocks else found

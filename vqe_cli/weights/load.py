@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-import models
-from models.bounds import TooLarge
+from vqe_cli import networks
 from vqe_cli.documents import MIB, DocumentError, Limits, parse_json, table
 from vqe_cli.errors import VqeError, shortened
+from vqe_cli.networks.bounds import TooLarge
 from vqe_cli.weights.conversion import AFTER, converted_config, converted_tensors, is_earlier, renamed
 from vqe_cli.weights.registry import Pipeline, StageSpec
 from vqe_cli.weights.tensors import TensorError, metadata_of, parse_safetensors, reason, shapes_of
@@ -24,7 +24,7 @@ HEADER_LIMITS = Limits(bytes=MIB)
 class Header:
     """What a file of weights says of itself.
 
-    arch, config: what `models.build` takes. card: how it was trained, for people.
+    arch, config: what `networks.build` takes. card: how it was trained, for people.
     """
 
     arch: str
@@ -67,7 +67,7 @@ def outline(path: Path) -> nn.Module:
     try:
         shapes = renamed(shapes_of(path))
         numbers = sum(map(prod, shapes.values()))
-        network = models.outline(header.arch, header.config, len(shapes), numbers)
+        network = networks.outline(header.arch, header.config, len(shapes), numbers)
     except (TensorError, OSError) as error:
         raise VqeError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
     except TooLarge as error:
@@ -102,7 +102,7 @@ def build_network(stage: StageSpec) -> nn.Module:
     path = stage.path()
     outline(path)
     header = read_header(path)
-    return models.build(header.arch, header.config).eval().requires_grad_(False)
+    return networks.build(header.arch, header.config).eval().requires_grad_(False)
 
 
 def load_network(stage: StageSpec) -> nn.Module:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-import models
+from vqe_cli import networks
 from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError, shortened
 from vqe_cli.files import Aside, sha256_of
@@ -36,7 +36,7 @@ MOST_PARTS = 256  # that lie in a row: blocks, groups, levels
 class PublicCheckpoint:
     """A network that was found in a public checkpoint.
 
-    arch, config: what `models.build` takes. weights: float32, under the keys of that network. source: name
+    arch, config: what `networks.build` takes. weights: float32, under the keys of that network. source: name
     and sha256 of the file.
     """
 
@@ -68,7 +68,7 @@ def import_checkpoint(
 
 
 def read_checkpoint(path: Path, arch: str | None = None) -> PublicCheckpoint:
-    """The network in a public checkpoint, every key and shape compared with what `models.build` makes.
+    """The network in a public checkpoint, every key and shape compared with what `networks.build` makes.
 
     Raises VqeError as `import_checkpoint` does.
     """
@@ -212,7 +212,7 @@ def check(path: Path, arch: str, config: Mapping[str, Any], state: Mapping[str, 
     """Raise VqeError unless `state` has every weight of the network, each of its shape, and no others."""
     numbers = sum(tensor.numel() for tensor in state.values())
     try:
-        expected = models.outline(arch, config, len(state), numbers).state_dict()
+        expected = networks.outline(arch, config, len(state), numbers).state_dict()
     except ValueError as error:
         raise VqeError(f"{path} is of a {arch} that cannot be built: {error}.", KNOWN) from error
     problems = [f"{key} is missing" for key in sorted(expected.keys() - state.keys())]

@@ -1,0 +1,154 @@
+"""The ways in which several results become one, each a stream of moments to a stream of fused planes.
+
+Planes are fused as float in code units and rounded once, by whoever writes them (`rounded`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqe_cli.ensemble.guard import Guard
+from vqe_cli.networks.layers import box_mean
+from vqe_cli.video.colour import to_rgb
+from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.weights.ensembles import Fusion
+
+WINDOW_PX = 11  # of the local variance (NTIRE 2021 report, team VUE)
+
+# Two results as RGB (1, 3, H, W) to the share of the first, (1, 1, H, W).
+Mask = Callable[[Tensor, Tensor], Tensor]
+Planes = Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One shown picture as all members have it.
+
+    frame: times and side data. members: planes of each, (1, 1, h, w), float, in code units. given: the
+    compressed input's planes at the members' size, None where it is not there.
+    """
+
+    frame: Frame
+    members: tuple[Planes, ...]
+    given: Planes | None = None
+
+
+def fused(
+    moments: Iterable[Moment],
+    fusion: Fusion,
+    colour: Colour,
+    mask: Mask | None = None,
+    guard: Guard | None = None,
+) -> Iterator[tuple[Frame, list[Tensor]]]:
+    """Every frame with its fused planes, float, in order, by the method that was chosen (and checked).
+
+    colour: of the planes. mask: of the mask network, for `gated`. guard: decides and counts, for `guard`.
+    """
+    if fusion.method == "adaptive":
+        yield from _adaptive(moments, colour)
+    elif fusion.method == "guard":
+        assert guard is not None
+        yield from _guarded(moments, colour, guard)
+    else:
+        for moment in moments:
+            if fusion.method == "gated":
+                assert mask is not None
+                one, other = moment.members
+                # (1 - M) * B + M * A
+                planes = blended(other, one, mask(to_rgb(one, colour), to_rgb(other, colour)))
+            else:
+                planes = weighted(moment.members, fusion.shares(len(moment.members)))
+            yield moment.frame, planes
+
+
+def weighted(members: Sequence[Planes], shares: Sequence[float]) -> list[Tensor]:
+    """The sum of `shares` (which sum up to 1) times the members; where they agree, exactly what they have."""
+    first = [plane.float() for plane in members[0]]
+    for planes, share in zip(members[1:], shares[1:], strict=True):
+        pairs = zip(first, members[0], planes, strict=True)
+        first = [total + share * (plane - start) for total, start, plane in pairs]
+    return first
+
+
+def blended(one: Planes, other: Planes, share: Tensor) -> list[Tensor]:
+    """(1 - share) * one + share * other; share (1, 1, H, W) is averaged over what a chroma sample covers."""
+    blend = []
+    for first, second in zip(one, other, strict=True):
+        height, width = first.shape[-2:]
+        part = F.adaptive_avg_pool2d(share, (height, width))
+        blend.append(torch.lerp(first, second, part))  # exact at both ends
+    return blend
+
+
+def local_variance(rgb: Tensor) -> Tensor:
+    """Variance (N, 1, H, W) of the mean of RGB (N, 3, H, W) over 11x11 pixels, of which those outside the
+    picture do not count.
+    """
+    gray = rgb.mean(dim=1, keepdim=True)
+    gray = gray - gray.mean()  # a small number's square is exact enough in float32
+    mean, mean_square = box_mean(torch.cat([gray, gray.square()], dim=1), WINDOW_PX).split(1, dim=1)
+    return (mean_square - mean.square()).clamp(min=0)
+
+
+def variance_mask(variance: Tensor, around: Sequence[Tensor]) -> Tensor:
+    """The variance of a frame brought to 0 … 1 by the least and the greatest of the frames around, itself
+    included; 0, the first member, where all is flat.
+    """
+    least = torch.stack([each.min() for each in around]).min()
+    greatest = torch.stack([each.max() for each in around]).max()
+    return (variance - least) / (greatest - least).clamp(min=1e-12)
+
+
+def rounded(planes: Planes, bit_depth: int) -> list[Tensor]:
+    """Float planes as whole codes within 0 … 2^bit_depth - 1: uint8, or int32 above 8 bits."""
+    dtype = torch.uint8 if bit_depth == 8 else torch.int32
+    return [plane.round().clamp(0, 2**bit_depth - 1).to(dtype) for plane in planes]
+
+
+def _adaptive(moments: Iterable[Moment], colour: Colour) -> Iterator[tuple[Frame, list[Tensor]]]:
+    """out = (1 - M) * A + M * B, M from the local variance of B over the frames t-1, t, t+1 (equations 4 to 6
+    of the NTIRE 2021 report): texture comes from B, smooth areas from A, the steadier member. One moment is
+    held back.
+    """
+    near: deque[tuple[Moment, Tensor]] = deque(maxlen=3)
+
+    def blend(position: int) -> tuple[Frame, list[Tensor]]:
+        moment, variance = near[position]
+        mask = variance_mask(variance, [each for _, each in near])
+        return moment.frame, blended(moment.members[0], moment.members[1], mask)
+
+    for moment in moments:
+        near.append((moment, local_variance(to_rgb(moment.members[1], colour))))
+        if len(near) > 1:
+            yield blend(-2)
+    if near:
+        if len(near) == 3:
+            near.popleft()
+        yield blend(-1)
+
+
+def _guarded(moments: Iterable[Moment], colour: Colour, guard: Guard) -> Iterator[tuple[Frame, list[Tensor]]]:
+    """The first member that has not strayed from the input, segment by segment.
+
+    A segment of codes, not of floats, is held back: nothing is mixed, so that rounding now changes nothing.
+    """
+    waiting: list[tuple[Moment, list[list[Tensor]]]] = []
+
+    def release() -> Iterator[tuple[Frame, list[Tensor]]]:
+        member = guard.decide(waiting[0][0].frame.index)
+        yield from ((moment.frame, [p.float() for p in codes[member]]) for moment, codes in waiting)
+        waiting.clear()
+
+    for moment in moments:
+        assert moment.given is not None
+        guard.see(to_rgb(moment.given, colour), [to_rgb(member, colour) for member in moment.members])
+        codes = [rounded(member, colour.bit_depth) for member in moment.members]
+        waiting.append((replace(moment, members=(), given=None), codes))
+        if len(waiting) == guard.segment:
+            yield from release()
+    if waiting:
+        yield from release()

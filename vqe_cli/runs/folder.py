@@ -1,0 +1,252 @@
+"""A folder of videos to the same tree of better ones: what cannot work is noticed before the first file, each
+file goes through what a single file goes through, and a bad one does not stop the others.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from vqe_cli.errors import VqeError, unexpected
+from vqe_cli.files import write_error
+from vqe_cli.restore.engine import Model
+from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
+from vqe_cli.runs.fingerprint import identity
+from vqe_cli.runs.manifest import Ledger, Outcome
+from vqe_cli.runs.pipeline import Restorer
+from vqe_cli.runs.plan import Forecast, on_one_device, preflight
+from vqe_cli.runs.report import Listener
+from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.side_by_side import Together, side_by_side
+from vqe_cli.runs.tree import videos_below, written_as
+from vqe_cli.video.memory import amount
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.targets import MUXERS, existing_folder, refuse_standard_output
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file of the folder.
+
+    settings: of its run. input, output: relative to the folders. forecast, identity: of the run, where it can
+    start. outcome: where it is settled already: done before, or cannot work.
+    """
+
+    settings: Settings
+    input: str
+    output: str
+    forecast: Forecast | None = None
+    identity: Mapping[str, Any] | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """File `number`, from 1, of `of` is being enhanced."""
+
+    number: int
+    of: int
+    job: Job
+
+
+Watcher: TypeAlias = Callable[[Started | Outcome], None]
+
+
+def survey(settings: Settings) -> list[Job]:
+    """All videos below the input folder with what is known of each before the first frame; writes nothing.
+
+    Raises VqeError for what concerns all of them: the folders, the networks, the device, the disk.
+    """
+    source, target = settings.input, settings.output
+    _check_folders(source, target)
+    if settings.hm_log is not None:
+        raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
+    model = load_model(on_one_device(settings), empty=True)
+    ledger = Ledger(target)
+    jobs: list[Job] = []
+    taken: dict[Path, str] = {}
+    found, closed = videos_below(source, settings.pattern, target)
+    jobs += [_failed(Job(settings, str(place), str(place)), error) for place, error in closed]
+    inputs = {os.path.realpath(source / relative) for relative in found}
+    for relative in found:
+        written = written_as(relative, settings)
+        one = replace(settings, input=source / relative, output=target / written, overwrite=True)
+        job = Job(one, str(relative), str(written))
+        if written in taken or os.path.realpath(one.output) in inputs:
+            jobs.append(_failed(job, _same_name(job, taken.get(written, "another input"))))
+            continue
+        taken[written] = job.input
+        jobs.append(_looked_at(job, model, ledger, settings.overwrite))
+    _check_room(jobs, target)
+    return jobs
+
+
+def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list[Outcome]:
+    """Enhance all videos below the input folder that are not done yet; gives the outcome of each.
+
+    listen: hears the events of each run. watch: hears which file begins, and each outcome. The outcomes of
+    this run go into the ledger, too, as soon as they are known.
+    Raises VqeError as `survey` does; KeyboardInterrupt passes through, what is finished stays.
+    """
+    jobs = survey(settings)
+    try:
+        settings.output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(error, settings.output) from error
+    ledger = Ledger(settings.output)
+    outcomes = {number: job.outcome for number, job in enumerate(jobs) if job.outcome is not None}
+    todo = [number for number, job in enumerate(jobs) if job.outcome is None]
+
+    def settle(number: int, outcome: Outcome) -> None:
+        outcomes[number] = outcome
+        if outcome.status != "skipped":
+            ledger.add(outcome, jobs[number].identity)
+        watch(outcome)
+
+    for number, known in list(outcomes.items()):
+        settle(number, known)
+    with Restorer() as restorer:
+
+        def work(job: Job, hear: Listener) -> Outcome:
+            return _enhanced(job, ledger, restorer, hear)
+
+        for number, told in _running(settings, [jobs[number] for number in todo], work, listen):
+            if told is None:
+                watch(Started(todo[number] + 1, len(jobs), jobs[todo[number]]))
+            else:
+                settle(todo[number], told)
+    return [outcomes[number] for number in range(len(jobs))]
+
+
+def _running(
+    settings: Settings, jobs: Sequence[Job], work: Callable[[Job, Listener], Outcome], listen: Listener
+) -> Iterator[tuple[int, Outcome | None]]:
+    """Enhances the files: (position, None) when one begins, (position, outcome) when it has ended.
+
+    One after another, all workers on one file; with several workers as many files at a time, since short
+    files keep one busy only.
+    """
+    count = max(settings.workers, len(settings.device.split(",")))
+    if count == 1 or not settings.segment or not chunks_stand_alone(settings):
+        for position, job in enumerate(jobs):
+            yield position, None
+            yield position, work(job, listen)
+        return
+    frames = [job.forecast.plan.frames if job.forecast else None for job in jobs]
+    known = [each for each in frames if each is not None]
+    together = Together(listen, sum(known) if len(known) == len(frames) else None)
+    for position, told in side_by_side(work, jobs, count):
+        if told is None or isinstance(told, Outcome):
+            yield position, told
+        else:
+            together.hear(position, told)
+
+
+def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
+    """The job with its forecast, and with its outcome where that is settled."""
+    settings = on_one_device(job.settings)
+    try:
+        info = open_reader(settings.input, start=settings.start, frames=settings.frames).info
+        found = preflight(settings, info, model, new_folder=True)
+        sizes = model.start(settings, info.colour, (info.height, info.width)).sizes
+        told = identity(settings, model, sizes, found.rehearsal)
+        state = ledger.state(job.input, job.output, told)
+        if state == "done":
+            return replace(job, identity=told, outcome=Outcome(job.input, job.output, "skipped"))
+        if state != "missing" and not overwrite:
+            raise _in_the_way(settings.output, changed=state == "changed")
+    except Exception as error:  # whatever is wrong with it, the others are looked at
+        return _failed(job, error)
+    return replace(job, settings=replace(job.settings, overwrite=overwrite), forecast=found, identity=told)
+
+
+def _enhanced(job: Job, ledger: Ledger, restorer: Restorer, listen: Listener) -> Outcome:
+    """Enhances one file, unless another run has done so meanwhile; what goes wrong with it is its outcome."""
+    made: list[Path] = []
+    try:
+        if _done_meanwhile(job, ledger):
+            return Outcome(job.input, job.output, "skipped")
+        made += _make_folders(job.settings.output.parent)
+        report = restorer.enhance(job.settings, listen)
+    except Exception as error:
+        _remove_empty(made)
+        if _done_meanwhile(job, ledger):
+            return Outcome(job.input, job.output, "skipped")
+        failed = _failed(job, error).outcome
+        assert failed is not None
+        return failed
+    except BaseException:
+        _remove_empty(made)
+        raise
+    return Outcome(job.input, job.output, "done", report=report)
+
+
+def _done_meanwhile(job: Job, ledger: Ledger) -> bool:
+    """Whether another run on the same folders has finished the file since this one looked."""
+    with suppress(VqeError):  # the ledger was read before; the next run says what has become of it
+        ledger.refresh()
+    return ledger.state(job.input, job.output, job.identity or {}) == "done"
+
+
+def _failed(job: Job, error: Exception) -> Job:
+    """The job with the error as its outcome; errors that are not the user's are named as such."""
+    said = unexpected(error, "Enhance this file by itself")
+    return replace(job, outcome=Outcome(job.input, job.output, "failed", said.message, said.remedy))
+
+
+def _check_folders(source: Path, target: Path) -> None:
+    """Raises VqeError where the tree cannot be written to `target`."""
+    refuse_standard_output(target)
+    if not target.is_dir() and (target.exists() or target.suffix.lower() in MUXERS):
+        raise VqeError(f"{target} is no folder, but {source} is.", "Name a folder for the output, too.")
+    if target.is_dir() and target.samefile(source):
+        raise VqeError(f"{target} is the input folder itself.", "Choose another folder for the output.")
+    if not target.absolute().parent.is_dir():
+        raise VqeError(f"The folder {target.absolute().parent} does not exist.", "Make it first.")
+    place = existing_folder(target.absolute())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise VqeError(f"The folder {place} cannot be written to.", "Choose another folder for the output.")
+
+
+def _check_room(jobs: list[Job], target: Path) -> None:
+    """Raises VqeError where the results together surely do not fit on the disk."""
+    forecasts = [job.forecast for job in jobs if job.forecast is not None]
+    least = sum(found.room.low for found in forecasts if found.room is not None)
+    if forecasts and least > forecasts[0].free:
+        raise VqeError(
+            f"{target} will take at least {amount(least)}, and {amount(forecasts[0].free)} are free there.",
+            "Free some space, choose an output on another disk, or a higher --crf.",
+        )
+
+
+def _same_name(job: Job, other: str) -> VqeError:
+    return VqeError(
+        f"{job.settings.input} would be written to {job.settings.output}, as {other} is.",
+        "Rename one of them.",
+    )
+
+
+def _in_the_way(output: Path, changed: bool) -> VqeError:
+    if changed:
+        return VqeError(
+            f"{output} was made from another input or with other settings, or was changed since.",
+            "Give --overwrite to make it again.",
+        )
+    return VqeError(f"{output} exists already and was not made here.", "Move it, or give --overwrite.")
+
+
+def _make_folders(folder: Path) -> Iterator[Path]:
+    """Makes a folder with its parents; gives those that are new, the innermost last."""
+    if not folder.is_dir():
+        yield from _make_folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        yield folder
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes folders that were made for nothing."""
+    for folder in reversed(folders):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

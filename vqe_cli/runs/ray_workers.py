@@ -1,0 +1,206 @@
+"""Segments made by the machines of a Ray cluster (https://docs.ray.io, the extra `vqe[cluster]`).
+
+Networks go into the cluster's object store once, and each process takes them from there once. A segment is
+one task: Ray places it where a processor or a GPU is free, and gives it to another process when its own is
+lost. Files are reached over a file system that all machines share, or shipped: the packets that a segment is
+decoded from, and those that it became.
+"""
+
+import logging
+import socket
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from vqe_cli.errors import VqeError
+from vqe_cli.files import Aside
+from vqe_cli.restore.device import choose
+from vqe_cli.restore.ensemble import load_model
+from vqe_cli.runs.journal import Finished
+from vqe_cli.runs.segments import Job
+from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.worker import Worker
+from vqe_cli.runs.workers import TRIES, Inbox, Told
+from vqe_cli.video.reader import WrongEntry
+from vqe_cli.video.shipped import Shipped, ship
+
+POLL_S = 0.5
+KNOCK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job and, for machines that do not see our files, the packets that it needs."""
+
+    job: Job
+    shipped: Shipped | None
+
+
+class RayCrew:
+    """The machines of a Ray cluster: `with RayCrew(settings) as crew`.
+
+    settings: of the first file; networks and device are those of all. Raises VqeError where Ray is not
+    installed or the cluster cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.cluster is not None
+        self._ray = connected(settings.cluster)
+        resources = self._ray.cluster_resources()
+        on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and "GPU" in resources)
+        self.size = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
+        neutral = load_model(replace(settings, device="cpu", precision="fp32"))
+        self._model = self._ray.put(neutral)
+        self._ships = settings.cluster_ship
+        self._device = "cuda" if on_gpu else "cpu"
+        self._task = self._ray.remote(
+            num_cpus=0 if on_gpu else 1, num_gpus=1 if on_gpu else 0, max_retries=TRIES - 1
+        )(make_remotely)
+        self._running: dict[Any, tuple[Job, Inbox]] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._collect, name="vqe-cluster", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        for running in self._running:
+            self._ray.cancel(running, force=True)
+        self._ray.shutdown()
+
+    def submit(self, job: Job, inbox: Inbox) -> None:
+        """As `Crew.submit`."""
+        shipped = shipped_for(job) if self._ships else None
+        running = self._task.remote(self._model, self._device, Parcel(_absolute(job), shipped))
+        with self._lock:
+            self._running[running] = (job, inbox)
+
+    def _collect(self) -> None:
+        """Passes on what has ended."""
+        while not self._closing.is_set():
+            with self._lock:
+                running = list(self._running)
+            if not running:
+                self._closing.wait(POLL_S)
+                continue
+            ended, _ = self._ray.wait(running, timeout=POLL_S)
+            for each in ended:
+                with self._lock:
+                    job, inbox = self._running.pop(each)
+                inbox.put(self._told(each, job))
+
+    def _told(self, ended: Any, job: Job) -> Told:
+        try:
+            finished, data = self._ray.get(ended)
+            if data is not None:
+                with Aside(job.file) as place:
+                    place.write_bytes(data)
+            return Told(job.number, finished=finished)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, VqeError):
+                return Told(job.number, error=cause)
+            return Told(job.number, error=RuntimeError(str(error)))
+        except self._ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            return Told(
+                job.number,
+                error=VqeError(
+                    f"{job.name} has ended its worker process {TRIES} times ({reason}).",
+                    "Memory may be short: use a smaller --tile. What is finished is kept.",
+                ),
+            )
+        except OSError as error:
+            return Told(job.number, error=error)
+
+
+def connected(address: str) -> Any:
+    """The module `ray`, connected to the cluster at `address`; raises VqeError where that fails."""
+    try:
+        import ray
+    except ImportError as error:
+        raise VqeError(
+            "--cluster needs Ray, which is not installed.", "pip install 'vqe[cluster]'"
+        ) from error
+    try:
+        if ":" in address:
+            knock(address)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise VqeError(
+            f"the Ray cluster {address!r} cannot be reached ({reason}).",
+            "Start it with `ray start --head` on one machine and `ray start --address=...` on the others.",
+        ) from error
+    return ray
+
+
+def knock(address: str) -> None:
+    """See that something listens at "host:port" or "ray://host:port"; Ray itself would try for minutes.
+
+    Raises OSError or ValueError where nothing does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    socket.create_connection((host, int(port)), KNOCK_S).close()
+
+
+# The worker of this process, once it has made one.
+_WORKER: list[Worker] = []
+
+
+def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, bytes | None]:
+    """The task: makes a segment; gives its file's bytes, too, where files are shipped."""
+    import tempfile
+
+    import torch
+
+    job = parcel.job
+    if device == "cpu":
+        torch.set_num_threads(1)
+    if not _WORKER:
+        worker = Worker(device)
+        worker.take(model.on(choose(device, job.recipe.settings.precision)), job.recipe.settings)
+        _WORKER.append(worker)
+    if parcel.shipped is None:
+        return _WORKER[0].make(job, lambda frames: None), None
+    with tempfile.TemporaryDirectory() as folder:
+        job = replace(job, file=Path(folder) / job.file.name)
+        try:
+            finished = _WORKER[0].make(job, lambda frames: None, parcel.shipped)
+        except WrongEntry as error:
+            raise VqeError(
+                f"{job.name} cannot be decoded from its packets alone.",
+                "Use a file system that all machines share, without --cluster-ship.",
+            ) from error
+        return finished, job.file.read_bytes()
+
+
+def _absolute(job: Job) -> Job:
+    """The job with paths that mean the same on all machines."""
+    settings, info = job.recipe.settings, job.recipe.info
+    recipe = replace(
+        job.recipe,
+        settings=replace(settings, input=settings.input.absolute(), output=settings.output.absolute()),
+        info=replace(info, path=info.path.absolute()),
+    )
+    return replace(job, recipe=recipe)
+
+
+def shipped_for(job: Job) -> Shipped:
+    """The packets of a job; raises VqeError for an input that is no video file."""
+    info = job.recipe.info
+    if not info.path.is_file() or info.container == "images":
+        raise VqeError(
+            f"--cluster-ship is for video files, and {info.path} is none.",
+            "Leave it out, or make it a video.",
+        )
+    # Times of chunks are those to write; the last frame's own is not known, its place in the file is.
+    return ship(info.path, info, job.entry, job.last_pts)

@@ -1,0 +1,296 @@
+"""A long video, segment by segment: what is finished stays finished, whatever ends the run.
+
+One stream of decoded frames decides about scenes, peaks, chunks and so segments. Its planes go to the
+networks here; or they are dropped, and a crew decodes each segment again where it works. A run that goes on
+replays the decisions from what the journal remembers of the frames, and decodes from the first one needed.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from vqe_cli.errors import VqeError
+from vqe_cli.restore.chunks import Chunk, frames_held
+from vqe_cli.restore.engine import Enhancer, Model
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
+from vqe_cli.restore.stream import Tally, decided_chunks
+from vqe_cli.restore.summaries import Seen, entry_before, measured, recalled
+from vqe_cli.runs.full_disk import failed_writing
+from vqe_cli.runs.journal import Finished, Journal
+from vqe_cli.runs.outcome import Notices, report_of
+from vqe_cli.runs.report import Plan, Progress, Report, Resumed
+from vqe_cli.runs.segments import Job, Recipe, SegmentWriter, header_hash, numbered, shown
+from vqe_cli.runs.workers import Crew, Inbox, Told
+from vqe_cli.video.clock import Clock as Timeline
+from vqe_cli.video.frame import Frame
+from vqe_cli.video.reader import WrongEntry
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.unchanged import Unchanged
+from vqe_cli.video.writer import Writer
+
+
+@dataclass
+class Run:
+    """A run in segments.
+
+    model, engine: networks, and what they were started as for this input. unchanged: the input, as it was
+    before it was opened. kept: segments of earlier runs.
+    """
+
+    recipe: Recipe
+    journal: Journal
+    model: Model
+    engine: Enhancer
+    plan: Plan
+    notices: Notices
+    unchanged: Unchanged
+    began: float
+    kept: dict[int, Finished] = field(init=False)
+    tally: Tally = field(default_factory=Tally)
+    timeline: Timeline = field(init=False)
+    decode: Clock = field(default_factory=Clock)
+    encode: Clock = field(default_factory=Clock)
+    done: int = 0  # frames enhanced in this run
+
+    def __post_init__(self) -> None:
+        for number in self.journal.verify():
+            self.notices.add(f"segment {number} of the unfinished run is damaged and is made again")
+        self.kept = dict(self.journal.finished)
+        if self.kept:
+            self.notices.listen(Resumed(self.kept_frames, len(self.kept)))
+
+    @property
+    def kept_frames(self) -> int:
+        return sum(segment.frames for segment in self.kept.values())
+
+    def complete(self, crew: Crew | None) -> Report:
+        """Makes all segments that are missing, joins them and gives the report.
+
+        Raises VqeError for all that a user can cause; what is finished stays.
+        """
+        work = self._by_ourselves if crew is None else lambda: self._by(crew)
+        try:
+            self._with_entry_or_without(work)
+            return self._join()
+        except (OSError, FFmpegError, VqeError) as error:
+            told = failed_writing(error, self.journal, self.plan.frames)
+            if told is error:
+                raise
+            raise told from error
+        finally:
+            self._told_losses()
+
+    def _with_entry_or_without(self, work: Callable[[], None]) -> None:
+        """Decoding begins in the middle where it may; where it gives other frames, at the beginning."""
+        self._uses_entry = True
+        with self.unchanged.explaining():
+            try:
+                work()
+            except WrongEntry:
+                self._uses_entry = False
+                try:
+                    work()
+                except WrongEntry as error:
+                    raise VqeError(
+                        f"{self.recipe.info.path} does not give the same pictures twice.",
+                        "Copy it to a disk of this machine, and begin anew with --restart.",
+                    ) from error
+        self.unchanged.check()
+
+    def _sighted(self, light: bool) -> Generator[Seen, None, None]:
+        """All frames, in order: those remembered without planes, then decoded ones (light: all without)."""
+        settings, journal, colour = self.recipe.settings, self.journal, self.recipe.info.colour
+        remembered, entry = list(journal.remembered), None
+        first = settings.start
+        if remembered:
+            last = remembered[-1].frame.index
+            first = last if light else self._first_needed(remembered)
+            entry = entry_before(remembered, first) if self._uses_entry else None
+            yield from remembered[: first - remembered[0].frame.index]
+        with open_reader(
+            settings.input, settings.hm_log, settings.start, settings.frames, entry=entry
+        ) as reader:
+            if remembered:
+                frames = recalled(reader, remembered, first, colour)
+            else:
+                frames = measured(reader, colour, checksums=True)
+            for seen in frames:
+                journal.remember(seen)
+                yield seen.without_planes() if light else seen
+            self.notices_of_reader = list(reader.warnings)
+
+    def _first_needed(self, remembered: list[Seen]) -> int:
+        """The first frame whose planes are needed: context of the first frame that is not finished."""
+        start = remembered[0].frame.index
+        index = min(self.journal.first_unfinished(start), remembered[-1].frame.index)
+        for _ in range(frames_held(self.engine.sizes.chunks)):
+            index -= 1
+            while index > start and remembered[index - start].frame.duplicate_of is not None:
+                index -= 1
+        return max(start, index)
+
+    def _segmented(self, frames: Iterable[Seen]) -> Iterator[tuple[int, Chunk]]:
+        """Chunks with the numbers of their segments; everything is counted anew."""
+        settings = self.recipe.settings
+        self.tally = Tally()
+        self.timeline = Timeline(self.recipe.info, settings.start > 0 or settings.frames is not None)
+
+        def timed(frame: Frame) -> Frame:
+            return replace(frame, pts=self.timeline.tick(frame))
+
+        chunks = decided_chunks(frames, settings, self.engine.sizes, self.tally, timed)
+        for number, chunk in numbered(chunks, settings.segment):
+            self.tally.frames += shown(chunk)
+            yield number, chunk
+
+    def _by_ourselves(self) -> None:
+        """Networks run here."""
+        writer = SegmentWriter(self.recipe.coder, self.journal.file_of, self.journal.finish)
+        finished = frozenset(self.journal.finished)
+        self._progress(0)
+        try:
+            with (
+                closing(self._sighted(light=False)) as sighted,
+                prefetched(sighted, READ_AHEAD, self.decode) as frames,
+                background(writer.write, WRITE_AHEAD, self.encode) as write,
+            ):
+                for number, chunk in self._segmented(frames):
+                    if number in finished:
+                        continue
+                    for frame, planes in self.engine.enhanced([chunk]):
+                        write((number, frame, planes))
+                        self.done += 1
+                        self._progress(0)
+            with self.encode.running():
+                writer.complete()
+        finally:
+            writer.discard()
+
+    def _by(self, crew: Crew) -> None:
+        """A crew makes the segments; it has one job more than it can do at once."""
+        inbox: Inbox = Inbox()
+        under_way: dict[int, int] = {}  # frames told, by segment
+        finished = frozenset(self.journal.finished)
+        self._progress(0)
+        with (
+            closing(self._sighted(light=True)) as sighted,
+            prefetched(sighted, READ_AHEAD, self.decode) as frames,
+        ):
+            for job in self._jobs(frames, finished):
+                while len(under_way) > crew.size:
+                    self._hear(inbox.get(), under_way)
+                crew.submit(job, inbox)
+                under_way[job.number] = 0
+        while under_way:
+            self._hear(inbox.get(), under_way)
+
+    def _hear(self, told: Told, under_way: dict[int, int]) -> None:
+        if told.error is not None:
+            raise told.error
+        if told.finished is not None:
+            self.journal.finish(told.finished)
+            self.done += told.finished.frames
+            del under_way[told.number]
+        else:
+            under_way[told.number] = told.frames
+        self._progress(sum(under_way.values()))
+
+    def _jobs(self, frames: Iterable[Seen], finished: frozenset[int]) -> Iterator[Job]:
+        """A job for each segment that is missing, as soon as all its chunks are known."""
+        recent: list[Seen] = []
+
+        def noted() -> Iterator[Seen]:
+            for seen in frames:
+                recent.append(seen)
+                yield seen
+
+        for number, group in groupby(self._segmented(noted()), key=lambda item: item[0]):
+            chunks = tuple(chunk for _, chunk in group)
+            first = min(chunk.frames[0].index for chunk in chunks)
+            if number not in finished:
+                yield self._job(number, chunks, recent)
+            # What follows needs context of this segment, and the way there from a random access picture.
+            entry = entry_before(recent, first)
+            if entry is not None:
+                del recent[: entry.index - recent[0].frame.index]
+
+    def _job(self, number: int, chunks: tuple[Chunk, ...], recent: list[Seen]) -> Job:
+        first = min(chunk.frames[0].index for chunk in chunks)
+        last = max(max(chunk.frames[-1].index, chunk.shown[-1][-1].index) for chunk in chunks)
+        start = recent[0].frame.index
+        needed = recent[first - start : last + 1 - start]
+        checksums = {seen.frame.index: seen.checksum for seen in needed if seen.checksum is not None}
+        entry = entry_before(recent, first) if self._uses_entry else None
+        file = self.journal.file_of(number)
+        return Job(self.recipe, number, chunks, checksums, entry, needed[-1].frame.pts, file)
+
+    def _progress(self, more: int) -> None:
+        self.notices.listen(Progress(self.kept_frames + self.done + more, self.plan.frames))
+
+    def _join(self) -> Report:
+        """Copies the packets of all segments into the output and renames it."""
+        journal, recipe, settings = self.journal, self.recipe, self.recipe.settings
+        if not journal.finished:
+            raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
+        with self.encode.running():
+            report: list[Report] = []
+
+            def completed(aside: Path) -> None:
+                self.unchanged.check()
+                self.notices.add(*writer.warnings)
+                report.append(self._report())
+                journal.joined(aside, report[0])
+
+            encoding = recipe.encoding
+            with Writer(
+                settings.output,
+                recipe.info,
+                codec=encoding.codec,
+                crf=encoding.crf,
+                pix_fmt=encoding.pix_fmt,
+                options=encoding.options,
+                scale=settings.scale,
+                part=settings.start > 0 or settings.frames is not None,
+                overwrite=settings.overwrite,
+                completed=completed,
+            ) as writer:
+                self._check_headers(header_hash(writer.header))
+                self.notices.add(*writer.warnings)
+                writer.join([journal.file_of(number) for number in sorted(journal.finished)], self.timeline)
+        journal.remove()
+        return report[0]
+
+    def _check_headers(self, header: str) -> None:
+        """Raises VqeError unless all parts were coded alike."""
+        for segment in self.journal.finished.values():
+            if segment.header != header:
+                raise VqeError(
+                    f"segment {segment.number} was coded by an encoder that differs from the one here.",
+                    "All machines need the same PyAV and the same options. Begin anew with --restart.",
+                )
+
+    def _told_losses(self) -> None:
+        for segment in self.journal.finished.values():
+            self.notices.add(*segment.warnings)
+
+    def _report(self) -> Report:
+        self._told_losses()
+        self.notices.add(*self.notices_of_reader, *self.engine.warnings)
+        wall = time.perf_counter() - self.began
+        threads = (self.decode.seconds, self.encode.seconds)
+        report = report_of(
+            self.recipe.settings,
+            self.plan,
+            self.model,
+            self.engine,
+            self.tally,
+            threads,
+            wall,
+            self.notices.texts,
+        )
+        return replace(report, fps=round(self.done / wall, 3), kept_frames=self.kept_frames)

@@ -1,0 +1,191 @@
+"""Segments: parts of a video that are enhanced with their context, encoded by themselves, and joined by
+copying packets.
+
+A segment consists of whole chunks, those that an undivided run would have; so its pictures are the same bit
+for bit. It begins at a scene cut where there is one, else at a chunk.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vqe_cli.restore.chunks import Chunk
+from vqe_cli.restore.engine import Planes
+from vqe_cli.restore.sizes import Sizes
+from vqe_cli.restore.summaries import checksum
+from vqe_cli.runs.journal import Finished
+from vqe_cli.runs.settings import Settings
+from vqe_cli.video.coded import CodedFile
+from vqe_cli.video.coders import Coder, new_coder
+from vqe_cli.video.encoders import Encoding
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.reader import Entry, WrongEntry
+from vqe_cli.video.targets import Target
+
+
+def in_segments(settings: Settings, frames: int | None) -> bool:
+    """Whether a video of so many frames (None: unknown) is long enough to be divided."""
+    return settings.segment > 0 and (frames is None or frames > 2 * settings.segment)
+
+
+def numbered(chunks: Iterable[Chunk], size: int) -> Iterator[tuple[int, Chunk]]:
+    """Each chunk with the number of its segment.
+
+    size: most frames of a segment, unless one chunk has more. A scene cut ends a segment that is at least
+    half as long, for there the encoder begins anew anyway.
+    """
+    number = count = 0
+    for chunk in chunks:
+        frames = shown(chunk)
+        if count and (count + frames > size or (chunk.opens and 2 * count >= size)):
+            number, count = number + 1, 0
+        count += frames
+        yield number, chunk
+
+
+def shown(chunk: Chunk) -> int:
+    """Frames that a chunk gives, duplicates included."""
+    return sum(map(len, chunk.shown))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How all segments of a run are made.
+
+    settings: with one device. encoding: with the codec that was chosen. sizes: of chunks and tiles, which
+    must be the same wherever a segment is made.
+    """
+
+    settings: Settings
+    info: VideoInfo
+    target: Target
+    encoding: Encoding
+    sizes: Sizes
+
+    def coder(self) -> Coder:
+        """The encoder of one segment."""
+        return new_coder(self.target, self.info, self.encoding, self.settings.scale)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A segment to be made by somebody else.
+
+    chunks: without planes. checksums: of the planes of all frames that they hold, by index. entry: where
+    decoding begins, last_pts: time of the last frame that is needed (None: unknown). file: where the result
+    goes.
+    """
+
+    recipe: Recipe
+    number: int
+    chunks: tuple[Chunk, ...]
+    checksums: Mapping[int, int]
+    entry: Entry | None
+    last_pts: int | None
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """The segment, for people."""
+        first, last = self.chunks[0].shown[0][0].index, self.chunks[-1].shown[-1][-1].index
+        return f"segment {self.number} (frames {first} to {last}) of {self.recipe.info.path}"
+
+
+def with_planes(
+    chunks: Iterable[Chunk], frames: Iterator[Frame], checksums: Mapping[int, int]
+) -> Iterator[Chunk]:
+    """The chunks of a job with the planes of decoded frames, which begin with the first one or earlier.
+
+    Raises WrongEntry where a frame is missing, or is not the one that was seen before.
+    """
+    held: dict[int, Frame] = {}
+    newest = -1
+    for chunk in chunks:
+        last = max(chunk.frames[-1].index, chunk.shown[-1][-1].index)
+        for frame in frames if newest < last else ():
+            newest = frame.index
+            if newest in checksums:
+                if checksum(frame.planes) != checksums[newest]:
+                    raise WrongEntry
+                held[newest] = frame
+            if newest >= last:
+                break
+        held = {index: frame for index, frame in held.items() if index >= chunk.frames[0].index}
+        try:
+            yield _filled(chunk, held)
+        except KeyError as error:
+            raise WrongEntry from error
+
+
+def _filled(chunk: Chunk, held: Mapping[int, Frame]) -> Chunk:
+    def fill(frame: Frame, of: Frame) -> Frame:
+        return replace(frame, planes=held[of.index].planes, side_data=held[frame.index].side_data)
+
+    return replace(
+        chunk,
+        frames=tuple(fill(frame, frame) for frame in chunk.frames),
+        shown=tuple(tuple(fill(frame, group[0]) for frame in group) for group in chunk.shown),
+    )
+
+
+class SegmentWriter:
+    """Encodes segments one after another; each is complete when the next one begins.
+
+    coder: makes an encoder. file_of: where a segment goes. finished: told of each complete one. Raises
+    OSError and FFmpegError when writing fails.
+    """
+
+    def __init__(
+        self,
+        coder: Callable[[], Coder],
+        file_of: Callable[[int], Path],
+        finished: Callable[[Finished], None],
+    ) -> None:
+        self._new_coder, self._file_of, self._finished = coder, file_of, finished
+        self._coder: Coder | None = None
+        self._file: CodedFile | None = None
+        self._number = self._first = self._frames = 0
+
+    def write(self, item: tuple[int, Frame, Planes]) -> None:
+        """Takes a frame of the segment of that number, with its enhanced planes."""
+        number, frame, planes = item
+        if self._coder is None or number != self._number:
+            self.complete()
+            self._number, self._first, self._frames = number, frame.index, 0
+            self._coder, self._file = self._new_coder(), CodedFile(self._file_of(number))
+        assert self._file is not None
+        for coded in self._coder.encode(planes, frame):
+            self._file.add(coded)
+        self._frames += 1
+
+    def complete(self) -> None:
+        """Ends the segment that was begun, if any."""
+        if self._coder is None or self._file is None:
+            return
+        for coded in self._coder.flush():
+            self._file.add(coded)
+        self._file.complete()
+        file, coder, self._coder, self._file = self._file, self._coder, None, None
+        self._finished(
+            Finished(
+                self._number,
+                self._first,
+                self._frames,
+                file.bytes,
+                file.sha256,
+                header_hash(coder.header),
+                tuple(coder.warnings),
+            )
+        )
+
+    def discard(self) -> None:
+        """Forgets the segment that was begun, if any."""
+        if self._file is not None:
+            self._file.discard()
+        self._coder = self._file = None
+
+
+def header_hash(header: bytes) -> str:
+    """By this headers are compared."""
+    return hashlib.sha256(header).hexdigest()[:16]
