@@ -49,4 +49,4 @@ format: setup
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache
-	find models vqe_cli tests -name __pycache__ -type d -exec rm -rf {} +
+	find vqe_cli tests -name __pycache__ -type d -exec rm -rf {} +

@@ -17,7 +17,7 @@ from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.restore import stages
 from vqe_cli.restore.chunks import frames_held
-from vqe_cli.restore.engine import Engine, load, start_engine
+from vqe_cli.restore.engine import Engine, load
 from vqe_cli.restore.peaks import FRAMES_WAITING
 from vqe_cli.restore.stream import Tally, enhanced_frames
 from vqe_cli.runs.settings import Settings
@@ -40,11 +40,11 @@ def settings_for(*weights: Path, **chosen: object) -> Settings:
 
 
 def engine_for(settings: Settings, frames: list[Frame], colour: Colour) -> Engine:
-    return start_engine(load(settings), settings, colour, frames[0].planes[0].shape)
+    return load(settings.networks).start(settings.sizes, colour, frames[0].planes[0].shape)
 
 
 def enhance(settings: Settings, frames: list[Frame], colour: Colour) -> list[tuple[Frame, Planes]]:
-    return list(enhanced_frames(frames, settings, engine_for(settings, frames, colour), Tally()))
+    return list(enhanced_frames(frames, settings.peaks, engine_for(settings, frames, colour), Tally()))
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,9 @@ def test_frames_go_to_the_network_as_they_are(tmp_path, clip, monkeypatch) -> No
     original = network.forward
     monkeypatch.setattr(network, "forward", lambda *args: seen.append(args[:3]) or original(*args))
     tally = Tally()
-    out = list(enhanced_frames(frames, settings, engine, tally))
+    out = list(enhanced_frames(frames, settings.peaks, engine, tally))
     assert [frame.index for frame, _ in out] == list(range(48))
-    assert tally.scene_cuts == 2 and tally.peaks.source(settings) == "qp"
+    assert tally.scene_cuts == 2 and tally.peaks.source(settings.peaks) == "qp"
     for rgb, pqf, qp in seen:
         assert rgb.shape[:3] == (1, pqf.shape[1], 3) and qp.shape == pqf.shape
     first = seen[0]
@@ -184,7 +184,7 @@ def test_a_network_that_breaks_is_told(tmp_path, clip) -> None:
 
 def test_stage_two_of_a_pipeline_without_one(tmp_path) -> None:
     with pytest.raises(VqeError, match="no stage II"):
-        load(settings_for(write_zero(tmp_path / "zero.safetensors"), stages="both"))
+        load(settings_for(write_zero(tmp_path / "zero.safetensors"), stages="both").networks)
 
 
 def test_strength_by_qp(tmp_path, clip) -> None:
@@ -194,9 +194,9 @@ def test_strength_by_qp(tmp_path, clip) -> None:
     write_tiny(tmp_path / "a.safetensors")
     settings = settings_for(tmp_path / "a.safetensors", chunk=1)
     engine = engine_for(settings, frames, colour)
-    full = [planes for _, planes in enhanced_frames(frames, settings, engine, Tally())]
+    full = [planes for _, planes in enhanced_frames(frames, settings.peaks, engine, Tally())]
     engine.pipeline = replace(engine.pipeline, strength=((20.0, 0.0), (30.0, 1.0)))
-    out = [planes for _, planes in enhanced_frames(frames, settings, engine, Tally())]
+    out = [planes for _, planes in enhanced_frames(frames, settings.peaks, engine, Tally())]
     assert equal(out[0], frames[0].planes) and equal(out[2], full[2])
     change, half = (planes[0].astype(float) - frames[1].planes[0] for planes in (full[1], out[1]))
     assert np.abs(half - change / 2)[(full[1][0] > 0) & (full[1][0] < 255)].max() <= 1
@@ -212,7 +212,7 @@ def test_an_average_of_turns_is_made_stronger(tmp_path, clip) -> None:
         engine = engine_for(settings, frames, colour)
         for spread in (0.0, 0.5):
             engine.pipeline = replace(engine.pipeline, spread=spread)
-            [(_, planes)] = enhanced_frames(frames, settings, engine, Tally())
+            [(_, planes)] = enhanced_frames(frames, settings.peaks, engine, Tally())
             out[tta, spread] = planes
     assert equal(out[1, 0.0], out[1, 0.5])
     plain, strong = (out[8, spread][0].astype(float) - frames[0].planes[0] for spread in (0.0, 0.5))
@@ -227,10 +227,10 @@ def test_a_pipeline_may_want_turns_where_the_user_asks_for_none(tmp_path, clip) 
     found = {}
     for wanted, asked in ((1, None), (1, 2), (2, None), (2, 1)):
         settings = settings_for(tmp_path / "a.safetensors", chunk=1, tta=asked)
-        loaded = load(settings)
+        loaded = load(settings.networks)
         wanting = replace(loaded, pipeline=replace(loaded.pipeline, defaults={"tta": wanted}))
-        engine = start_engine(wanting, settings, colour, frames[0].planes[0].shape)
-        [(_, found[wanted, asked])] = enhanced_frames(frames, settings, engine, Tally())
+        engine = wanting.start(settings.sizes, colour, frames[0].planes[0].shape)
+        [(_, found[wanted, asked])] = enhanced_frames(frames, settings.peaks, engine, Tally())
     assert not equal(found[1, None], found[1, 2])
     assert equal(found[2, None], found[1, 2]) and equal(found[2, 1], found[1, None])
 
@@ -253,7 +253,7 @@ def test_memory_does_not_grow_with_length(tmp_path) -> None:
 
     first = Frame(0, (np.zeros((16, 16), np.uint8),), 0)
     engine = engine_for(settings, [first], colour)
-    for count, (frame, _) in enumerate(enhanced_frames(source(), settings, engine, Tally())):
+    for count, (frame, _) in enumerate(enhanced_frames(source(), settings.peaks, engine, Tally())):
         assert frame.index == count
         most = max(most, alive[0])
     assert count == 399

@@ -13,7 +13,6 @@ from tiny_weights import write_registry, write_tiny
 
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.engine import start_engine
 from vqe_cli.restore.ensemble import EnsembleEngine, load_model
 from vqe_cli.restore.stream import Tally, scene_chunks
 from vqe_cli.runs.pipeline import enhance
@@ -95,9 +94,9 @@ def floats_of(folder: Path, model: str, **chosen: object) -> list[list[np.ndarra
     wanted = settings(folder, model, **chosen)
     with Reader(wanted.input) as reader:
         colour, frames = reader.info.colour, list(reader)
-    engine = start_engine(load_model(wanted), wanted, colour, frames[0].planes[0].shape)
+    engine = load_model(wanted.networks).start(wanted.sizes, colour, frames[0].planes[0].shape)
     found = []
-    for chunk in scene_chunks(frames, wanted, engine, Tally()):
+    for chunk in scene_chunks(frames, wanted.peaks, engine, Tally()):
         planes = [to_tensors(frame.planes) for frame in chunk.frames]
         pictures = engine.pictures(chunk, planes)
         for picture, decoded, shown in zip(
@@ -151,13 +150,13 @@ def test_chunks_serve_all_members(folder: Path) -> None:
     wanted = settings(folder, "even", chunk=0)
     with Reader(wanted.input) as reader:
         colour = reader.info.colour
-    engine = load_model(wanted).start(wanted, colour, (1080, 1920))
+    engine = load_model(wanted.networks).start(wanted.sizes, colour, (1080, 1920))
     assert isinstance(engine, EnsembleEngine)
     assert engine.sizes.chunks.chunk == min(member.sizes.chunks.chunk for member in engine.members)
     assert {member.sizes.chunks for member in engine.members} == {engine.sizes.chunks}
     assert len(engine.sizes.tilings) == len(engine.stages) == 3
     budgets = sum(member.compute.budget for member in engine.members)
-    assert budgets <= load_model(settings(folder, "tiny")).compute.budget
+    assert budgets <= load_model(settings(folder, "tiny").networks).compute.budget
 
 
 def test_ensembles_are_read_as_written(folder: Path) -> None:
@@ -187,19 +186,19 @@ def test_a_faulty_entry_is_named(folder: Path, entry: str, said: str) -> None:
     path = folder / "weights.toml"
     path.write_text(f"{path.read_text()}\n[ensembles.odd]\n{entry}\n")
     with pytest.raises(VqeError, match=said) as refused:
-        load_model(settings(folder, "odd"))
+        load_model(settings(folder, "odd").networks)
     assert "ensemble 'odd'" in refused.value.message
 
 
 def test_a_mask_network_that_is_missing_or_none_is_named(folder: Path) -> None:
     write_tiny(folder / "gate.safetensors")
     with pytest.raises(VqeError, match=r"gate\.safetensors is no mask network"):
-        load_model(settings(folder, "masked"))
+        load_model(settings(folder, "masked").networks)
     (folder / "gate.safetensors").unlink()
     with pytest.raises(VqeError, match=r"no file of weights gate\.safetensors"):
-        load_model(settings(folder, "masked"))
+        load_model(settings(folder, "masked").networks)
     with pytest.raises(VqeError, match="'tiny' has no weights for --scale 2"):
-        load_model(settings(folder, "duo", scale=2))
+        load_model(settings(folder, "duo", scale=2).networks)
 
 
 def test_the_mask_network_starts_as_the_mean_and_takes_any_size() -> None:
@@ -213,6 +212,6 @@ def test_the_mask_network_starts_as_the_mean_and_takes_any_size() -> None:
 
 def test_what_results_depend_on_tells_ensembles_of_the_same_files_apart(folder: Path) -> None:
     """By this an unfinished run is known to have had another method or other weights."""
-    entries = [load_model(settings(folder, name)).entry for name in ("duo", "even", "careful")]
+    entries = [load_model(settings(folder, name).networks).entry for name in ("duo", "even", "careful")]
     assert json.loads(json.dumps(entries)) == entries
     assert len({json.dumps(entry) for entry in entries}) == 3

@@ -44,7 +44,7 @@ def pictures(settings: Settings, frames: list[Frame], colour: Colour) -> torch.T
     """What the networks make of all frames, (T, 3, H, W), before anything is rounded."""
     engine = engine_for(settings, frames, colour)
     found = []
-    for chunk in scene_chunks(iter(frames), settings, engine, Tally()):
+    for chunk in scene_chunks(iter(frames), settings.peaks, engine, Tally()):
         found.append(engine.pictures(chunk, [to_tensors(frame.planes) for frame in chunk.frames]))
     return torch.cat(found)
 

@@ -14,7 +14,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
 from vqe_cli.runs import pipeline
 from vqe_cli.runs.pipeline import enhance
-from vqe_cli.runs.report import Notice, Plan, Progress
+from vqe_cli.runs.report import Notice, Progress, Summary
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.writer import Writer
@@ -60,7 +60,7 @@ def test_a_network_that_changes_nothing_gives_the_input(tmp_path, zero) -> None:
 def test_report_and_events(tmp_path, tiny) -> None:
     events = []
     report = enhance(settings_for(tmp_path / "out.mkv", tiny, start=3, frames=20), events.append)
-    plan = next(event for event in events if isinstance(event, Plan))
+    plan = next(event for event in events if isinstance(event, Summary))
     assert plan.frames == 20 and plan.size_out == (176, 144)
     done = [event.frames for event in events if isinstance(event, Progress)]
     assert done == list(range(1, 21))
@@ -137,7 +137,7 @@ def test_refused(tmp_path, tiny, chosen, message) -> None:
 def test_networks_serve_a_second_file(tmp_path, tiny, monkeypatch) -> None:
     calls = []
     original = pipeline.load_model
-    monkeypatch.setattr(pipeline, "load_model", lambda settings: calls.append(1) or original(settings))
+    monkeypatch.setattr(pipeline, "load_model", lambda networks: calls.append(1) or original(networks))
     restorer = pipeline.Restorer()
     for name in ("a.mkv", "b.mkv"):
         restorer.enhance(settings_for(tmp_path / name, tiny, frames=4))

@@ -14,7 +14,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.memory import Need
 from vqe_cli.runs import pipeline
 from vqe_cli.runs.pipeline import enhance
-from vqe_cli.runs.plan import colours_unshown, forecast, memory_warnings
+from vqe_cli.runs.plan import colours_unshown, memory_warnings, plan
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video import memory
 from vqe_cli.video.memory import amount, machine_memory
@@ -51,11 +51,11 @@ def test_what_cannot_be_written_is_refused_before_weights_are_loaded(
     output: str, chosen: dict, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(folder.iterdir())
-    monkeypatch.setattr(pipeline, "load_model", lambda settings: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(pipeline, "load_model", lambda networks: pytest.fail("weights were loaded"))
     with pytest.raises(VqeError, match=words):
         enhance(settings(folder, output, **chosen))
     with pytest.raises(VqeError, match=words):
-        forecast(settings(folder, output, **chosen))
+        plan(settings(folder, output, **chosen))
     assert sorted(folder.iterdir()) == before
 
 
@@ -66,36 +66,37 @@ def test_a_disk_without_room_is_refused_and_one_with_little_is_told(
     least = 4 * 64 * 48 * 3 // 2  # .y4m holds the planes as they are
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=least - 1))
     with pytest.raises(VqeError, match=r"will take at least 18\.4 kB, and 18\.4 kB are free") as caught:
-        forecast(chosen)
+        plan(chosen)
     assert "another disk" in caught.value.remedy
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=least))
-    assert not [text for text in forecast(chosen).warnings if "free" in text]
+    assert not [text for text in plan(chosen).warnings if "free" in text]
     lossless = settings(folder, "out.mkv", codec="ffv1")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=least // 2))
-    assert [text for text in forecast(lossless).warnings if "may take up to" in text]
+    assert [text for text in plan(lossless).warnings if "may take up to" in text]
 
 
 def test_a_forecast_writes_nothing_and_knows_what_the_run_does(folder: Path) -> None:
     before = sorted(folder.iterdir())
-    found = forecast(settings(folder, "out.mkv", crf=12.0, scale=1))
+    found = plan(settings(folder, "out.mkv", crf=12.0, scale=1))
     assert sorted(folder.iterdir()) == before
     report = enhance(settings(folder, "out.mkv", crf=12.0))
     written = (folder / "out.mkv").stat().st_size
     (folder / "out.mkv").unlink()
-    assert found.plan == report.plan
-    assert (found.rehearsal.codec, found.rehearsal.pix_fmt, found.rehearsal.crf) == (
+    assert found.summary == report.plan
+    assert (found.written.codec, found.written.pix_fmt, found.written.crf) == (
         "libx265",
         "yuv420p",
         12.0,
     )
-    assert found.room is not None and found.room.low < written < found.room.high + 4000  # headers
+    room = found.estimates.room
+    assert room is not None and room.low < written < room.high + 4000  # headers
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_to(folder: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(VqeError, match="cannot be written to"):
-        forecast(settings(folder, str(tmp_path / "out.mkv")))
+        plan(settings(folder, str(tmp_path / "out.mkv")))
 
 
 def test_memory_that_cannot_suffice_is_refused_and_little_is_told() -> None:
@@ -134,7 +135,7 @@ def test_amounts_for_people(count: int, text: str) -> None:
 
 
 def test_colours_that_cannot_come_out_right_are_refused_unless_forced(folder: Path) -> None:
-    info = forecast(settings(folder, "out.mkv")).info
+    info = plan(settings(folder, "out.mkv")).info
     assert colours_unshown(info, force=False) == []
     with pytest.raises(VqeError, match=r"in\.mkv is Dolby Vision") as caught:
         colours_unshown(replace(info, dolby_vision=5), force=False)

@@ -1,17 +1,16 @@
 """Automatic sizes follow the device model and the frame size alone, and keep the memory that they promise."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
+from vqe_cli.restore.choices import SizeChoice
 from vqe_cli.restore.device import CPU_BUDGET, Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure
 from vqe_cli.restore.sizes import RGB_BYTES, choose_sizes
-from vqe_cli.runs.settings import Settings
 
 CPU = Compute(torch.device("cpu"), "fp32", "CPU", CPU_BUDGET)
 IMAGE = networks.build("qecnn", {"channels": 8, "blocks": 1})
@@ -19,13 +18,10 @@ VIDEO = networks.build("motion_fusion", {"spatial": {"channels": 8, "blocks": 2}
 SIZES = {"180p": (180, 320), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
 
 
-def settings_for(**chosen) -> Settings:
-    return Settings(Path("in.mkv"), Path("out.mkv"), **chosen)
-
-
 def sizes_for(size: str, network, footprint: Footprint, budget: int = CPU_BUDGET, defaults=None, **chosen):
-    compute = replace(CPU, budget=budget)
-    return choose_sizes([(network, footprint)], settings_for(**chosen), defaults or {}, compute, SIZES[size])
+    compute, tta = replace(CPU, budget=budget), chosen.pop("tta", 1)
+    choice = SizeChoice(**chosen)
+    return choose_sizes([(network, footprint)], choice, tta, defaults or {}, compute, SIZES[size])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -56,7 +52,7 @@ def test_order_of_precedence() -> None:
     """The user's size, else the pipeline's, else ours."""
     footprint, defaults = Footprint(0.0, 1.0), {"chunk": 12, "overlap": 5}
     assert sizes_for("180p", VIDEO, footprint, defaults=defaults).chunks.window == 22
-    chosen = sizes_for("180p", VIDEO, footprint, defaults=defaults, chunk=3, overlap=0, pqf_period=6).chunks
+    chosen = sizes_for("180p", VIDEO, footprint, defaults=defaults, chunk=3, overlap=0, peak_period=6).chunks
     assert (chosen.chunk, chosen.overlap, chosen.period) == (3, 0, 6)
     (tiling,) = sizes_for("180p", VIDEO, footprint, tile=96).tilings
     assert tiling.overlap == 32  # a third of a tile at most

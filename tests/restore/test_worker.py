@@ -52,7 +52,7 @@ def settings_in(folder, output):
 def test_a_job_holds_all_that_a_segment_needs(ships, folder, tmp_path) -> None:
     settings = settings_in(folder, tmp_path / "out.mkv")
     worker = Worker("cpu")
-    worker.take(load(settings).on(choose("cpu", "fp32")), settings)
+    worker.take(load(settings.networks).on(choose("cpu", "fp32")), settings.networks)
     crew = Elsewhere(worker, ships)
     enhance(settings, crew=crew)
     assert (tmp_path / "out.mkv").read_bytes() == (folder / "alone.mkv").read_bytes()

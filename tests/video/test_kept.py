@@ -13,12 +13,11 @@ from conftest import DATA
 from tiny_clips import make_clip
 
 from vqe_cli.video.dolby_vision import is_ipt
-from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.image_writer import turned
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.rehearsal import rehearse
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Writer
+from vqe_cli.video.writer import Output, Writer
 
 CASES = DATA / "cases"
 ONE = 1 << 16
@@ -28,7 +27,7 @@ def rewrite(source: Path, output: Path) -> list[str]:
     with open_reader(source) as reader, Writer(output, reader.info, codec=None) as writer:
         for frame in reader:
             writer.write(frame.planes, frame)
-    foretold = rehearse(output, reader.info, Encoding(), 1, False, True).warnings
+    foretold = rehearse(Output(output, overwrite=True), reader.info).warnings
     assert set(foretold) == set(writer.warnings), "what is said afterwards was known before"
     return [*reader.warnings, *writer.warnings]
 

@@ -23,7 +23,7 @@ from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.rehearsal import rehearse
 from vqe_cli.video.timecode import later
-from vqe_cli.video.writer import Writer
+from vqe_cli.video.writer import Output, Writer
 
 # A page without regions, and its end (ETSI EN 300 743, section 7.2).
 DVB = bytes.fromhex("0f10000100020500 0f8000010000")
@@ -328,10 +328,10 @@ def test_a_codec_that_the_container_loses_is_refused(tmp_path: Path) -> None:
     with Reader(source) as reader:
         info = reader.info
     with pytest.raises(VqeError, match="ffv1") as caught:
-        rehearse(tmp_path / "out.ts", info, Encoding("ffv1"), 1, False, False)
+        rehearse(Output(tmp_path / "out.ts", Encoding("ffv1")), info)
     assert ".mkv" in caught.value.remedy
     with pytest.raises(VqeError, match="webm") as caught:
-        rehearse(tmp_path / "out.webm", info, Encoding(), 1, False, False)
+        rehearse(Output(tmp_path / "out.webm"), info)
     assert ".mkv" in caught.value.remedy and "--codec libsvtav1" in caught.value.remedy
 
 

@@ -29,10 +29,10 @@ def bench_pipeline(input: Path, options: dict[str, Any]) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(input, Path(folder) / "enhanced.mkv", **options)
-        loaded = load_model(settings)
+        loaded = load_model(settings.networks)
         alignment = Clock()
         with timed(nn.ModuleList(loaded.networks), alignment, loaded.compute):
-            report = enhance(settings, load=lambda settings: loaded)
+            report = enhance(settings, load=lambda networks: loaded)
     plan = report.plan
     return {
         "model": plan.model,

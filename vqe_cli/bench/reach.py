@@ -45,7 +45,7 @@ def bench_reach(input: Path, options: dict[str, Any], frames: int = 48) -> dict[
     the worst frame, both at the worst of several places). Raises VqeError as `enhance` does.
     """
     settings = Settings(input, Path("unused.mkv"), frames=frames, **options)
-    loaded = load(settings)
+    loaded = load(settings.networks)
     network, compute = loaded.networks[0], loaded.compute
     clip = read_clip(settings, compute)
     found: dict[str, Any] = {"model": loaded.pipeline.name, "input": input.name, "frames": len(clip.rgb)}
@@ -59,7 +59,7 @@ def bench_reach(input: Path, options: dict[str, Any], frames: int = 48) -> dict[
 def read_clip(settings: Settings, compute: Compute) -> Clip:
     """The frames of a file with their peaks."""
     with open_reader(settings.input, start=settings.start, frames=settings.frames) as reader:
-        marked = [frame for frame, _ in mark_peaks(((f, False) for f in reader), settings, PeakCount())]
+        marked = [frame for frame, _ in mark_peaks(((f, False) for f in reader), settings.peaks, PeakCount())]
         rgb = torch.cat([to_rgb(to_tensors(f.planes, compute.device), reader.info.colour) for f in marked])
     qps = [nan if frame.network_qp is None else frame.network_qp for frame in marked]
     pqf = torch.tensor([frame.pqf for frame in marked])

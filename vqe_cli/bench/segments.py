@@ -30,14 +30,14 @@ def bench_segments(
     with tempfile.TemporaryDirectory() as folder:
         clip = looped(input, Path(folder) / "clip.mkv", seconds)
         settings = Settings(clip, Path(folder) / "out.mkv", **options)
-        model = load_model(settings)
+        model = load_model(settings.networks)
         say("whole")
-        whole = enhance(replace(settings, segment=0), load=lambda settings: model)
+        whole = enhance(replace(settings, segment=0), load=lambda networks: model)
         whole_bytes = settings.output.stat().st_size
         settings.output.unlink()
         say("in segments")
         first = FirstFrame()
-        parts = enhance(settings, first.listen, load=lambda settings: model)
+        parts = enhance(settings, first.listen, load=lambda networks: model)
         parts_bytes = settings.output.stat().st_size
         settings.output.unlink()
         found: dict[str, Any] = {
@@ -53,10 +53,10 @@ def bench_segments(
         say("interrupted at two thirds, and again")
         again = FirstFrame(stop_at=whole.frames * 2 // 3)
         try:
-            enhance(settings, again.listen, load=lambda settings: model)
+            enhance(settings, again.listen, load=lambda networks: model)
         except KeyboardInterrupt:
             again = FirstFrame()
-            kept = enhance(settings, again.listen, load=lambda settings: model).kept_frames
+            kept = enhance(settings, again.listen, load=lambda networks: model).kept_frames
             found |= {"kept_frames": kept, "first_new_frame_s": again.seconds}
             settings.output.unlink()
         if workers:

@@ -31,15 +31,16 @@ def bench_strength(
     and `worst_at_best`, of the clip that gains least; and the `spread` that averages of `tta` turns show (0
     with tta 1, for which nothing is averaged). Raises VqeError for a folder or a clip that is missing.
     """
-    model = at_full_strength(options)
+    model = at_full_strength(options, 1)
+    averaging = at_full_strength(options, tta)
     rows, energies = [], []
     for recipe in recipes:
         clips = []
         for lq in clips_of(data / "lq" / recipe):
             truth = truth_of(data, lq)
-            clips.append(errors_of_pipelines(lq.stem, Settings(lq, lq, tta=1, **options), model, truth))
+            clips.append(errors_of_pipelines(lq.stem, Settings(lq, lq, **options), model, truth))
             if tta > 1:
-                average = errors_of_pipelines(lq.stem, Settings(lq, lq, tta=tta, **options), model, truth)
+                average = errors_of_pipelines(lq.stem, Settings(lq, lq, **options), averaging, truth)
                 energy = change_energy(average)
                 energies += [change_energy(clips[-1]) / energy] if energy else []
             progress(f"{recipe} {lq.stem}: {multiple(clips[-1:]):.3f}")
@@ -47,9 +48,9 @@ def bench_strength(
     return {"spread": round(spread_of(mean(energies), tta), 3) if energies else 0.0, "recipes": rows}
 
 
-def at_full_strength(options: dict[str, Any]) -> LoadedEnsemble:
+def at_full_strength(options: dict[str, Any], tta: int) -> LoadedEnsemble:
     """The pipeline of the settings by itself, what it changes left as the networks give it."""
-    loaded = load(Settings(Path(), Path(), **options))
+    loaded = load(Settings(Path(), Path(), tta=tta, **options).networks)
     plain = replace(loaded, pipeline=replace(loaded.pipeline, strength=(), spread=0.0))
     return LoadedEnsemble(Ensemble(loaded.name, (loaded.name,)), (plain,), None, loaded.weights)
 

@@ -60,7 +60,7 @@ class Display:
             self._line(
                 f"an unfinished run goes on: {event.frames} frames are there, in {event.segments} segments"
             )
-        elif isinstance(event, told.Plan):
+        elif isinstance(event, told.Summary):
             self._started = self._last_line = self._clock()
             self._bar.reset(self._task, total=event.frames)
             self._bar.update(self._task, of=event.frames or "?")
@@ -99,7 +99,7 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.1f} fps" if speed else "")
 
 
-def plan_line(plan: told.Plan) -> str:
+def plan_line(plan: told.Summary) -> str:
     """What was chosen, sizes included: the automatic ones are part of what makes a result reproducible."""
     (width, height), (to_width, to_height) = plan.size_in, plan.size_out
     tiles = [

@@ -196,15 +196,15 @@ def going_on(settings: Settings) -> Iterator[None]:
 def show_plan(settings: Settings, json_file: Path | None) -> None:
     """Print what would be done; nothing is written but the report."""
     from vqe_cli.cli.folder import show_tree
-    from vqe_cli.cli.forecast import forecast_lines
-    from vqe_cli.runs.plan import forecast
+    from vqe_cli.cli.plan_lines import plan_lines
+    from vqe_cli.runs.plan import plan
     from vqe_cli.runs.tree import is_tree
 
     if is_tree(settings):
         show_tree(settings, json_file)
         return
-    found = forecast(settings)
+    found = plan(settings)
     if str(json_file) != "-":
-        show(*forecast_lines(found))
+        show(*plan_lines(found))
     if json_file:
         write_json(found.as_dict(), json_file)

@@ -21,7 +21,8 @@ from vqe_cli.weights.ensembles import Ensemble, Fusion
 
 def loaded_members(names: list[str], fusion: Fusion, settings: Settings) -> LoadedEnsemble:
     """The pipelines of `--models`."""
-    return load_ensemble(Ensemble(f"{fusion.method} of {', '.join(names)}", tuple(names), fusion), settings)
+    ensemble = Ensemble(f"{fusion.method} of {', '.join(names)}", tuple(names), fusion)
+    return load_ensemble(ensemble, settings.networks)
 
 
 def fuse_all(

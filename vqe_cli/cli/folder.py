@@ -8,7 +8,7 @@ from rich.table import Table
 
 from vqe_cli.cli.console import messages, say, show, write_lines
 from vqe_cli.cli.display import Display, summary_line
-from vqe_cli.cli.forecast import written_line
+from vqe_cli.cli.plan_lines import written_line
 from vqe_cli.runs.folder import Job, Started, enhance_folder, survey
 from vqe_cli.runs.manifest import Outcome
 from vqe_cli.runs.settings import Settings
@@ -76,9 +76,9 @@ def show_tree(settings: Settings, json_file: Path | None) -> None:
 
 def job_line(job: Job) -> str:
     """One file of a dry run."""
-    if job.forecast is not None:
-        return f"{job.input} -> {job.output}: {written_line(job.forecast)}"
-    assert job.outcome is not None
+    if job.outcome is None:
+        assert job.plan is not None
+        return f"{job.input} -> {job.output}: {written_line(job.plan)}"
     if job.outcome.status == "skipped":
         return f"{job.input} -> {job.output}: is done"
     return f"{job.input}: error: {job.outcome.error} {job.outcome.remedy}".rstrip()
@@ -88,8 +88,8 @@ def job_document(job: Job) -> dict[str, object]:
     """One file of a dry run, for JSON."""
     if job.outcome is not None:
         return job.outcome.as_dict()
-    assert job.forecast is not None
-    return {"input": job.input, "output": job.output, "status": "planned", "forecast": job.forecast.as_dict()}
+    assert job.plan is not None
+    return {"input": job.input, "output": job.output, "status": "planned", "forecast": job.plan.as_dict()}
 
 
 def outcome_table(outcomes: list[Outcome]) -> Table:

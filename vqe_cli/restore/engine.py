@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
+from vqe_cli.restore.choices import NetworkChoice, SizeChoice
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure_once
-from vqe_cli.restore.sizes import Sizes, choose_sizes, turns_of
+from vqe_cli.restore.sizes import Sizes, choose_sizes, scale_of
 from vqe_cli.restore.stages import Stage, run_stages
-from vqe_cli.runs.report import Weights
-from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import (
     add_residual,
     residual_to_planes,
@@ -31,6 +30,17 @@ from vqe_cli.weights.load import load_stages, read_header
 from vqe_cli.weights.registry import Pipeline, find, from_files
 
 Planes = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that was used: its name, sha256, and the stage (1 or 2) that it was used for; 0 for
+    the mask network of an ensemble.
+    """
+
+    stage: int
+    file: str
+    sha256: str
 
 
 class Enhancer(Protocol):
@@ -80,18 +90,23 @@ class Model(Protocol):
     def on(self, compute: Compute) -> "Model":
         """The same on another device; loaded on the CPU in float32 before."""
 
-    def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> Enhancer:
-        """What enhances pictures of `size` (height, width) pixels."""
+    def start(self, sizes: SizeChoice, colour: Colour, size: tuple[int, int]) -> Enhancer:
+        """What enhances pictures of `size` (height, width) pixels.
+
+        Raises VqeError for sizes that contradict each other.
+        """
 
 
 @dataclass(frozen=True)
 class Loaded:
     """Networks on their device, ready for any number of inputs.
 
-    pipeline: where they come from. networks, footprints, weights: of the stages that run, in order.
+    pipeline: where they come from. choice: what was asked for. networks, footprints, weights: of the stages
+    that run, in order.
     """
 
     pipeline: Pipeline
+    choice: NetworkChoice
     networks: tuple[nn.Module, ...]
     footprints: tuple[Footprint, ...]
     weights: tuple[Weights, ...]
@@ -109,24 +124,35 @@ class Loaded:
     def on(self, compute: Compute) -> "Loaded":
         return replace(self, networks=tuple(map(compute.prepare, self.networks)), compute=compute)
 
-    def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "Engine":
-        """As `start_engine`."""
-        return start_engine(self, settings, colour, size)
+    def start(self, sizes: SizeChoice, colour: Colour, size: tuple[int, int]) -> "Engine":
+        """As `Model.start`."""
+        networks = tuple(zip(self.networks, self.footprints, strict=True))
+        defaults = self.pipeline.defaults
+        tta = self.choice.tta or defaults.get("tta", 1)
+        chosen = choose_sizes(networks, sizes, tta, defaults, self.compute, size)
+        stages = tuple(
+            Stage(weights.stage, network, self.compute, tiling, tta, footprint)
+            for (network, footprint), weights, tiling in zip(
+                networks, self.weights, chosen.tilings, strict=True
+            )
+        )
+        seconds = [0.0] * len(stages)
+        return Engine(self.pipeline, stages, chosen, colour, self.choice.scale, self.compute, seconds)
 
 
-def load(settings: Settings, empty: bool = False) -> Loaded:
-    """The networks of one pipeline, device and precision that the settings ask for.
+def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
+    """The networks of one pipeline on its device.
 
     empty: without weights and on no device (torch's "meta"), which is enough to choose sizes.
     Raises VqeError for an unknown pipeline, weights that do not fit, a stage or a device that is not there.
     """
-    compute = choose(settings.device, settings.precision)
-    if settings.weights:
-        pipeline = from_files(settings.weights, settings.scale)
+    compute = choose(choice.device, choice.precision)
+    if choice.weights:
+        pipeline = from_files(choice.weights, choice.scale)
     else:
-        pipeline = find(settings.model, settings.scale)
+        pipeline = find(choice.model, choice.scale)
     wanted = {"1": (1,), "2": (2,), "both": (1, 2), None: tuple(range(1, len(pipeline.stages) + 1))}
-    numbers = wanted[settings.stages]
+    numbers = wanted[choice.stages]
     if max(numbers) > len(pipeline.stages):
         raise VqeError(
             f"the pipeline {pipeline.name!r} has no stage II.", "Use --stages 1, or another --model."
@@ -135,10 +161,10 @@ def load(settings: Settings, empty: bool = False) -> Loaded:
     files = [stage.path() for stage in pipeline.stages]
     chosen = tuple(networks[number - 1] for number in numbers)
     scale = prod([scale_of(network) for network in chosen])
-    if scale != settings.scale:
+    if scale != choice.scale:
         raise VqeError(
-            f"--stages {settings.stages} of {pipeline.name!r} enlarges by {scale}, "
-            f"--scale asks for {settings.scale}.",
+            f"--stages {choice.stages} of {pipeline.name!r} enlarges by {scale}, "
+            f"--scale asks for {choice.scale}.",
             "Use --stages both.",
         )
     weights = tuple(Weights(n, str(files[n - 1]), sha256_of(files[n - 1])) for n in numbers)
@@ -147,13 +173,7 @@ def load(settings: Settings, empty: bool = False) -> Loaded:
         for network, number in zip(chosen, numbers, strict=True)
     )
     ready = tuple(network.to("meta") if empty else compute.prepare(network) for network in chosen)
-    return Loaded(pipeline, ready, footprints, weights, compute)
-
-
-def scale_of(network: nn.Module) -> int:
-    """Output size over input size."""
-    assert isinstance(network.scale, int)
-    return network.scale
+    return Loaded(pipeline, choice, ready, footprints, weights, compute)
 
 
 @dataclass
@@ -229,19 +249,3 @@ class Engine:
             # gray.
             residual = residual.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         return residual_to_planes(residual, self.colour)
-
-
-def start_engine(loaded: Loaded, settings: Settings, colour: Colour, size: tuple[int, int]) -> Engine:
-    """An engine for pictures of `size` (height, width) pixels, with sizes chosen.
-
-    Raises VqeError for sizes that contradict each other.
-    """
-    networks = tuple(zip(loaded.networks, loaded.footprints, strict=True))
-    defaults = loaded.pipeline.defaults
-    sizes = choose_sizes(networks, settings, defaults, loaded.compute, size)
-    turns = turns_of(settings, defaults)
-    stages = tuple(
-        Stage(weights.stage, network, loaded.compute, tiling, turns, footprint)
-        for (network, footprint), weights, tiling in zip(networks, loaded.weights, sizes.tilings, strict=True)
-    )
-    return Engine(loaded.pipeline, stages, sizes, colour, settings.scale, loaded.compute, [0.0] * len(stages))

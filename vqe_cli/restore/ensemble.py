@@ -12,13 +12,12 @@ from vqe_cli.ensemble.methods import Mask, Moment, fused, rounded
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
 from vqe_cli.networks.gate import GateNet
+from vqe_cli.restore.choices import NetworkChoice, SizeChoice
 from vqe_cli.restore.chunks import Chunk, ChunkSizes
 from vqe_cli.restore.device import Compute
-from vqe_cli.restore.engine import Engine, Loaded, Model, Planes, load, start_engine
+from vqe_cli.restore.engine import Engine, Loaded, Model, Planes, Weights, load
 from vqe_cli.restore.sizes import Sizes
 from vqe_cli.restore.stages import Stage
-from vqe_cli.runs.report import Weights
-from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_arrays
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.ensembles import Ensemble, find_ensemble
@@ -26,18 +25,18 @@ from vqe_cli.weights.load import load_network
 from vqe_cli.weights.registry import StageSpec
 
 
-def load_model(settings: Settings, empty: bool = False) -> Model:
-    """The pipeline or the ensemble that the settings name, with its networks; empty: without weights.
+def load_model(choice: NetworkChoice, empty: bool = False) -> Model:
+    """The pipeline or the ensemble that is chosen, with its networks; empty: without weights.
 
     Raises VqeError as `engine.load` and `load_ensemble` do.
     """
-    ensemble = None if settings.weights else find_ensemble(settings.model)
-    return load(settings, empty) if ensemble is None else load_ensemble(ensemble, settings, empty)
+    ensemble = None if choice.weights else find_ensemble(choice.model)
+    return load(choice, empty) if ensemble is None else load_ensemble(ensemble, choice, empty)
 
 
-def chunks_stand_alone(settings: Settings) -> bool:
+def chunks_stand_alone(choice: NetworkChoice) -> bool:
     """Whether the result of a chunk depends on no other; some ways of fusing look at frames beyond it."""
-    ensemble = None if settings.weights else find_ensemble(settings.model)
+    ensemble = None if choice.weights else find_ensemble(choice.model)
     return ensemble is None or ensemble.fusion.method not in ("adaptive", "guard")
 
 
@@ -71,28 +70,28 @@ class LoadedEnsemble:
     def on(self, compute: Compute) -> "LoadedEnsemble":
         return replace(self, members=tuple(member.on(compute) for member in self.members))
 
-    def start(self, settings: Settings, colour: Colour, size: tuple[int, int]) -> "EnsembleEngine":
+    def start(self, sizes: SizeChoice, colour: Colour, size: tuple[int, int]) -> "EnsembleEngine":
         """An engine for pictures of `size` (height, width), whose members share chunks and memory.
 
         Raises VqeError for sizes that contradict each other.
         """
         part = self.compute.budget // len(self.members)
         members = [replace(member, compute=replace(member.compute, budget=part)) for member in self.members]
-        wanted = [start_engine(member, settings, colour, size).sizes.chunks for member in members]
+        wanted = [member.start(sizes, colour, size).sizes.chunks for member in members]
         shared = ChunkSizes(
-            chunk=min(sizes.chunk for sizes in wanted),
-            overlap=max(sizes.overlap for sizes in wanted),
-            period=max(sizes.period for sizes in wanted),
+            chunk=min(chunks.chunk for chunks in wanted),
+            overlap=max(chunks.overlap for chunks in wanted),
+            period=max(chunks.period for chunks in wanted),
         )
-        settings = replace(settings, chunk=shared.chunk, overlap=shared.overlap)
-        engines = tuple(start_engine(member, settings, colour, size) for member in members)
+        alike = replace(sizes, chunk=shared.chunk, overlap=shared.overlap)
+        engines = tuple(member.start(alike, colour, size) for member in members)
         fusion = self.ensemble.fusion
         guard = Guard(self.ensemble.members, fusion.limit_db, fusion.segment)
         return EnsembleEngine(self.ensemble, engines, shared, self.mask, guard)
 
 
-def load_ensemble(ensemble: Ensemble, settings: Settings, empty: bool = False) -> LoadedEnsemble:
-    """The networks of an ensemble's members by the settings, whose `model` and `weights` are not looked at.
+def load_ensemble(ensemble: Ensemble, choice: NetworkChoice, empty: bool = False) -> LoadedEnsemble:
+    """The networks of an ensemble's members; `model` and `weights` of the choice are not looked at.
 
     Raises VqeError as `engine.load` does for each member; for a method that does not fit; for a mask network
     that is missing or is none.
@@ -104,7 +103,7 @@ def load_ensemble(ensemble: Ensemble, settings: Settings, empty: bool = False) -
             "the guard can judge a whole video only when the results are there.",
             "Give --segment 1 or more, or enhance with each pipeline and name the results.",
         )
-    members = tuple(load(replace(settings, model=name, weights=()), empty) for name in ensemble.members)
+    members = tuple(load(replace(choice, model=name, weights=()), empty) for name in ensemble.members)
     weights = [entry for member in members for entry in member.weights]
     mask = None
     if fusion.gate is not None:

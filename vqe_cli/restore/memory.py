@@ -11,7 +11,6 @@ from vqe_cli.restore.footprint import MARGIN
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD
 from vqe_cli.restore.sizes import picture_bytes
 from vqe_cli.restore.stages import BATCH_PIXELS, Stage
-from vqe_cli.runs.settings import Settings
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import ENCODER_PICTURES, frame_bytes, machine_memory
 
@@ -38,18 +37,18 @@ class Need:
         return int(self.bytes / MARGIN)
 
 
-def needs(settings: Settings, info: VideoInfo, engine: Enhancer, compute: Compute) -> tuple[Need, ...]:
+def needs(info: VideoInfo, engine: Enhancer, compute: Compute, scale: int, workers: int) -> tuple[Need, ...]:
     """What a run takes: of the machine's memory, for all its processes, and, with a GPU, of the device's."""
     chunks, pixels = engine.sizes.chunks, info.width * info.height
     picture = frame_bytes(info.width, info.height, info.pix_fmt)
-    held = frames_held(chunks) + READ_AHEAD + (WRITE_AHEAD + ENCODER_PICTURES) * settings.scale**2
-    networks = picture_bytes(pixels, chunks.chunk, chunks.overlap, settings) + _largest(engine, pixels)
+    held = frames_held(chunks) + READ_AHEAD + (WRITE_AHEAD + ENCODER_PICTURES) * scale**2
+    networks = picture_bytes(pixels, chunks.chunk, chunks.overlap, scale) + _largest(engine, pixels)
     host, (free, total) = PROGRAM + held * picture, machine_memory()
     if compute.device.type != "cuda":
-        return (Need("memory", settings.workers * (host + networks), free, total),)
+        return (Need("memory", workers * (host + networks), free, total),)
     device_free, device_total = torch.cuda.mem_get_info(compute.device)
     on_device = Need(f"memory of {compute.name}", networks, device_free, device_total)
-    return Need("memory", settings.workers * host, free, total), on_device
+    return Need("memory", workers * host, free, total), on_device
 
 
 def _largest(engine: Enhancer, pixels: int) -> int:

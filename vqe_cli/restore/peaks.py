@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from vqe_cli.bitstream.peak_marker import HORIZON, PeakMarker
 from vqe_cli.errors import VqeError
-from vqe_cli.runs.settings import Settings
+from vqe_cli.restore.choices import PeakRule
 from vqe_cli.video.frame import Frame
 
 # Most frames that wait here for the decision about the oldest of them.
@@ -24,25 +24,25 @@ class PeakCount:
     peaks: int = 0
     qps: set[float] = field(default_factory=set)
 
-    def source(self, settings: Settings) -> str:
+    def source(self, chosen: PeakRule) -> str:
         """Where the peaks came from: "qp", "hm-log", "period" or "none"."""
-        if settings.pqf in ("none", "period"):
-            return settings.pqf
+        if chosen.mode in ("none", "period"):
+            return chosen.mode
         if len(self.qps) < 2:
             return "period"
-        return "hm-log" if settings.hm_log is not None else "qp"
+        return "hm-log" if chosen.from_log else "qp"
 
 
 def mark_peaks(
-    frames: Iterable[tuple[Frame, bool]], settings: Settings, count: PeakCount
+    frames: Iterable[tuple[Frame, bool]], chosen: PeakRule, count: PeakCount
 ) -> Iterator[tuple[Frame, bool]]:
-    """The same (frame, starts a scene), with `pqf` set by the rule and mode of the settings.
+    """The same (frame, starts a scene), with `pqf` set.
 
     Raises VqeError for the mode "hm-log" without a log.
     """
-    if settings.pqf == "hm-log" and settings.hm_log is None:
+    if chosen.mode == "hm-log" and not chosen.from_log:
         raise VqeError("--pqf hm-log needs the log.", "Name it with --hm-log FILE.")
-    marker = PeakMarker(settings.pqf_rule, settings.pqf, settings.pqf_period)
+    marker = PeakMarker(chosen.rule, chosen.mode, chosen.period)
     waiting: deque[tuple[Frame, bool]] = deque()
 
     def decide(decisions: list[bool]) -> Iterator[tuple[Frame, bool]]:

@@ -2,17 +2,19 @@
 free.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 
 from torch import nn
 
 from vqe_cli.errors import VqeError
+from vqe_cli.restore.choices import SizeChoice
 from vqe_cli.restore.chunks import ChunkSizes
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.footprint import Footprint
 from vqe_cli.restore.tiles import Tiling
-from vqe_cli.runs.settings import Settings
 
 # Frames. Of a video as many as `balanced` needs (docs/decisions.md, tests/restore/test_equivalence.py).
 CHUNK = {"video": 32, "image": 8}
@@ -33,75 +35,78 @@ class Sizes:
 
 def choose_sizes(
     networks: Sequence[tuple[nn.Module, Footprint]],
-    settings: Settings,
+    choice: SizeChoice,
+    tta: int,
     defaults: Mapping[str, int],
     compute: Compute,
     size: tuple[int, int],
 ) -> Sizes:
     """Sizes of a run.
 
-    networks: of the stages, each with what it needs. defaults: the pipeline's (weights.toml). size:
-    (height, width) of the input. What the user left open is the pipeline's default or ours, lowered until
-    the chunk's pictures take half of the device's budget; then tiles, where a network still needs more than
-    the rest.
-    Raises VqeError when tiles and their overlap contradict each other.
+    networks: of the stages, each with what it needs. tta: how many flips and rotations are averaged.
+    defaults: the pipeline's (weights.toml). size: (height, width) of the input. What the choice leaves open
+    is the pipeline's default or ours, lowered until the chunk's pictures take half of the device's budget;
+    then tiles, where a network still needs more than the rest. Raises VqeError when tiles and their overlap
+    contradict each other.
     """
     kind = "video" if any(network.is_video for network, _ in networks) else "image"
-    overlap = settings.overlap
+    scale = prod(scale_of(network) for network, _ in networks)
+    overlap = choice.overlap
     if overlap is None:
         overlap = defaults.get("overlap", OVERLAP[kind]) if kind == "video" else 0
     pixels = size[0] * size[1]
-    chunk = settings.chunk or defaults.get("chunk", CHUNK[kind])
+    chunk = choice.chunk or defaults.get("chunk", CHUNK[kind])
     while (
-        not settings.chunk
+        not choice.chunk
         and chunk > LEAST_CHUNK[kind]
-        and picture_bytes(pixels, chunk, overlap, settings) > compute.budget / 2
+        and picture_bytes(pixels, chunk, overlap, scale) > compute.budget / 2
     ):
         chunk = max(LEAST_CHUNK[kind], chunk - LEAST_CHUNK[kind])
-    chunks = ChunkSizes(chunk, overlap, settings.pqf_period if kind == "video" else 0)
-    spare = max(compute.budget - picture_bytes(pixels, chunk, overlap, settings), compute.budget // 4)
+    chunks = ChunkSizes(chunk, overlap, choice.peak_period if kind == "video" else 0)
+    spare = max(compute.budget - picture_bytes(pixels, chunk, overlap, scale), compute.budget // 4)
     tilings = []
     for network, footprint in networks:
         frames = chunks.window if network.is_video else 1
-        tilings.append(_tiling(network, footprint, settings, defaults, frames, spare, size))
-        size = (size[0] * int(network.scale), size[1] * int(network.scale))  # type: ignore[arg-type]
+        larger = scale_of(network)
+        if tta > 1:
+            averaging = RGB_BYTES * frames * (2 + 2 * larger**2)
+            footprint = Footprint(footprint.fixed + averaging, footprint.frame)
+        own = "video" if network.is_video else "image"
+        shared = choice.tile_overlap or defaults.get("tile_overlap", TILE_OVERLAP[own])
+        need = partial(footprint.bytes, frames=frames)
+        tilings.append(_tiling(need, int(network.multiple), choice, shared, spare, size))  # type: ignore[arg-type]
+        size = (size[0] * larger, size[1] * larger)
     return Sizes(chunks, tuple(tilings))
 
 
-def turns_of(settings: Settings, defaults: Mapping[str, int]) -> int:
-    """How many turns are averaged: the user's choice, or the pipeline's, or one."""
-    return settings.tta or defaults.get("tta", 1)
+def scale_of(network: nn.Module) -> int:
+    """Output size over input size."""
+    assert isinstance(network.scale, int)
+    return network.scale
 
 
-def picture_bytes(pixels: int, chunk: int, overlap: int, settings: Settings) -> int:
+def picture_bytes(pixels: int, chunk: int, overlap: int, scale: int) -> int:
     """Bytes of a chunk's RGB pictures: all that go in, and the kept ones that come out."""
-    return RGB_BYTES * pixels * (chunk + 2 * overlap + settings.scale**2 * chunk)
+    return RGB_BYTES * pixels * (chunk + 2 * overlap + scale**2 * chunk)
 
 
 def _tiling(
-    network: nn.Module,
-    footprint: Footprint,
-    settings: Settings,
-    defaults: Mapping[str, int],
-    frames: int,
+    need: Callable[[int], int],
+    multiple: int,
+    choice: SizeChoice,
+    overlap: int,
     spare: int,
     size: tuple[int, int],
 ) -> Tiling:
-    """Tiles for one network that may use `spare` bytes on clips of `frames` pictures."""
-    kind = "video" if network.is_video else "image"
-    multiple = int(network.multiple)  # type: ignore[arg-type]
-    overlap = settings.tile_overlap or defaults.get("tile_overlap", TILE_OVERLAP[kind])
-    if settings.tile:
-        if settings.tile_overlap and 3 * overlap > settings.tile:
+    """Tiles for a network that may use `spare` bytes; need: bytes that it takes for so many pixels."""
+    if choice.tile:
+        if choice.tile_overlap and 3 * overlap > choice.tile:
             raise VqeError(
-                f"--tile {settings.tile} is too small for --tile-overlap {overlap}.",
+                f"--tile {choice.tile} is too small for --tile-overlap {overlap}.",
                 f"Use --tile {3 * overlap} or more, or a smaller overlap.",
             )
-        return Tiling(settings.tile, min(overlap, settings.tile // 3), multiple)
-    several = turns_of(settings, defaults) > 1
-    turns = RGB_BYTES * frames * (2 + 2 * int(network.scale) ** 2) if several else 0  # type: ignore[arg-type]
-    footprint = Footprint(footprint.fixed + turns, footprint.frame)
-    if footprint.bytes(size[0] * size[1], frames) <= spare:
+        return Tiling(choice.tile, min(overlap, choice.tile // 3), multiple)
+    if need(size[0] * size[1]) <= spare:
         return Tiling(0, 0, multiple)
-    side = int((spare / footprint.bytes(1, frames)) ** 0.5)
+    side = int((spare / need(1)) ** 0.5)
     return Tiling(max(side - side % TILE_STEP, 3 * overlap), overlap, multiple)

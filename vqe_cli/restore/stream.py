@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from vqe_cli.restore.choices import PeakRule
 from vqe_cli.restore.chunks import Chunk, chunks
 from vqe_cli.restore.engine import Enhancer, Planes
 from vqe_cli.restore.peaks import PeakCount, mark_peaks
 from vqe_cli.restore.scenes import scene_starts
 from vqe_cli.restore.sizes import Sizes
 from vqe_cli.restore.summaries import Seen, measured
-from vqe_cli.runs.settings import Settings
 from vqe_cli.video.frame import Frame
 
 
@@ -28,22 +28,20 @@ class Tally:
 
 
 def enhanced_frames(
-    frames: Iterable[Frame], settings: Settings, engine: Enhancer, tally: Tally
+    frames: Iterable[Frame], peaks: PeakRule, engine: Enhancer, tally: Tally
 ) -> Iterator[tuple[Frame, Planes]]:
     """Decoded frames in display order to the same frames with enhanced planes, in the same order."""
-    return engine.enhanced(scene_chunks(frames, settings, engine, tally))
+    return engine.enhanced(scene_chunks(frames, peaks, engine, tally))
 
 
-def scene_chunks(
-    frames: Iterable[Frame], settings: Settings, engine: Enhancer, tally: Tally
-) -> Iterator[Chunk]:
+def scene_chunks(frames: Iterable[Frame], peaks: PeakRule, engine: Enhancer, tally: Tally) -> Iterator[Chunk]:
     """Scenes told apart, peaks marked, chunks cut."""
-    return decided_chunks(measured(frames, engine.colour), settings, engine.sizes, tally)
+    return decided_chunks(measured(frames, engine.colour), peaks, engine.sizes, tally)
 
 
 def decided_chunks(
     frames: Iterable[Seen],
-    settings: Settings,
+    peaks: PeakRule,
     sizes: Sizes,
     tally: Tally,
     timed: Callable[[Frame], Frame] = lambda frame: frame,
@@ -53,6 +51,6 @@ def decided_chunks(
     timed: called with every frame in order, gives it with the time that it will be written with.
     """
     scenes = scene_starts((seen.frame, seen.difference) for seen in frames)
-    marked = mark_peaks(scenes, settings, tally.peaks)
+    marked = mark_peaks(scenes, peaks, tally.peaks)
     ready = ((timed(frame), cut) for frame, cut in tally.counted(marked))
     return chunks(ready, sizes.chunks)

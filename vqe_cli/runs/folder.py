@@ -3,26 +3,24 @@ file goes through what a single file goes through, and a bad one does not stop t
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.files import write_error
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
-from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.manifest import Ledger, Outcome
 from vqe_cli.runs.pipeline import Restorer
-from vqe_cli.runs.plan import Forecast, on_one_device, preflight
+from vqe_cli.runs.plan import Plan, plan
 from vqe_cli.runs.report import Listener
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.side_by_side import Together, side_by_side
 from vqe_cli.runs.tree import videos_below, written_as
 from vqe_cli.video.memory import amount
-from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import MUXERS, existing_folder, refuse_standard_output
 
 
@@ -30,15 +28,14 @@ from vqe_cli.video.targets import MUXERS, existing_folder, refuse_standard_outpu
 class Job:
     """A file of the folder.
 
-    settings: of its run. input, output: relative to the folders. forecast, identity: of the run, where it can
-    start. outcome: where it is settled already: done before, or cannot work.
+    settings: of its run. input, output: relative to the folders. plan: of the run, where it can start.
+    outcome: where it is settled already: done before, or cannot work.
     """
 
     settings: Settings
     input: str
     output: str
-    forecast: Forecast | None = None
-    identity: Mapping[str, Any] | None = None
+    plan: Plan | None = None
     outcome: Outcome | None = None
 
 
@@ -63,7 +60,7 @@ def survey(settings: Settings) -> list[Job]:
     _check_folders(source, target)
     if settings.hm_log is not None:
         raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
-    model = load_model(on_one_device(settings), empty=True)
+    model = load_model(settings.networks, empty=True)
     ledger = Ledger(target)
     jobs: list[Job] = []
     taken: dict[Path, str] = {}
@@ -102,7 +99,8 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     def settle(number: int, outcome: Outcome) -> None:
         outcomes[number] = outcome
         if outcome.status != "skipped":
-            ledger.add(outcome, jobs[number].identity)
+            planned = jobs[number].plan
+            ledger.add(outcome, None if planned is None else planned.fingerprint)
         watch(outcome)
 
     for number, known in list(outcomes.items()):
@@ -128,13 +126,13 @@ def _running(
     One after another, all workers on one file; with several workers as many files at a time, since short
     files keep one busy only.
     """
-    count = max(settings.workers, len(settings.device.split(",")))
-    if count == 1 or not settings.segment or not chunks_stand_alone(settings):
+    count = settings.processes
+    if count == 1 or not settings.segment or not chunks_stand_alone(settings.networks):
         for position, job in enumerate(jobs):
             yield position, None
             yield position, work(job, listen)
         return
-    frames = [job.forecast.plan.frames if job.forecast else None for job in jobs]
+    frames = [job.plan.summary.frames if job.plan else None for job in jobs]
     known = [each for each in frames if each is not None]
     together = Together(listen, sum(known) if len(known) == len(frames) else None)
     for position, told in side_by_side(work, jobs, count):
@@ -145,21 +143,18 @@ def _running(
 
 
 def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
-    """The job with its forecast, and with its outcome where that is settled."""
-    settings = on_one_device(job.settings)
+    """The job with its plan, and with its outcome where that is settled."""
+    settings = job.settings
     try:
-        info = open_reader(settings.input, start=settings.start, frames=settings.frames).info
-        found = preflight(settings, info, model, new_folder=True)
-        sizes = model.start(settings, info.colour, (info.height, info.width)).sizes
-        told = identity(settings, model, sizes, found.rehearsal)
-        state = ledger.state(job.input, job.output, told)
+        planned = plan(settings, model, new_folder=True)
+        state = ledger.state(job.input, job.output, planned.fingerprint)
         if state == "done":
-            return replace(job, identity=told, outcome=Outcome(job.input, job.output, "skipped"))
+            return replace(job, plan=planned, outcome=Outcome(job.input, job.output, "skipped"))
         if state != "missing" and not overwrite:
             raise _in_the_way(settings.output, changed=state == "changed")
     except Exception as error:  # whatever is wrong with it, the others are looked at
         return _failed(job, error)
-    return replace(job, settings=replace(job.settings, overwrite=overwrite), forecast=found, identity=told)
+    return replace(job, settings=replace(job.settings, overwrite=overwrite), plan=planned)
 
 
 def _enhanced(job: Job, ledger: Ledger, restorer: Restorer, listen: Listener) -> Outcome:
@@ -187,7 +182,7 @@ def _done_meanwhile(job: Job, ledger: Ledger) -> bool:
     """Whether another run on the same folders has finished the file since this one looked."""
     with suppress(VqeError):  # the ledger was read before; the next run says what has become of it
         ledger.refresh()
-    return ledger.state(job.input, job.output, job.identity or {}) == "done"
+    return job.plan is not None and ledger.state(job.input, job.output, job.plan.fingerprint) == "done"
 
 
 def _failed(job: Job, error: Exception) -> Job:
@@ -212,11 +207,11 @@ def _check_folders(source: Path, target: Path) -> None:
 
 def _check_room(jobs: list[Job], target: Path) -> None:
     """Raises VqeError where the results together surely do not fit on the disk."""
-    forecasts = [job.forecast for job in jobs if job.forecast is not None]
-    least = sum(found.room.low for found in forecasts if found.room is not None)
-    if forecasts and least > forecasts[0].free:
+    estimates = [job.plan.estimates for job in jobs if job.plan is not None and job.outcome is None]
+    least = sum(found.room.low for found in estimates if found.room is not None)
+    if estimates and least > estimates[0].free:
         raise VqeError(
-            f"{target} will take at least {amount(least)}, and {amount(forecasts[0].free)} are free there.",
+            f"{target} will take at least {amount(least)}, and {amount(estimates[0].free)} are free there.",
             "Free some space, choose an output on another disk, or a higher --crf.",
         )
 

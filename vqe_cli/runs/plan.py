@@ -1,106 +1,206 @@
-"""What a run will do, write and take: known, and refused where it cannot work, before weights are loaded and
-before the first frame.
+"""A run planned once, before weights are loaded and before the first frame: what cannot work is refused here,
+and everything behind takes the plan.
 """
 
 import dataclasses
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.engine import Model
-from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
+from vqe_cli.restore.engine import Enhancer, Model
+from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
 from vqe_cli.restore.memory import Need, needs
+from vqe_cli.restore.sizes import Sizes
+from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.journal import bytes_in, work_folder
-from vqe_cli.runs.outcome import colour_warnings, plan_of
-from vqe_cli.runs.report import Plan
-from vqe_cli.runs.segments import in_segments
+from vqe_cli.runs.report import Summary
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import amount
 from vqe_cli.video.rehearsal import Rehearsal, rehearse
 from vqe_cli.video.room import Room
-from vqe_cli.video.sources import open_reader
+from vqe_cli.video.sources import Source
+from vqe_cli.video.writer import Output
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """A run that would start.
+class Division:
+    """How the work is divided, and what becomes of an unfinished run."""
 
-    info: the input. plan: networks and sizes. rehearsal: what would be written. room: bytes of it, None where
-    the number of frames is unknown; free: bytes that the disk has. needs: memory. warnings: sentences.
-    """
+    segment: int
+    """Most frames of a part that is finished by itself, about; 0 for none."""
 
-    info: VideoInfo
-    plan: Plan
-    rehearsal: Rehearsal
+    possible: bool
+    """Whether parts can be made by themselves; some ensembles look at frames around."""
+
+    wanted: bool
+    """Whether the video is long enough to be divided even when this process does all the work."""
+
+    restart: bool
+    """Whether an unfinished run of the same output is forgotten."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What the run will take."""
+
     room: Room | None
+    """Bytes on the disk; None where the number of frames is unknown."""
+
     free: int
+    """Bytes that the disk has, with those of the unfinished run."""
+
     needs: tuple[Need, ...]
+    """Memory of the machine, and of the device."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, decided: what `--dry-run` shows, and all that comes after takes."""
+
+    source: Source
+    info: VideoInfo
+    networks: NetworkChoice
+    """On the first of several devices."""
+
+    size_choice: SizeChoice
+    """As chosen by the user."""
+
+    sizes: Sizes
+    """As they follow from it, the networks and the device."""
+
+    peaks: PeakRule
+    output: Output
+    written: Rehearsal
+    """What the output will be, tried out in memory."""
+
+    division: Division
+    estimates: Estimates
+    summary: Summary
+    fingerprint: dict[str, Any]
+    """What the result depends on: by this a later run knows whether it may go on with it."""
+
     warnings: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The work folder of the output."""
+        return work_folder(self.written.target.path)
+
+    @property
+    def encoding(self) -> Encoding:
+        """The output's, with the codec that was chosen."""
+        codec = self.written.codec if self.written.target.kind == "container" else None
+        return dataclasses.replace(self.output.encoding, codec=codec)
+
+    def start(self, model: Model) -> Enhancer:
+        """What enhances this input."""
+        return model.start(self.size_choice, self.info.colour, (self.info.height, self.info.width))
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold of it."""
-        info, written = self.info, self.rehearsal
+        info, written, room = self.info, self.written, self.estimates.room
         return {
             "input": {"path": str(info.path), "codec": info.codec, "streams": list(info.streams)},
-            "plan": dataclasses.asdict(self.plan),
+            "plan": dataclasses.asdict(self.summary),
             "output": {
                 "path": str(written.target.path),
                 "codec": written.codec,
                 "pix_fmt": written.pix_fmt,
                 "crf": written.crf,
-                "bytes_least": self.room.low if self.room else None,
-                "bytes_most": self.room.high if self.room else None,
-                "bytes_free": self.free,
+                "bytes_least": room.low if room else None,
+                "bytes_most": room.high if room else None,
+                "bytes_free": self.estimates.free,
             },
-            "memory": [dataclasses.asdict(need) for need in self.needs],
+            "memory": [dataclasses.asdict(need) for need in self.estimates.needs],
             "warnings": list(self.warnings),
         }
 
 
-def forecast(settings: Settings) -> Forecast:
-    """What `enhance` would do with these settings; nothing is written.
-
-    Raises VqeError for all that can be noticed without decoding the whole input.
-    """
-    with open_reader(settings.input, settings.hm_log, settings.start, settings.frames) as reader:
-        found = preflight(on_one_device(settings), reader.info)
-        return replace(found, warnings=(*reader.warnings, *found.warnings))
-
-
-def on_one_device(settings: Settings) -> Settings:
-    """The settings for the first of several devices: what is reckoned and chosen goes by it."""
-    return replace(settings, device=settings.device.split(",")[0])
-
-
-def preflight(
-    settings: Settings, info: VideoInfo, model: Model | None = None, new_folder: bool = False
-) -> Forecast:
-    """As `forecast`, of an input that is open already.
+def plan(settings: Settings, model: Model | None = None, new_folder: bool = False) -> Plan:
+    """What `enhance` will do with these settings; nothing is written.
 
     model: what would run, loaded or without weights. new_folder: the output's folder will be made.
 
-    Raises VqeError: what `Writer` refuses, too little room on the disk, too little memory, an unknown model,
-    weights that are missing or damaged, a device that is not there, sizes that contradict each other.
+    Raises VqeError for all that can be noticed without decoding the whole input: an input that cannot be
+    read, what `Writer` refuses, too little room on the disk, too little memory, an unknown model, weights
+    that are missing or damaged, a device that is not there, sizes that contradict each other.
     """
+    source = Source(settings.input, settings.start, settings.frames, settings.hm_log)
+    reader = source.open()
+    info = reader.info
     unshown = colours_unshown(info, settings.force)
-    part = settings.start > 0 or settings.frames is not None
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
-    written = rehearse(settings.output, info, encoding, settings.scale, part, settings.overwrite, new_folder)
-    model = model or load_model(settings, empty=True)
-    engine = model.start(settings, info.colour, (info.height, info.width))
-    plan = plan_of(settings, info, model, engine)
-    room, free = written.room(info, settings.scale, plan.frames), written.free_bytes()
-    if room is not None and in_segments(settings, plan.frames):
+    output = Output(settings.output, encoding, settings.scale, source.is_part, settings.overwrite)
+    written = rehearse(output, info, new_folder)
+    model = model or load_model(settings.networks, empty=True)
+    engine = model.start(settings.sizes, info.colour, (info.height, info.width))
+    summary = summary_of(source, info, settings.scale, model, engine)
+    wanted = settings.segment > 0 and (summary.frames is None or summary.frames > 2 * settings.segment)
+    possible = settings.segment > 0 and chunks_stand_alone(settings.networks)
+    room, free = written.room(info, settings.scale, summary.frames), written.free_bytes()
+    if room is not None and wanted:
         room = Room(2 * room.low, 2 * room.high)  # segments and the joined file are there at the same time
         free += bytes_in(work_folder(written.target.path))
-    warnings = [*unshown, *colour_warnings(info), *written.warnings]
+    warnings = [*reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
-    taken = needs(settings, info, engine, model.compute)
+    taken = needs(info, engine, model.compute, settings.scale, settings.workers)
     warnings += [warning for need in taken for warning in memory_warnings(need)]
-    return Forecast(info, plan, written, room, free, taken, tuple(warnings))
+    return Plan(
+        source=source,
+        info=info,
+        networks=settings.networks,
+        size_choice=settings.sizes,
+        sizes=engine.sizes,
+        peaks=settings.peaks,
+        output=output,
+        written=written,
+        division=Division(settings.segment, possible, wanted, settings.restart),
+        estimates=Estimates(room, free, taken),
+        summary=summary,
+        fingerprint=identity(settings, model, engine.sizes, written),
+        warnings=tuple(warnings),
+    )
+
+
+def summary_of(source: Source, info: VideoInfo, scale: int, model: Model, engine: Enhancer) -> Summary:
+    """What was chosen, for people and for the report."""
+    sizes = engine.sizes
+    return Summary(
+        model=model.name,
+        device=model.compute.name,
+        precision=model.compute.precision,
+        chunk=sizes.chunks.chunk,
+        overlap=sizes.chunks.overlap,
+        tiles=tuple((tiling.tile, tiling.overlap) for tiling in sizes.tilings),
+        tta=max(stage.tta for stage in engine.stages),
+        frames=frames_expected(source, info),
+        size_in=(info.width, info.height),
+        size_out=(info.width * scale, info.height * scale),
+    )
+
+
+def frames_expected(source: Source, info: VideoInfo) -> int | None:
+    """How many frames will come, by the header or else by duration and rate; None when neither is there."""
+    total = info.frame_count
+    if total is None and info.duration_s is not None and info.rate is not None:
+        total = round(info.duration_s * info.rate)
+    if total is not None:
+        total = max(0, total - source.start)
+    if source.frames is not None:
+        total = source.frames if total is None else min(total, source.frames)
+    return total
+
+
+def colour_warnings(info: VideoInfo) -> list[str]:
+    """What had to be guessed of the input's colours."""
+    if not info.colour.guessed:
+        return []
+    return [f"{info.path} does not tell its colour matrix; {info.colour.matrix} is assumed by its height"]
 
 
 def colours_unshown(info: VideoInfo, force: bool) -> list[str]:

@@ -16,11 +16,11 @@ from typing import Any, Self
 
 from vqe_cli.errors import VqeError
 from vqe_cli.files import Aside
+from vqe_cli.restore.choices import NetworkChoice
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.journal import Finished
 from vqe_cli.runs.segments import Job
-from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.worker import Worker
 from vqe_cli.runs.workers import TRIES, Inbox, Told
 from vqe_cli.video.reader import WrongEntry
@@ -39,21 +39,20 @@ class Parcel:
 
 
 class RayCrew:
-    """The machines of a Ray cluster: `with RayCrew(settings) as crew`.
+    """The machines of a Ray cluster: `with RayCrew("auto", networks) as crew`.
 
-    settings: of the first file; networks and device are those of all. Raises VqeError where Ray is not
-    installed or the cluster cannot be reached.
+    address: of the cluster, "auto" for one that runs here. networks: of all files. ships: its machines do not
+    see our files. Raises VqeError where Ray is not installed or the cluster cannot be reached.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        assert settings.cluster is not None
-        self._ray = connected(settings.cluster)
+    def __init__(self, address: str, networks: NetworkChoice, ships: bool = False) -> None:
+        self._ray = connected(address)
         resources = self._ray.cluster_resources()
-        on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and "GPU" in resources)
+        on_gpu = networks.device.startswith("cuda") or (networks.device == "auto" and "GPU" in resources)
         self.size = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
-        neutral = load_model(replace(settings, device="cpu", precision="fp32"))
+        neutral = load_model(networks.on("cpu", "fp32"))
         self._model = self._ray.put(neutral)
-        self._ships = settings.cluster_ship
+        self._ships = ships
         self._device = "cuda" if on_gpu else "cpu"
         self._task = self._ray.remote(
             num_cpus=0 if on_gpu else 1, num_gpus=1 if on_gpu else 0, max_retries=TRIES - 1
@@ -167,7 +166,7 @@ def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, by
         torch.set_num_threads(1)
     if not _WORKER:
         worker = Worker(device)
-        worker.take(model.on(choose(device, job.recipe.settings.precision)), job.recipe.settings)
+        worker.take(model.on(choose(device, job.plan.networks.precision)), job.plan.networks)
         _WORKER.append(worker)
     if parcel.shipped is None:
         return _WORKER[0].make(job, lambda frames: None), None
@@ -185,18 +184,19 @@ def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, by
 
 def _absolute(job: Job) -> Job:
     """The job with paths that mean the same on all machines."""
-    settings, info = job.recipe.settings, job.recipe.info
-    recipe = replace(
-        job.recipe,
-        settings=replace(settings, input=settings.input.absolute(), output=settings.output.absolute()),
-        info=replace(info, path=info.path.absolute()),
+    plan = job.plan
+    plan = replace(
+        plan,
+        source=replace(plan.source, path=plan.source.path.absolute()),
+        output=replace(plan.output, path=plan.output.path.absolute()),
+        info=replace(plan.info, path=plan.info.path.absolute()),
     )
-    return replace(job, recipe=recipe)
+    return replace(job, plan=plan)
 
 
 def shipped_for(job: Job) -> Shipped:
     """The packets of a job; raises VqeError for an input that is no video file."""
-    info = job.recipe.info
+    info = job.plan.info
     if not info.path.is_file() or info.container == "images":
         raise VqeError(
             f"--cluster-ship is for video files, and {info.path} is none.",

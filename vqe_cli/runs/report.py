@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from vqe_cli.documents import plain, table
+from vqe_cli.restore.engine import Weights
 
 # What JSON has of a report, of its plan, and so on.
 PLAN: dict[str, Any] = {
@@ -41,7 +42,7 @@ REPORT: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class Summary:
     """What was chosen for a run, said before its first frame.
 
     model: name of the pipeline. device: model of the device; precision: "fp32", "bf16" or "fp16". chunk,
@@ -85,7 +86,7 @@ class Resumed:
     segments: int
 
 
-Event = Plan | Progress | Notice | Resumed
+Event = Summary | Progress | Notice | Resumed
 Listener = Callable[[Event], None]
 
 
@@ -97,17 +98,6 @@ class Seconds:
     stage_1: float
     stage_2: float
     encode: float
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A file of weights that was used: its name, sha256, and the stage (1 or 2) that it was used for; 0 for
-    the mask network of an ensemble.
-    """
-
-    stage: int
-    file: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,7 @@ class Report:
 
     input: str
     output: str
-    plan: Plan
+    plan: Summary
     frames: int
     seconds: Seconds
     wall_s: float
@@ -150,7 +140,7 @@ class Report:
         plan = dict(tree["plan"], tiles=tuple(map(tuple, tree["plan"]["tiles"])))
         plan |= {name: tuple(plan[name]) for name in ("size_in", "size_out")}
         parts = {
-            "plan": Plan(**plan),
+            "plan": Summary(**plan),
             "seconds": Seconds(**tree["seconds"]),
             "weights": tuple(Weights(**entry) for entry in tree["weights"]),
             "warnings": tuple(tree["warnings"]),

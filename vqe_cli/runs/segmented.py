@@ -22,16 +22,15 @@ from vqe_cli.restore.stream import Tally, decided_chunks
 from vqe_cli.restore.summaries import Seen, entry_before, measured, recalled
 from vqe_cli.runs.full_disk import failed_writing
 from vqe_cli.runs.journal import Finished, Journal
-from vqe_cli.runs.outcome import Notices, report_of
-from vqe_cli.runs.report import Plan, Progress, Report, Resumed
-from vqe_cli.runs.segments import Job, Recipe, SegmentWriter, header_hash, numbered, shown
+from vqe_cli.runs.outcome import Notices, Took, report_of
+from vqe_cli.runs.plan import Plan
+from vqe_cli.runs.report import Progress, Report, Resumed
+from vqe_cli.runs.segments import Job, SegmentWriter, coder_of, header_hash, numbered, shown
 from vqe_cli.runs.workers import Crew, Inbox, Told
 from vqe_cli.video.clock import Clock as Timeline
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
-from vqe_cli.video.sources import open_reader
 from vqe_cli.video.unchanged import Unchanged
-from vqe_cli.video.writer import Writer
 
 
 @dataclass
@@ -42,11 +41,10 @@ class Run:
     before it was opened. kept: segments of earlier runs.
     """
 
-    recipe: Recipe
+    plan: Plan
     journal: Journal
     model: Model
     engine: Enhancer
-    plan: Plan
     notices: Notices
     unchanged: Unchanged
     began: float
@@ -78,7 +76,7 @@ class Run:
             self._with_entry_or_without(work)
             return self._join()
         except (OSError, FFmpegError, VqeError) as error:
-            told = failed_writing(error, self.journal, self.plan.frames)
+            told = failed_writing(error, self.journal, self.plan.summary.frames)
             if told is error:
                 raise
             raise told from error
@@ -97,24 +95,22 @@ class Run:
                     work()
                 except WrongEntry as error:
                     raise VqeError(
-                        f"{self.recipe.info.path} does not give the same pictures twice.",
+                        f"{self.plan.info.path} does not give the same pictures twice.",
                         "Copy it to a disk of this machine, and begin anew with --restart.",
                     ) from error
         self.unchanged.check()
 
     def _sighted(self, light: bool) -> Generator[Seen, None, None]:
         """All frames, in order: those remembered without planes, then decoded ones (light: all without)."""
-        settings, journal, colour = self.recipe.settings, self.journal, self.recipe.info.colour
+        journal, colour = self.journal, self.plan.info.colour
         remembered, entry = list(journal.remembered), None
-        first = settings.start
+        first = self.plan.source.start
         if remembered:
             last = remembered[-1].frame.index
             first = last if light else self._first_needed(remembered)
             entry = entry_before(remembered, first) if self._uses_entry else None
             yield from remembered[: first - remembered[0].frame.index]
-        with open_reader(
-            settings.input, settings.hm_log, settings.start, settings.frames, entry=entry
-        ) as reader:
+        with self.plan.source.open(entry) as reader:
             if remembered:
                 frames = recalled(reader, remembered, first, colour)
             else:
@@ -136,21 +132,21 @@ class Run:
 
     def _segmented(self, frames: Iterable[Seen]) -> Iterator[tuple[int, Chunk]]:
         """Chunks with the numbers of their segments; everything is counted anew."""
-        settings = self.recipe.settings
+        plan = self.plan
         self.tally = Tally()
-        self.timeline = Timeline(self.recipe.info, settings.start > 0 or settings.frames is not None)
+        self.timeline = Timeline(plan.info, plan.source.is_part)
 
         def timed(frame: Frame) -> Frame:
             return replace(frame, pts=self.timeline.tick(frame))
 
-        chunks = decided_chunks(frames, settings, self.engine.sizes, self.tally, timed)
-        for number, chunk in numbered(chunks, settings.segment):
+        chunks = decided_chunks(frames, plan.peaks, self.engine.sizes, self.tally, timed)
+        for number, chunk in numbered(chunks, plan.division.segment):
             self.tally.frames += shown(chunk)
             yield number, chunk
 
     def _by_ourselves(self) -> None:
         """Networks run here."""
-        writer = SegmentWriter(self.recipe.coder, self.journal.file_of, self.journal.finish)
+        writer = SegmentWriter(coder_of(self.plan), self.journal.file_of, self.journal.finish)
         finished = frozenset(self.journal.finished)
         self._progress(0)
         try:
@@ -227,16 +223,16 @@ class Run:
         checksums = {seen.frame.index: seen.checksum for seen in needed if seen.checksum is not None}
         entry = entry_before(recent, first) if self._uses_entry else None
         file = self.journal.file_of(number)
-        return Job(self.recipe, number, chunks, checksums, entry, needed[-1].frame.pts, file)
+        return Job(self.plan, number, chunks, checksums, entry, needed[-1].frame.pts, file)
 
     def _progress(self, more: int) -> None:
-        self.notices.listen(Progress(self.kept_frames + self.done + more, self.plan.frames))
+        self.notices.listen(Progress(self.kept_frames + self.done + more, self.plan.summary.frames))
 
     def _join(self) -> Report:
         """Copies the packets of all segments into the output and renames it."""
-        journal, recipe, settings = self.journal, self.recipe, self.recipe.settings
+        journal, plan = self.journal, self.plan
         if not journal.finished:
-            raise VqeError(f"{settings.input} has no frames to enhance.", "Check --start and --frames.")
+            raise VqeError(f"{plan.source.path} has no frames to enhance.", "Check --start and --frames.")
         with self.encode.running():
             report: list[Report] = []
 
@@ -246,19 +242,8 @@ class Run:
                 report.append(self._report())
                 journal.joined(aside, report[0])
 
-            encoding = recipe.encoding
-            with Writer(
-                settings.output,
-                recipe.info,
-                codec=encoding.codec,
-                crf=encoding.crf,
-                pix_fmt=encoding.pix_fmt,
-                options=encoding.options,
-                scale=settings.scale,
-                part=settings.start > 0 or settings.frames is not None,
-                overwrite=settings.overwrite,
-                completed=completed,
-            ) as writer:
+            output = replace(plan.output, encoding=plan.encoding)
+            with output.writer(plan.info, completed) as writer:
                 self._check_headers(header_hash(writer.header))
                 self.notices.add(*writer.warnings)
                 writer.join([journal.file_of(number) for number in sorted(journal.finished)], self.timeline)
@@ -282,15 +267,6 @@ class Run:
         self._told_losses()
         self.notices.add(*self.notices_of_reader, *self.engine.warnings)
         wall = time.perf_counter() - self.began
-        threads = (self.decode.seconds, self.encode.seconds)
-        report = report_of(
-            self.recipe.settings,
-            self.plan,
-            self.model,
-            self.engine,
-            self.tally,
-            threads,
-            wall,
-            self.notices.texts,
-        )
+        took = Took(self.decode.seconds, self.encode.seconds, wall)
+        report = report_of(self.plan, self.model, self.engine, self.tally, took, self.notices.texts)
         return replace(report, fps=round(self.done / wall, 3), kept_frames=self.kept_frames)

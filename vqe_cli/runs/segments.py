@@ -12,21 +12,13 @@ from pathlib import Path
 
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.engine import Planes
-from vqe_cli.restore.sizes import Sizes
 from vqe_cli.restore.summaries import checksum
 from vqe_cli.runs.journal import Finished
-from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.plan import Plan
 from vqe_cli.video.coded import CodedFile
 from vqe_cli.video.coders import Coder, new_coder
-from vqe_cli.video.encoders import Encoding
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import Entry, WrongEntry
-from vqe_cli.video.targets import Target
-
-
-def in_segments(settings: Settings, frames: int | None) -> bool:
-    """Whether a video of so many frames (None: unknown) is long enough to be divided."""
-    return settings.segment > 0 and (frames is None or frames > 2 * settings.segment)
 
 
 def numbered(chunks: Iterable[Chunk], size: int) -> Iterator[tuple[int, Chunk]]:
@@ -49,23 +41,9 @@ def shown(chunk: Chunk) -> int:
     return sum(map(len, chunk.shown))
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How all segments of a run are made.
-
-    settings: with one device. encoding: with the codec that was chosen. sizes: of chunks and tiles, which
-    must be the same wherever a segment is made.
-    """
-
-    settings: Settings
-    info: VideoInfo
-    target: Target
-    encoding: Encoding
-    sizes: Sizes
-
-    def coder(self) -> Coder:
-        """The encoder of one segment."""
-        return new_coder(self.target, self.info, self.encoding, self.settings.scale)
+def coder_of(plan: Plan) -> Callable[[], Coder]:
+    """What makes the encoder of a segment."""
+    return lambda: new_coder(plan.written.target, plan.info, plan.encoding, plan.output.scale)
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,7 @@ class Job:
     goes.
     """
 
-    recipe: Recipe
+    plan: Plan
     number: int
     chunks: tuple[Chunk, ...]
     checksums: Mapping[int, int]
@@ -89,7 +67,7 @@ class Job:
     def name(self) -> str:
         """The segment, for people."""
         first, last = self.chunks[0].shown[0][0].index, self.chunks[-1].shown[-1][-1].index
-        return f"segment {self.number} (frames {first} to {last}) of {self.recipe.info.path}"
+        return f"segment {self.number} (frames {first} to {last}) of {self.plan.info.path}"
 
 
 def with_planes(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from vqe_cli.errors import VqeError, shortened
+from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.weights.registry import TURN_COUNTS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
@@ -117,6 +118,33 @@ class Settings:
                 raise VqeError(
                     f"{option_name(entry.name)} {error}.", "See `vqe enhance --help` for what it takes."
                 ) from error
+
+    @property
+    def networks(self) -> NetworkChoice:
+        """Which networks run, on the first of several devices: what is estimated and chosen goes by it."""
+        return NetworkChoice(
+            self.model, self.weights, self.scale, self.stages, self.tta, self.devices[0], self.precision
+        )
+
+    @property
+    def sizes(self) -> SizeChoice:
+        """How much is enhanced at a time."""
+        return SizeChoice(self.chunk, self.overlap, self.tile, self.tile_overlap, self.pqf_period)
+
+    @property
+    def peaks(self) -> PeakRule:
+        """How peak quality frames are found."""
+        return PeakRule(self.pqf, self.pqf_rule, self.pqf_period, self.hm_log is not None)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices that are named."""
+        return tuple(self.device.split(","))
+
+    @property
+    def processes(self) -> int:
+        """How many processes work at the same time: as many as asked for, at least one for each device."""
+        return max(self.workers, len(self.devices))
 
 
 def option_name(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from vqe_cli.runs.report import Event, Listener, Plan, Progress
+from vqe_cli.runs.report import Event, Listener, Progress, Summary
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -59,7 +59,7 @@ class Together:
         if isinstance(event, Progress):
             self._done[position] = event.frames
             self._listen(Progress(sum(self._done.values()), self._frames))
-        elif not isinstance(event, Plan):
+        elif not isinstance(event, Summary):
             self._listen(event)
         elif not self._planned:
             self._planned = True

@@ -4,17 +4,17 @@ appears.
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from vqe_cli.video import image_writer, y4m
 from vqe_cli.video.container_writer import Plan
-from vqe_cli.video.encoders import Encoding, quality
+from vqe_cli.video.encoders import quality
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.room import Room, expected_room
 from vqe_cli.video.selection import Selection
 from vqe_cli.video.targets import Target, check_target, existing_folder, target_of, write_error
 from vqe_cli.video.trial import try_out
+from vqe_cli.video.writer import Output
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,14 @@ class Rehearsal:
             raise write_error(error, self.target.path) from error
 
 
-def rehearse(
-    output: Path,
-    info: VideoInfo,
-    encoding: Encoding,
-    scale: int,
-    part: bool,
-    overwrite: bool,
-    new_folder: bool = False,
-) -> Rehearsal:
-    """Tries what `Writer` would do before its first frame.
-
-    The arguments are as there; new_folder: the folder of the output will be made before.
+def rehearse(output: Output, info: VideoInfo, new_folder: bool = False) -> Rehearsal:
+    """Tries what `Writer` would do before its first frame; new_folder: the folder of the output will be made
+    before.
 
     Raises VqeError as `Writer` does.
     """
-    target = target_of(output)
-    check_target(target, info.path, overwrite, new_folder)
+    target = target_of(output.path)
+    check_target(target, info.path, output.overwrite, new_folder)
     if target.kind == "images":
         gray, deep = info.colour.matrix == "gray", info.colour.bit_depth > 8
         pix_fmt = ("gray16be" if deep else "gray") if gray else ("rgb48be" if deep else "rgb24")
@@ -73,10 +64,11 @@ def rehearse(
         planar = sample_format(info.pix_fmt).planar
         return Rehearsal(target, "rawvideo", planar, None, tuple(y4m.warnings_of(target, info)))
     try:
-        tried = try_out(Plan(target, info, encoding, scale, part, Selection()))
+        tried = try_out(Plan(target, info, output.encoding, output.scale, output.part, Selection()))
     except OSError as error:
         raise write_error(error, target.path) from error
-    return Rehearsal(target, tried.codec, tried.pix_fmt, quality(tried.codec, info, encoding), tried.warnings)
+    crf = quality(tried.codec, info, output.encoding)
+    return Rehearsal(target, tried.codec, tried.pix_fmt, crf, tried.warnings)
 
 
 def _beside(info: VideoInfo) -> int:

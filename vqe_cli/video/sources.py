@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,29 @@ from vqe_cli.video.reader import Entry, Reader
 # The way raw files are named: BasketballPass_416x240_50.yuv, clip_416x240_25fps_10bit_420.yuv
 RAW_SUFFIXES = {".yuv", ".raw", ".rgb"}
 SIZE_IN_NAME = re.compile(r"(?<!\d)(\d{2,5})x(\d{2,5})(?:_(\d{1,3})(?:fps|Hz|hz)?)?(?!\d)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input, or a part of it.
+
+    path: as for `open_reader`. start: first frame used, from 0; frames: how many, None for all. hm_log: log
+    of the HM encoder or decoder with the QPs.
+    """
+
+    path: Path
+    start: int = 0
+    frames: int | None = None
+    hm_log: Path | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether less than the whole input is used."""
+        return self.start > 0 or self.frames is not None
+
+    def open(self, entry: Entry | None = None) -> "FrameSource":
+        """A reader of it; entry: where decoding begins. Raises VqeError as `open_reader` does."""
+        return open_reader(self.path, self.hm_log, self.start, self.frames, entry=entry)
 
 
 class FrameSource(Protocol):

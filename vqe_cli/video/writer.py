@@ -3,6 +3,7 @@ complete.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -19,6 +20,38 @@ from vqe_cli.video.selection import Selection
 from vqe_cli.video.targets import check_target, target_of, write_error
 from vqe_cli.video.trial import try_out
 from vqe_cli.video.y4m import Y4mWriter
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where frames go, and how.
+
+    path: a video file by its suffix, `.y4m`, a folder or `%05d.png` for PNG images. encoding: what was asked
+    of the encoder. scale: of the written size. part: only a part of the input is written; the other streams
+    are cut to it, and it starts where the input starts. overwrite: whether there may be such a file already.
+    """
+
+    path: Path
+    encoding: Encoding = field(default_factory=Encoding)
+    scale: int = 1
+    part: bool = False
+    overwrite: bool = False
+
+    def writer(self, info: VideoInfo, completed: Callable[[Path], None] = lambda aside: None) -> "Writer":
+        """A writer for an input; see `Writer`."""
+        encoding = self.encoding
+        return Writer(
+            self.path,
+            info,
+            codec=encoding.codec,
+            crf=encoding.crf,
+            pix_fmt=encoding.pix_fmt,
+            options=encoding.options,
+            scale=self.scale,
+            part=self.part,
+            overwrite=self.overwrite,
+            completed=completed,
+        )
 
 
 class Sink(Protocol):

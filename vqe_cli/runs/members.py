@@ -7,7 +7,7 @@ from vqe_cli.ensemble.fitting import ClipErrors, clip_errors, truth_side
 from vqe_cli.restore.ensemble import LoadedEnsemble
 from vqe_cli.restore.stream import Tally, scene_chunks
 from vqe_cli.runs.outcome import Notices
-from vqe_cli.runs.plan import preflight
+from vqe_cli.runs.plan import plan
 from vqe_cli.runs.report import Listener, Report
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.whole import enhance_whole
@@ -23,9 +23,9 @@ def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = la
     began = time.perf_counter()
     notices = Notices(listen)
     unchanged = Unchanged(settings.input)
-    reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
-    notices.add(*preflight(settings, reader.info, loaded).warnings)
-    return enhance_whole(settings, reader, lambda _: loaded, notices, unchanged, began)
+    planned = plan(settings, loaded)
+    notices.add(*planned.warnings)
+    return enhance_whole(planned, lambda _: loaded, notices, unchanged, began)
 
 
 def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, truth: Path) -> ClipErrors:
@@ -36,6 +36,6 @@ def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, t
     reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
     with reader, truth_side(truth, settings.frames) as side:
         info = reader.info
-        engine = loaded.start(settings, info.colour, (info.height, info.width))
-        chunks = scene_chunks(reader, settings, engine, Tally())
+        engine = loaded.start(settings.sizes, info.colour, (info.height, info.width))
+        chunks = scene_chunks(reader, settings.peaks, engine, Tally())
         return clip_errors(name, engine.moments(chunks), info, side)

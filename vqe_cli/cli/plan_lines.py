@@ -2,34 +2,35 @@
 
 from vqe_cli.cli.display import plan_line
 from vqe_cli.restore.memory import Need
-from vqe_cli.runs.plan import Forecast
+from vqe_cli.runs.plan import Plan
 from vqe_cli.video.memory import amount
 
 
-def forecast_lines(found: Forecast) -> list[str]:
+def plan_lines(found: Plan) -> list[str]:
     """Input, networks, what is written, memory; a line each, then warnings."""
     info = found.info
     seconds = f" ({info.duration_s:.1f} s)" if info.duration_s is not None else ""
-    frames = found.plan.frames if found.plan.frames is not None else "an unknown number of"
+    frames = found.summary.frames if found.summary.frames is not None else "an unknown number of"
     beside = len(info.streams) - 1
     copied = f", {beside} other stream{'s' if beside > 1 else ''}" if beside > 0 else ""
     return [
         f"reads    {info.path}: {info.codec} {info.width}x{info.height}, {frames} frames{seconds}{copied}",
-        f"runs     {plan_line(found.plan)}",
-        f"writes   {found.rehearsal.target.path}: {written_line(found)}, {amount(found.free)} free",
-        f"takes    {', '.join(map(_need, found.needs))}",
+        f"runs     {plan_line(found.summary)}",
+        f"writes   {found.written.target.path}: {written_line(found)}, {amount(found.estimates.free)} free",
+        f"takes    {', '.join(map(_need, found.estimates.needs))}",
         "time     is told after the first chunk",
         *(f"warning: {text}" for text in found.warnings),
     ]
 
 
-def written_line(found: Forecast) -> str:
+def written_line(found: Plan) -> str:
     """Codec, format, quality and size of what would be written."""
-    written = found.rehearsal
+    written = found.written
     quality = f" at CRF {written.crf:g}" if written.crf is not None else ""
-    if found.room is None:
+    room = found.estimates.room
+    if room is None:
         return f"{written.codec} {written.pix_fmt}{quality}"
-    low, high = amount(found.room.low), amount(found.room.high)
+    low, high = amount(room.low), amount(room.high)
     size = high if low == high else f"{low} to {high}"
     return f"{written.codec} {written.pix_fmt}{quality}, {size}"
 
