@@ -2,6 +2,11 @@
 
     Exception
     └── VqeError            one sentence and its remedy; the command line prints both and exits 1
+        ├── InputError      a file that is missing, damaged, or not what is needed
+        ├── OutputError     what cannot be written: names, containers, encoders, full disks
+        ├── SettingsError   options, configurations and their contradictions
+        ├── WeightsError    pipelines, files of weights, weights.toml
+        ├── DeviceError     a device that is not there or has too little memory
         └── OutOfMemory     memory has run out, whoever noticed it
 
 What a user cannot cause is an assertion or another exception, and shows as a traceback.
@@ -39,6 +44,26 @@ class VqeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+
+class InputError(VqeError):
+    """A file cannot be read, or is not what is needed."""
+
+
+class OutputError(VqeError):
+    """The result cannot be written where or as it should be."""
+
+
+class SettingsError(VqeError):
+    """An option or configuration does not exist, has a wrong value, or contradicts another."""
+
+
+class WeightsError(VqeError):
+    """A pipeline or its files of weights are unknown, damaged, or do not fit."""
+
+
+class DeviceError(VqeError):
+    """A device is not there, or cannot do what is asked."""
 
 
 class OutOfMemory(VqeError):

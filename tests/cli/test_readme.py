@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -11,7 +13,8 @@ from conftest import ROOT
 from vqe_cli.runs.settings import Settings, option_name
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^    vqe (.*)$", README, re.MULTILINE)
+USAGE = (ROOT / "docs/usage.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    vqe (.*)$", README + USAGE, re.MULTILINE)
 TARGETS = re.findall(r"`?make ([a-z-]+)", README)
 
 
@@ -29,7 +32,7 @@ def test_an_option_that_does_not_exist_would_be_noticed() -> None:
 
 
 def test_every_setting_is_in_the_table_of_options() -> None:
-    table = README[README.index("### Options") : README.index("A flag wins over")]
+    table = USAGE[USAGE.index("## Options") : USAGE.index("A flag wins over")]
     options = {option_name(entry.name) for entry in fields(Settings)} - {"--input", "--output"}
     assert {option for option in options if option not in table} == set()
 
@@ -41,5 +44,14 @@ def test_every_make_target_exists() -> None:
 
 
 def test_files_that_are_linked_exist() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+    assert [(page, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_of_the_python_interface_is_what_the_docstrings_say() -> None:
+    made = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, 'tools'); import api_page; print(api_page.page(), end='')"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert made.stdout == (ROOT / "docs/api.md").read_text(encoding="utf-8")

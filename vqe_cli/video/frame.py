@@ -106,6 +106,11 @@ class Frame:
             if plane.ndim != 2 or plane.dtype not in (np.uint8, np.uint16):
                 raise ValueError(f"a plane is 2-D uint8 or uint16, not {plane.ndim}-D {plane.dtype}")
 
+    @property
+    def peak(self) -> bool:
+        """Whether it is a peak quality frame."""
+        return self.pqf
+
     def after(self, before: "Frame | None") -> "Frame":
         """This frame, marked as a duplicate where its planes equal those of the frame before it bit for
         bit.

@@ -10,7 +10,7 @@ from vqe_cli.bitstream.order import in_display_order
 from vqe_cli.bitstream.packets import KnownPackets, PacketParser
 from vqe_cli.bitstream.peaks import mark
 from vqe_cli.bitstream.picture import Picture
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError, VqeError
 from vqe_cli.video.damage import left_out_sentence
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
@@ -29,6 +29,11 @@ class ListedFrame:
     qp: float | None
     pqf: bool
     duplicate_of: int | None
+
+    @property
+    def peak(self) -> bool:
+        """Whether it is a peak quality frame."""
+        return self.pqf
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def survey(
     else:
         shown, warnings = _decoded(path, hm_log)
     if not shown:
-        raise VqeError(f"{path} has no pictures that could be shown.", "Check that the file is whole.")
+        raise InputError(f"{path} has no pictures that could be shown.", "Check that the file is whole.")
     marks = mark(
         [picture.qp for picture in shown],
         [picture.irap for picture in shown],

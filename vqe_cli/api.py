@@ -1,0 +1,218 @@
+"""The public functions: files to better files, frames, figures, and networks on tensors.
+
+`vqe_cli` exports them; import them from there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqe_cli.errors import SettingsError, did_you_mean
+from vqe_cli.measure.compare import compare_pair
+from vqe_cli.measure.metrics import DEFAULT_METRICS
+from vqe_cli.measure.result import Options, PairResult
+from vqe_cli.measure.series import gain_of
+from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
+from vqe_cli.restore.engine import Engine, Loaded, load
+from vqe_cli.restore.peaks import PeakCount, mark_peaks
+from vqe_cli.restore.stages import run_stages
+from vqe_cli.runs.pipeline import Restorer
+from vqe_cli.runs.report import Event, Progress, Report
+from vqe_cli.runs.settings import Settings
+from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.survey import Survey, survey
+from vqe_cli.weights.ensembles import find_ensemble
+
+AnyPath = str | PathLike[str]
+RGB = Colour("rgb", True, 8, (1, 1))
+
+
+def enhance(
+    input: AnyPath,
+    output: AnyPath,
+    *,
+    progress: Callable[[Progress], None] | bool = False,
+    **options: Any,
+) -> Report:
+    """Enhance a video, as `vqe enhance INPUT OUTPUT` does.
+
+    progress: called with the frames done and the total (None when unknown) after every frame; True shows a
+    bar on stderr. options: any option of the command by its name, with underscores: model="balanced",
+    scale=2, tta=8, device="cuda", codec="ffv1", frames=100, overwrite=True (docs/usage.md lists them).
+
+    Raises SettingsError for an option that does not exist or has a wrong value, and other VqeErrors for all
+    that a user can cause. Nothing but a complete file is ever left under the output's name.
+    """
+    known = {entry.name for entry in fields(Settings)} - {"input", "output"}
+    for name in options:
+        if name not in known:
+            raise SettingsError(f"enhance has no option {name!r}.", did_you_mean(name, known))
+    settings = Settings(Path(input), Path(output), **options)
+    with _Watched(progress) as listen, Restorer() as restorer:
+        return restorer.enhance(settings, listen)
+
+
+def inspect(path: AnyPath, *, hm_log: AnyPath | None = None, duplicates: bool = True) -> Survey:
+    """What a video says of itself, frame by frame, as `vqe inspect` shows it.
+
+    The result has `info` (size, rate, codec, colour, streams), `frames` in display order (index, pts, kind,
+    qp, peak, duplicate_of) and `warnings`. duplicates: whether pictures are decoded to find equal ones;
+    without it HEVC is read from its headers alone, which is much faster. Raises InputError for what cannot be
+    read.
+    """
+    return survey(Path(path), None if hm_log is None else Path(hm_log), duplicates=duplicates)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one video."""
+
+    mean: dict[str, float | None]
+    """Mean over the frames by metric, in dB or the metric's unit; None where it does not apply."""
+
+    gain: dict[str, float | None] | None
+    """The same less that of the compressed input; None where no input was given."""
+
+    per_frame: dict[str, tuple[float | None, ...]]
+    """The values of the measured frames by metric."""
+
+    detail: PairResult
+    """All of it: frames, QPs and peaks, spread, lows, warnings."""
+
+
+def evaluate(
+    truth: AnyPath,
+    result: AnyPath,
+    lq: AnyPath | None = None,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    max_frames: int | None = None,
+) -> Evaluation:
+    """Compare a video with its truth, as `vqe eval` does.
+
+    lq: the compressed input, for gains over it. metrics: names as for `vqe eval --metrics`. max_frames: only
+    the first frames. Raises VqeError for videos that cannot be read or do not fit each other, and for metrics
+    that are not available.
+    """
+    given = None if lq is None else Path(lq)
+    detail = compare_pair(Path(truth), Path(result), given, metrics, Options(max_frames=max_frames))
+    gain = None
+    if detail.given is not None:
+        gain = {name: gain_of(series, detail.given[name]).value for name, series in detail.output.items()}
+    return Evaluation(
+        mean={name: series.mean for name, series in detail.output.items()},
+        gain=gain,
+        per_frame={name: series.values for name, series in detail.output.items()},
+        detail=detail,
+    )
+
+
+def read(path: AnyPath, *, start: int = 0, frames: int | None = None) -> Iterator[Frame]:
+    """The frames of a video (or image folder, pattern, .y4m) in display order, exactly as decoded.
+
+    Each has `planes` (Y, U, V or R, G, B; uint8, or uint16 above 8 bits), `pts`, `qp` (None when unknown) and
+    `peak`. start: first frame, from 0; frames: how many, None for all. Raises InputError for what cannot be
+    read.
+    """
+    with open_reader(Path(path), start=start, frames=frames) as reader:
+        for frame, _ in mark_peaks(((frame, False) for frame in reader), PeakRule(), PeakCount()):
+            yield frame
+
+
+class Model:
+    """A pipeline's networks on their device: tensors in, tensors out.
+
+    `scale` is the size of the output over that of the input.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self.scale = loaded.choice.scale
+
+    @torch.inference_mode()
+    def __call__(self, clip: Tensor, qp: Tensor | None = None, peaks: Tensor | None = None) -> Tensor:
+        """Enhance clips (N, T, 3, H, W), RGB in [0, 1], to (N, T, 3, scale * H, scale * W), float32.
+
+        qp (N, T): on HEVC's scale, NaN where unknown; None for unknown. peaks (N, T), bool: peak quality
+        frames; None for none. Frames of a clip are of one scene. Large pictures are cut into tiles. The
+        result lies on the model's device.
+        """
+        if clip.ndim != 5 or clip.shape[2] != 3:
+            raise ValueError(f"a batch of clips is (N, T, 3, H, W), not {tuple(clip.shape)}")
+        count, frames = clip.shape[:2]
+        qp = torch.full((count, frames), float("nan")) if qp is None else qp.float()
+        peaks = torch.zeros(count, frames, dtype=torch.bool) if peaks is None else peaks.bool()
+        if qp.shape != (count, frames) or peaks.shape != (count, frames):
+            raise ValueError(
+                f"qp and peaks are ({count}, {frames}), not {tuple(qp.shape)}, {tuple(peaks.shape)}"
+            )
+        engine = self._loaded.start(SizeChoice(), RGB, (clip.shape[3], clip.shape[4]))
+        clip = clip.to(self._loaded.compute.device, torch.float32)
+        return torch.stack([self._clip(engine, *each) for each in zip(clip, qp, peaks, strict=True)])
+
+    def _clip(self, engine: Engine, clip: Tensor, qp: Tensor, peaks: Tensor) -> Tensor:
+        """One clip (T, 3, H, W), its change as strong as the pipeline wants it."""
+        levels = qp.to(clip.device)
+        out = run_stages(engine.stages, clip, peaks.cpu(), levels, slice(0, len(clip)), engine.seconds)
+        base = clip
+        if self.scale > 1:
+            base = F.interpolate(clip, scale_factor=self.scale, mode="bicubic", align_corners=False)
+        known = [None if level != level else level for level in qp.tolist()]
+        strength = [engine.pipeline.strength_at(level, engine.stages[0].tta) for level in known]
+        return base + torch.tensor(strength, device=clip.device).view(-1, 1, 1, 1) * (out - base)
+
+
+def load_model(
+    name: str | None = None,
+    *,
+    scale: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    tta: int | None = None,
+) -> Model:
+    """The networks of a bundled pipeline ("fast", "balanced", "best"; None for the default one).
+
+    scale: 1, 2 or 4. device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "fp32", "bf16" or
+    "fp16". tta: flips and rotations that are averaged; None for as many as the pipeline wants.
+
+    Raises SettingsError for a name that is an ensemble, WeightsError for an unknown pipeline and for damaged
+    weights, DeviceError for a device that is not there.
+    """
+    if find_ensemble(name) is not None:
+        raise SettingsError(f"{name} is an ensemble, not a pipeline.", "Load its members one by one.")
+    return Model(load(NetworkChoice(name, scale=scale, tta=tta, device=device, precision=precision)))
+
+
+class _Watched:
+    """`with _Watched(progress) as listen`: what a run tells, as the caller wants to hear it."""
+
+    def __init__(self, progress: Callable[[Progress], None] | bool) -> None:
+        self._progress = progress
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[Event], None]:
+        if self._progress is True:
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit="frame")
+        return self._listen
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _listen(self, event: Event) -> None:
+        if not isinstance(event, Progress):
+            return
+        if callable(self._progress):
+            self._progress(event)
+        elif self._bar is not None:
+            self._bar.total = event.total
+            self._bar.update(event.frames - self._bar.n)
