@@ -9,7 +9,7 @@ from small_clips import clip, write
 from vqe_cli.bench.motion import bench_motion
 from vqe_cli.errors import VqeError
 
-SHIPPED = ROOT / "vqe_cli/weights/shipped"
+SHIPPED = ROOT / "models"
 
 
 def test_refined_motion_is_the_best(tmp_path: Path) -> None:

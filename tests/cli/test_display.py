@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from vqe_cli.cli import display
-from vqe_cli.runs.report import Notice, Plan, Progress
+from vqe_cli.runs.report import Notice, Progress, Summary
 
-PLAN = Plan("best", "CPU", "bf16", 16, 10, ((0, 0), (256, 32)), 8, 100, (480, 272), (960, 544))
+PLAN = Summary("best", "CPU", "bf16", 16, 10, ((0, 0), (256, 32)), 8, 100, (480, 272), (960, 544))
 
 
 def test_the_plan_names_the_sizes_that_were_chosen() -> None:

@@ -53,3 +53,9 @@ def test_the_page_of_the_python_interface_is_what_the_docstrings_say() -> None:
     code = "import sys; sys.path.insert(0, 'tools'); import api_page; print(api_page.page(), end='')"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert made.stdout == (ROOT / "docs/api.md").read_text(encoding="utf-8")
+
+
+def test_the_cards_of_the_weights_are_what_their_headers_say() -> None:
+    code = "import sys; sys.path.insert(0, 'tools'); import model_cards; print(model_cards.page(), end='')"
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert made.stdout == (ROOT / "models/README.md").read_text(encoding="utf-8")

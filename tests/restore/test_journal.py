@@ -10,7 +10,8 @@ import pytest
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.summaries import NO_PLANES, Seen
 from vqe_cli.runs.journal import JOURNAL, Finished, Journal, left_over, work_folder
-from vqe_cli.runs.report import Plan, Report, Seconds, Weights
+from vqe_cli.restore.engine import Weights
+from vqe_cli.runs.report import Report, Seconds, Summary
 from vqe_cli.video.frame import Frame
 
 IDENTITY = {"scale": 1, "model": "tiny", "the input": "abc"}
@@ -18,7 +19,7 @@ SEGMENT = Finished(0, 0, 4, 100, "ab", "cd", ("a warning",))
 REPORT = Report(
     "in.mkv",
     "out.mkv",
-    Plan("tiny", "cpu", "fp32", 4, 2, ((0, 0),), 1, None, (48, 32), (48, 32)),
+    Summary("tiny", "cpu", "fp32", 4, 2, ((0, 0),), 1, None, (48, 32), (48, 32)),
     4,
     Seconds(1, 1.5, 0, 1),
     3.5,

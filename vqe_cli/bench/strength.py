@@ -10,7 +10,7 @@ from vqe_cli.bench.gains import clips_of, truth_of
 from vqe_cli.ensemble.fitting import ClipErrors
 from vqe_cli.restore.engine import load
 from vqe_cli.restore.ensemble import LoadedEnsemble
-from vqe_cli.restore.members import errors_of_pipelines
+from vqe_cli.runs.members import errors_of_pipelines
 from vqe_cli.runs.settings import Settings
 from vqe_cli.weights.ensembles import Ensemble
 

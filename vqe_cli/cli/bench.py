@@ -184,7 +184,7 @@ EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
     "strength": "strength --data corpus/val --recipes qp22,qp37 --model balanced --frames 5",
-    "motion": "motion --data corpus/val --flow vqe_cli/weights/shipped/flow.safetensors",
+    "motion": "motion --data corpus/val --flow models/flow.safetensors",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
     "segments": "segments samples/lq/bunny.mkv --model fast",

@@ -13,7 +13,7 @@ from vqe_cli.ensemble.results import Results, Writing, fuse_results
 from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import LoadedEnsemble, load_ensemble, load_mask
-from vqe_cli.restore.members import enhance_by, errors_of_pipelines
+from vqe_cli.runs.members import enhance_by, errors_of_pipelines
 from vqe_cli.runs.report import Notice, Progress
 from vqe_cli.runs.settings import Settings
 from vqe_cli.weights.ensembles import Ensemble, Fusion

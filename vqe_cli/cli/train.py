@@ -9,7 +9,7 @@ import typer
 from vqe_cli.cli.console import INTERRUPTED, say, show
 from vqe_cli.cli.options import Debug, Quiet
 
-EXAMPLE = "Example: vqe train-stage 1 --config configs/fast.yaml --data corpus --out runs/fast"
+EXAMPLE = "Example: vqe train-stage 1 --config fast --data corpus --out runs/fast"
 STAGES = ("flow", "1", "2", "gate")
 
 
@@ -30,7 +30,9 @@ def train_command(
             autocompletion=lambda: list(STAGES),
         ),
     ],
-    config: Annotated[Path, typer.Option(metavar="FILE", help="YAML file; configs/ has examples.")],
+    config: Annotated[
+        Path, typer.Option(metavar="NAME|FILE", help="A config that comes with vqe, or a YAML file.")
+    ],
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder with train/ and val/, each raw/ and lq/RECIPE/.")
     ] = Path("data"),

@@ -9,6 +9,7 @@ from vqe_cli.errors import VqeError, shortened
 from vqe_cli.training.checks import contradictions, missing_files
 from vqe_cli.training.parsing import apply_overrides, merged, parse
 from vqe_cli.training.schema import TrainConfig
+from vqe_cli.weights.registry import bundled
 
 MOST_PHASES = 64
 MOST_LISTED = 20  # problems in one message
@@ -22,10 +23,12 @@ def load(
 ) -> TrainConfig:
     """Read a YAML file and `section.key=value` overrides, which hold for every phase.
 
+    path: a file, or the name of a config that comes with vqe ("fast", "paper/crds"; see configs/).
     stage: "flow", "1" or "2", what the config must be made for (None: any). need_files: whether the weights
     that it names must be there. Raises VqeError with every problem in one message: unreadable file, unknown
     keys, wrong types, settings that contradict each other, networks that cannot be built.
     """
+    path = located(path)
     try:
         tree = read_yaml(path, aliases=True)
     except DocumentError as error:
@@ -34,7 +37,7 @@ def load(
         ) from error
     if not isinstance(tree, dict):
         raise VqeError(f"{path} holds no settings.", "configs/ has examples.")
-    config, problems = _with_phases(tree, overrides)
+    config, problems = _with_phases(with_bundled_weights(tree), overrides)
     found: dict[str, list[str]] = {}
     for leg in config.legs() if config else ():
         for problem in contradictions(leg, stage) + (missing_files(leg) if need_files else []):
@@ -45,6 +48,30 @@ def load(
     if problems or config is None:
         raise VqeError(f"{path}: {_listed(problems)}.", "Correct these and run again.")
     return config
+
+
+def located(path: Path) -> Path:
+    """The file itself, or the bundled config of that name."""
+    named = bundled("configs") / f"{path}.yaml"
+    return named if not path.exists() and not path.suffix and named.is_file() else path
+
+
+def with_bundled_weights(tree: dict[str, Any]) -> dict[str, Any]:
+    """A config's tree whose weights "models/NAME" are the bundled ones, unless there are such in the working
+    folder."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: found(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [found(item) for item in value]
+        if isinstance(value, str) and value.startswith("models/") and not Path(value).exists():
+            place = bundled(value)
+            return str(place) if place.is_file() else value
+        return value
+
+    changed: dict[str, Any] = found(tree)
+    return changed
 
 
 def _listed(problems: list[str]) -> str:

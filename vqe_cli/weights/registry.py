@@ -17,7 +17,14 @@ from vqe_cli.errors import VqeError, did_you_mean, shortened
 from vqe_cli.files import cache_folder, sha256_of
 from vqe_cli.weights.cache import is_address, is_bare_name
 
-SHIPPED = Path(__file__).parent / "shipped"
+
+def bundled(name: str) -> Path:
+    """A file or folder that comes with vqe: in the installed package, else in the checkout."""
+    packaged = Path(__file__).parents[1] / name
+    return packaged if packaged.exists() else Path(__file__).parents[2] / name
+
+
+BUNDLED = bundled("models")
 # Settings that a pipeline may choose where the user does not.
 DEFAULTS = ("chunk", "overlap", "tile_overlap", "tta")
 # What the tables of weights.toml may hold.
@@ -45,19 +52,19 @@ class StageSpec:
     """One file of weights. Its header names the architecture and its configuration.
 
     file: name as written. sha256: hex digest that the content must have, None for the user's own files.
-    url: where it can be fetched, None when it ships with the package.
+    url: where it can be fetched, None when it comes with vqe.
     folder: where the file is looked for first.
     """
 
     file: str
     sha256: str | None = None
     url: str | None = None
-    folder: Path = SHIPPED
+    folder: Path = BUNDLED
 
     def places(self) -> tuple[Path, ...]:
         """Where the file may lie, in the order in which it is looked for."""
         cache = (cache_folder(),) if is_bare_name(self.file) else ()
-        return tuple(place / self.file for place in (self.folder, SHIPPED, *cache))
+        return tuple(place / self.file for place in (self.folder, BUNDLED, *cache))
 
     def located(self) -> Path | None:
         """The file, or None when it is nowhere."""
@@ -160,8 +167,7 @@ def registry_path() -> Path:
     own = os.environ.get("VQE_WEIGHTS_TOML")
     if own:
         return Path(own)
-    packaged = Path(__file__).parents[1] / "weights.toml"
-    return packaged if packaged.is_file() else Path(__file__).parents[2] / "weights.toml"
+    return bundled("weights.toml")
 
 
 def load_pipelines(path: Path | None = None) -> Registry:
