@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write models/README.md from the headers of the weights and from weights.toml: python tools/model_cards.py"""
+"""Write models/README.md from weights.toml and the headers of the weights: python tools/model_cards.py"""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,8 @@ from vqe_cli.weights.registry import Pipeline, load_pipelines  # noqa: E402
 PAGE = ROOT / "models/README.md"
 HEAD = """# Weights that come with vqe
 
-Made by `python tools/model_cards.py` from the headers of the files and from [weights.toml](../weights.toml). Gains are RGB-PSNR over the
-compressed input, mean over clips that were in no training ([docs/results.md](../docs/results.md)).
+Made by `python tools/model_cards.py` from the headers of the files and from
+[weights.toml](../weights.toml). Gains are RGB-PSNR over the compressed input, mean over clips that were in no training ([docs/results.md](../docs/results.md)).
 """
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vqe_cli.errors import VqeError
+from vqe_cli.restore.engine import Weights
 from vqe_cli.restore.summaries import NO_PLANES, Seen
 from vqe_cli.runs.journal import JOURNAL, Finished, Journal, left_over, work_folder
-from vqe_cli.restore.engine import Weights
 from vqe_cli.runs.report import Report, Seconds, Summary
 from vqe_cli.video.frame import Frame
 
