@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from vqe_cli import __version__
-from vqe_cli.cli import memory_limit
 from vqe_cli.cli.bench import bench_app
 from vqe_cli.cli.compress import EXAMPLE as COMPRESS_EXAMPLE
 from vqe_cli.cli.compress import compress_command
@@ -22,6 +21,7 @@ from vqe_cli.cli.inspect import inspect_command
 from vqe_cli.cli.train import EXAMPLE as TRAIN_EXAMPLE
 from vqe_cli.cli.train import train_command
 from vqe_cli.cli.weights import weights_app
+from vqe_cli.machine import address_space_limit
 
 # Read by libraries when they are imported, which no command has done yet. Whoever sets them wins.
 # Threads that wait for work sleep (OpenMP). By default they turn in circles, and whatever else runs waits for
@@ -95,6 +95,6 @@ def run() -> None:
         with results_to_stdout():
             app()
     except SystemExit as ending:
-        if ending.code == 1 and memory_limit.allowed() is not None:
+        if ending.code == 1 and address_space_limit() is not None:
             os._exit(1)  # all is said and removed; libraries without memory hang or crash at their end
         raise

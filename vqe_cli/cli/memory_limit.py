@@ -4,11 +4,11 @@ Below what libraries take to start, some end the program themselves (OpenBLAS), 
 """
 
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from vqe_cli.errors import OutOfMemory
+from vqe_cli.machine import address_space_limit
 
 MIB = 2**20
 # Address space that Python, FFmpeg and NumPy take when `vqe inspect` starts: 300 MiB; networks take 1200 MiB.
@@ -18,19 +18,9 @@ SPENT = 0.9
 STATUS = Path("/proc/self/status")
 
 
-def allowed() -> int | None:
-    """Bytes of address space that this process may take, None without a limit."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if soft == resource.RLIM_INFINITY else soft
-
-
 def check() -> None:
     """Raises OutOfMemory where the limit is too low for any command; NumPy shall take less under one."""
-    limit = allowed()
+    limit = address_space_limit()
     if limit is None:
         return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each thread takes 32 MiB when it starts
@@ -43,7 +33,7 @@ def check() -> None:
 
 def is_spent() -> bool:
     """Whether this process has taken nearly all that it may."""
-    limit = allowed()
+    limit = address_space_limit()
     with suppress(OSError, ValueError, StopIteration):
         lines = STATUS.read_text(encoding="utf-8").splitlines()
         peak = next(line for line in lines if line.startswith("VmPeak:"))

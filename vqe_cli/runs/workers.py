@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from vqe_cli.errors import VqeError, explained
+from vqe_cli.machine import usable_cores
 from vqe_cli.runs.journal import Finished
 from vqe_cli.runs.segments import Job
 
@@ -81,7 +82,7 @@ class LocalCrew:
         self._hands = [_Hand(device, cores[number % len(cores)]) for number, device in enumerate(devices)]
         self._tasks: deque[_Task] = deque()
         self._context = multiprocessing.get_context("spawn")
-        self._threads = 1 if one_core else max(1, (os.cpu_count() or 1) // self.size)
+        self._threads = 1 if one_core else max(1, usable_cores() // self.size)
         self._wake_up, self._woken = os.pipe()
         self._closing = False
         self._thread = threading.Thread(target=self._direct, name="vqe-crew", daemon=True)
@@ -195,7 +196,7 @@ def serve(device: str, threads: int, core: int | None, master: Connection) -> No
     core: the only one that it may use; None: all.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the master decides
-    if core is not None:
+    if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     import torch
 

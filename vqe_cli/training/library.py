@@ -7,7 +7,6 @@ learned from; which group a step sees depends on the step alone.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from vqe_cli.errors import VqeError
+from vqe_cli.machine import usable_cores
 from vqe_cli.training import data
 from vqe_cli.training.data import Clip, Pair
 from vqe_cli.training.schema import DataConfig
@@ -25,7 +25,7 @@ from vqe_cli.training.schema import DataConfig
 NOT_CLIPS = {".json", ".md", ".txt", ".csv", ".yaml", ".log"}
 # How often each pair of a group is drawn before the next group's turn: enough to decode that one meanwhile.
 DRAWS_PER_PAIR = 64
-DECODERS = min(8, os.cpu_count() or 1)
+DECODERS = min(8, usable_cores())
 
 
 @dataclass(frozen=True)

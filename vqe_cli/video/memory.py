@@ -3,13 +3,13 @@ ones.
 """
 
 import os
-import resource
 from contextlib import suppress
 from pathlib import Path
 
 import av
 
 from vqe_cli.errors import VqeError
+from vqe_cli.machine import address_space_limit
 from vqe_cli.video.formats import sample_format
 
 MEMINFO = Path("/proc/meminfo")
@@ -97,8 +97,8 @@ def _group() -> tuple[int, int | None]:
 
 def _process() -> tuple[int, int | None]:
     """What this process takes, and may take, of addresses (`ulimit -v`)."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
+    limit = address_space_limit()
+    if limit is None:
         return 0, None
     with suppress(OSError, ValueError):
         return int(OWN_PAGES.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE"), limit
