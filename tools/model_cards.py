@@ -16,7 +16,8 @@ PAGE = ROOT / "models/README.md"
 HEAD = """# Weights that come with vqe
 
 Made by `python tools/model_cards.py` from the headers of the files and from
-[weights.toml](../weights.toml). Gains are RGB-PSNR over the compressed input, mean over clips that were in no training ([docs/results.md](../docs/results.md)).
+[weights.toml](../weights.toml). Gains are RGB-PSNR over the compressed input, mean over clips that
+were in no training ([docs/results.md](../docs/results.md)).
 """
 
 
