@@ -14,7 +14,16 @@ FLOORS = [
     ["video"],
     ["weights"],
 ]
-FLOORS += [["weights"], ["measure"], ["ensemble"], ["restore"], ["runs"], ["training"], ["api", "bench"], ["cli"]]
+FLOORS += [
+    ["weights"],
+    ["measure"],
+    ["ensemble"],
+    ["restore"],
+    ["runs"],
+    ["training"],
+    ["api", "bench"],
+    ["cli"],
+]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((ROOT / "vqe_cli").rglob("*.py"))
 ONLY_CLI = {"typer", "rich"}
