@@ -13,9 +13,6 @@ FLOORS = [
     ["bitstream"],
     ["video"],
     ["weights"],
-]
-FLOORS += [
-    ["weights"],
     ["measure"],
     ["ensemble"],
     ["restore"],

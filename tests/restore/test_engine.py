@@ -178,7 +178,7 @@ def test_a_network_that_breaks_is_told(tmp_path, clip) -> None:
     header = {"arch": "qecnn", "config": {"channels": 4, "blocks": 1}}
     path = tmp_path / "broken.safetensors"
     save_file(network.state_dict(), path, metadata={"vqe": json.dumps(header)})
-    with pytest.raises(VqeError, match="stage 1 .*fp32"):
+    with pytest.raises(VqeError, match=r"stage 1 .*fp32"):
         enhance(settings_for(path), clip[0][:1], clip[1])
 
 
