@@ -19,7 +19,7 @@ from types import TracebackType
 
 import platformdirs
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError, VqeError
 
 PART = ".part"
 NAME_BYTES = 255  # of a file name, on all file systems in use
@@ -307,31 +307,31 @@ def write_error(error: Exception, path: Path) -> VqeError:
     """What an error of the operating system or of FFmpeg (both have an errno) while writing means."""
     code, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
     if code in FULL:
-        return VqeError(
+        return OutputError(
             f"The disk is full; {path} could not be completed and was removed.",
             remedy="Free some space, or choose an output on another disk.",
         )
     if code == errno.EEXIST:
         found = path / Path(getattr(error, "filename", None) or "").name if path.is_dir() else path
-        return VqeError(
+        return OutputError(
             f"{found} has appeared while it was written, and is left as it is.",
             remedy="Choose another name, or give --overwrite.",
         )
     if code == errno.EPIPE:
-        return VqeError(
+        return OutputError(
             f"What reads from {path} stopped before the end.", remedy="See what it says, and run again."
         )
     if code == errno.ENAMETOOLONG:
-        return VqeError(f"The name {path.name} is too long.", remedy="Choose a shorter one.")
+        return OutputError(f"The name {path.name} is too long.", remedy="Choose a shorter one.")
     if code == errno.ELOOP:
-        return VqeError(
+        return OutputError(
             f"{path} is a link, and is not written through.", remedy="Remove it, or choose another place."
         )
     if code in FORBIDDEN:
         remedy = "Choose a place that can be written to."
     else:
         remedy = "Check the disk." if code in DISK_FAULTS else "Choose another place or another kind of file."
-    return VqeError(f"{path} cannot be written: {reason}.", remedy=remedy)
+    return OutputError(f"{path} cannot be written: {reason}.", remedy=remedy)
 
 
 def _begin(name: str) -> str:

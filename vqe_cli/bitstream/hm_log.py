@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vqe_cli.bitstream.picture import Picture
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 
 # Encoder: "POC    4 TId: 0 ( P-SLICE, nQP 38 QP 38 ) …"; decoder: "POC    4 TId: 0 ( P-SLICE, QP 38 ) …".
 # Some of HM's descendants print the layer ("LId:") before the temporal id.
@@ -61,16 +61,16 @@ def read(path: str | Path) -> HmLog:
                 elif LIKE_A_PICTURE_LINE.match(line):
                     garbled += 1
     except OSError as error:
-        raise VqeError(
+        raise InputError(
             f"The log {path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
     if garbled:
         total = len(pictures) + garbled
-        raise VqeError(
+        raise InputError(
             f"The log {path} is damaged: {garbled} of its {total} picture lines make no sense.", REMEDY
         )
     if not pictures:
-        raise VqeError(f"{path} is no HM log: no line of it tells a picture's QP.", REMEDY)
+        raise InputError(f"{path} is no HM log: no line of it tells a picture's QP.", REMEDY)
     return HmLog(path, encoder, tuple(pictures))
 
 
@@ -84,7 +84,7 @@ def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -
     result = list(pictures)
     listed = [k for k, picture in enumerate(result) if log.encoder or not picture.skipped]
     if len(listed) != len(log.pictures):
-        raise VqeError(
+        raise InputError(
             f"The log {log.path} does not match {stream}: it lists {len(log.pictures)} pictures, "
             f"the stream has {len(listed)}.",
             REMEDY,
@@ -93,7 +93,7 @@ def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -
     for position, (k, line) in enumerate(zip(listed, log.pictures, strict=True)):
         picture = result[k]
         if not _same(line, picture, log.encoder, offsets):
-            raise VqeError(
+            raise InputError(
                 f"The log {log.path} does not match {stream}: both have {len(listed)} pictures, but number "
                 f"{position} in coding order is POC {line.poc}, {line.kind}, QP {line.qp} in the log and "
                 f"POC {picture.poc}, {picture.kind}, QP {picture.qp} in the stream.",
@@ -127,7 +127,7 @@ def in_display_order(log: HmLog, shown_count: int, source: str) -> list[LogPictu
     shown_count: frames that `source` has. Raises VqeError where the log lists another number of pictures.
     """
     if shown_count != len(log.pictures):
-        raise VqeError(
+        raise InputError(
             f"The log {log.path} does not match {source}: it lists {len(log.pictures)} pictures, "
             f"there are {shown_count} frames.",
             REMEDY,

@@ -8,7 +8,7 @@ the neighbouring minimum. Where the QP tells nothing (flat or unknown), every `p
 
 from collections.abc import Sequence
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 
 PROMINENCE = 2  # HM's low-delay cascade (36 45 44 45 38 …): 44 is a minimum, 38 is a peak
 RULES = ("prominent", "minima")
@@ -52,11 +52,11 @@ def mark(
 def check_choice(rule: str, mode: str, period: int) -> None:
     """Raises VqeError for a rule or mode that does not exist and for a period below 1."""
     if rule not in RULES:
-        raise VqeError(f"There is no PQF rule {rule!r}.", f"Choose one of {', '.join(RULES)}.")
+        raise InputError(f"There is no PQF rule {rule!r}.", f"Choose one of {', '.join(RULES)}.")
     if mode not in MODES:
-        raise VqeError(f"There is no PQF mode {mode!r}.", f"Choose one of {', '.join(MODES)}.")
+        raise InputError(f"There is no PQF mode {mode!r}.", f"Choose one of {', '.join(MODES)}.")
     if period < 1:
-        raise VqeError(f"A PQF period of {period} is not possible.", "Give 1 or more.")
+        raise InputError(f"A PQF period of {period} is not possible.", "Give 1 or more.")
 
 
 def mark_sequence(

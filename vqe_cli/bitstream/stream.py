@@ -7,7 +7,7 @@ from vqe_cli.bitstream.headers import HeaderParser
 from vqe_cli.bitstream.nal import AnnexBSplitter
 from vqe_cli.bitstream.packets import PacketParser
 from vqe_cli.bitstream.picture import Picture
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 
 CHUNK_BYTES = 1 << 20
 
@@ -60,7 +60,7 @@ def _file_nals(path: Path, splitter: AnnexBSplitter, chunk_bytes: int) -> Iterat
             while chunk := file.read(chunk_bytes):
                 yield from splitter.push(chunk)
     except OSError as error:
-        raise VqeError(
+        raise InputError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
     yield from splitter.finish()

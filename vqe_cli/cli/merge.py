@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from vqe_cli.documents import DocumentError, read_yaml
-from vqe_cli.errors import VqeError, did_you_mean, nearest, shortened
+from vqe_cli.errors import SettingsError, did_you_mean, nearest, shortened
 from vqe_cli.files import config_folder
 from vqe_cli.runs.settings import Settings, checked, option_name
 
@@ -91,13 +91,13 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         table = read_yaml(path)
     except DocumentError as error:
-        raise VqeError(
+        raise SettingsError(
             f"cannot read the configuration {path} ({error}).", "Correct, move or remove that file."
         ) from error
     if table is None:
         return {}
     if not isinstance(table, dict):
-        raise VqeError(f"{path} is not a list of settings.", "Write lines like `model: fast`.")
+        raise SettingsError(f"{path} is not a list of settings.", "Write lines like `model: fast`.")
     return dict(_value(path, str(key), value) for key, value in table.items())
 
 
@@ -107,7 +107,7 @@ def refuse_slips(environment: Mapping[str, str]) -> None:
     for name in sorted(environment.keys() - known):
         meant = nearest(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], SLIP)
         if name.startswith(PREFIX) and meant:
-            raise VqeError(
+            raise SettingsError(
                 f"the variable {name} is no setting.", f"Did you mean {PREFIX}{meant}? Otherwise unset it."
             )
 
@@ -142,11 +142,11 @@ def _value(path: Path, key: str, value: Any) -> tuple[str, Any]:
     name = key.replace("-", "_")
     if name not in known:
         shown = [entry.replace("_", "-") for entry in known]
-        raise VqeError(f"{path} sets {shortened(key)}, which is no setting.", did_you_mean(key, shown))
+        raise SettingsError(f"{path} sets {shortened(key)}, which is no setting.", did_you_mean(key, shown))
     try:
         value = checked(name, value)
     except ValueError as error:
-        raise VqeError(f"{path}: {key} {error}.", "Correct that line.") from error
+        raise SettingsError(f"{path}: {key} {error}.", "Correct that line.") from error
     if isinstance(value, Path):
         value = path.parent / value
     elif name == "weights":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError
 from vqe_cli.files import write_bytes, write_text
 from vqe_cli.measure import tables
 from vqe_cli.measure.curves import CurveResult, curves
@@ -30,15 +30,15 @@ def check(targets: Iterable[tuple[Path | None, Sequence[str]]], overwrite: bool)
         if path is None:
             continue
         if path.suffix.lower() not in suffixes:
-            raise VqeError(
+            raise OutputError(
                 f"{path} does not end in {' or '.join(suffixes)}.", "The suffix chooses the format."
             )
         if path.exists() and not overwrite:
-            raise VqeError(f"{path} exists.", "Choose another name or give --overwrite.")
+            raise OutputError(f"{path} exists.", "Choose another name or give --overwrite.")
         if not path.parent.is_dir():
-            raise VqeError(f"The folder {path.parent} does not exist.", "Make it first.")
+            raise OutputError(f"The folder {path.parent} does not exist.", "Make it first.")
         if path in wanted:
-            raise VqeError(f"{path} is named twice.", "Give each file a name of its own.")
+            raise OutputError(f"{path} is named twice.", "Give each file a name of its own.")
         wanted.append(path)
     return wanted
 

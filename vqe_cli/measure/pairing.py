@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 from vqe_cli.video.opening import IMAGE_SUFFIXES
 
 # By suffix, so that logs and lists beside the videos do not count as unpaired.
@@ -47,7 +47,7 @@ def pair_up(gt: Path, pred: Path, lq: Path | None = None) -> Pairing:
         return Pairing((Pair(pred.stem if pred.is_file() else pred.name, gt, pred, lq),), ())
     if single:
         lone, folder = next(iter(single)), next(side for side in sides if side not in single)
-        raise VqeError(
+        raise InputError(
             f"{lone} {sides[lone]} is one video and {folder} {sides[folder]} is a folder of videos.",
             "Give two videos or two folders.",
         )
@@ -67,7 +67,7 @@ def _match(folders: dict[str, dict[str, Path]], sides: dict[str, Path]) -> Pairi
             pairs.append(Pair(name, folders["--gt"][name], folders["--pred"][name], given))
     if not pairs:
         listed = "; ".join(f"{name} is missing in {where}" for name, where in unpaired)
-        raise VqeError(
+        raise InputError(
             f"No video of {sides['--pred']} has a partner: {listed}.", "Names must agree up to the suffix."
         )
     return Pairing(tuple(pairs), tuple(unpaired))
@@ -83,7 +83,7 @@ def videos_in(path: Path) -> Path | dict[str, Path]:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise VqeError(f"{path} does not exist.", "Check the path.")
+        raise InputError(f"{path} does not exist.", "Check the path.")
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries):
         return path
@@ -93,12 +93,12 @@ def videos_in(path: Path) -> Path | dict[str, Path]:
             continue
         name = entry.name if entry.is_dir() else entry.stem
         if name in videos:
-            raise VqeError(
+            raise InputError(
                 f"{path} holds both {videos[name].name} and {entry.name}.", "Keep one of each stem."
             )
         videos[name] = entry
     if not videos:
-        raise VqeError(
+        raise InputError(
             f"The folder {path} holds no video and no folder of images.", "Give a folder of videos."
         )
     return videos

@@ -12,7 +12,7 @@ from typing import Self
 
 import av
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 from vqe_cli.video.colour import to_arrays, to_tensors, upscale_planes
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.sources import RAW_SUFFIXES, SIZE_IN_NAME, FrameSource, open_reader
@@ -111,7 +111,7 @@ def open_side(label: str, path: Path, raw: RawLayout | None) -> Side:
         return Side(label, path, open_reader(path))
     if raw is None:
         if path.is_file() and not SIZE_IN_NAME.search(path.stem):
-            raise VqeError(
+            raise InputError(
                 f"{path} is raw video, which does not say its size.",
                 "Give --size WxH (and --pix-fmt, --fps).",
             )
@@ -127,11 +127,11 @@ def check_whole_frames(path: Path, raw: RawLayout) -> None:
         layout = av.VideoFormat(raw.pix_fmt, raw.width, raw.height)
         frame_bytes = sum(part.width * part.height * -(-part.bits // 8) for part in layout.components)
     except ValueError as error:
-        raise VqeError(
+        raise InputError(
             f"--pix-fmt {raw.pix_fmt} is no pixel format.", "`ffmpeg -pix_fmts` lists them."
         ) from error
     if path.is_file() and path.stat().st_size % frame_bytes:
-        raise VqeError(
+        raise InputError(
             f"{path} has {path.stat().st_size} bytes, which is no whole number of {raw.width}x{raw.height} "
             f"{raw.pix_fmt} frames ({frame_bytes} bytes each).",
             "Check --size and --pix-fmt.",
@@ -156,7 +156,7 @@ def check_sizes(sides: Sequence[Side]) -> None:
         if side.label == "input" and factor > 1 and truth.size == (width * factor, height * factor):
             side.scale = factor
         if side.size != truth.size:
-            raise VqeError(
+            raise InputError(
                 f"{side.path} is {width}x{height} and {truth.path} is {truth.size[0]}x{truth.size[1]}.",
                 "Only pictures of one size can be compared.",
             )
@@ -187,7 +187,7 @@ def in_step(
                 for frame, stream in zip(frames, streams, strict=True)
             ]
             told = " and ".join(f"{side.path} has {count}" for side, count in zip(sides, counts, strict=True))
-            raise VqeError(f"The frame counts differ: {told}.", remedy)
+            raise InputError(f"The frame counts differ: {told}.", remedy)
         yield index, tuple(frame for frame in frames if frame is not None)
         index += 1
         if seen is not None:

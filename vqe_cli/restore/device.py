@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vqe_cli.errors import OutOfMemory, VqeError, is_out_of_memory
+from vqe_cli.errors import DeviceError, OutOfMemory, is_out_of_memory
 
 GIB = 2**30
 # Working memory that the automatic sizes may fill. A constant for CPUs, so that results do not depend on
@@ -88,7 +88,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
     if precision == "auto":
         precision = _best_precision(found)
     if precision == "fp16" and found.type == "cpu":
-        raise VqeError("--precision fp16 is not for the CPU.", "Use --precision bf16 or fp32.")
+        raise DeviceError("--precision fp16 is not for the CPU.", "Use --precision bf16 or fp32.")
     return Compute(found, precision, *_model(found))
 
 
@@ -101,14 +101,14 @@ def _device(wanted: str) -> torch.device:
         number = int(wanted.partition(":")[2] or 0)
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if number >= count:
-            raise VqeError(
+            raise DeviceError(
                 f"--device {wanted} was asked for, and PyTorch {torch.__version__} sees "
                 f"{count or 'no'} CUDA device{'' if count == 1 else 's'} here.",
                 "Use --device auto or cpu, or install a PyTorch build with CUDA and the driver.",
             )
         return torch.device("cuda", number)
     if wanted == "mps" and not torch.backends.mps.is_available():
-        raise VqeError(
+        raise DeviceError(
             "--device mps was asked for, and there is no Apple GPU here.", "Use --device auto or cpu."
         )
     return torch.device(wanted)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from vqe_cli.bitstream.peak_marker import HORIZON, PeakMarker
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import SettingsError
 from vqe_cli.restore.choices import PeakRule
 from vqe_cli.video.frame import Frame
 
@@ -41,7 +41,7 @@ def mark_peaks(
     Raises VqeError for the mode "hm-log" without a log.
     """
     if chosen.mode == "hm-log" and not chosen.from_log:
-        raise VqeError("--pqf hm-log needs the log.", "Name it with --hm-log FILE.")
+        raise SettingsError("--pqf hm-log needs the log.", "Name it with --hm-log FILE.")
     marker = PeakMarker(chosen.rule, chosen.mode, chosen.period)
     waiting: deque[tuple[Frame, bool]] = deque()
 

@@ -9,7 +9,7 @@ from math import prod
 
 from torch import nn
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import SettingsError
 from vqe_cli.restore.choices import SizeChoice
 from vqe_cli.restore.chunks import ChunkSizes
 from vqe_cli.restore.device import Compute
@@ -101,7 +101,7 @@ def _tiling(
     """Tiles for a network that may use `spare` bytes; need: bytes that it takes for so many pixels."""
     if choice.tile:
         if choice.tile_overlap and 3 * overlap > choice.tile:
-            raise VqeError(
+            raise SettingsError(
                 f"--tile {choice.tile} is too small for --tile-overlap {overlap}.",
                 f"Use --tile {3 * overlap} or more, or a smaller overlap.",
             )

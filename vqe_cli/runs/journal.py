@@ -20,7 +20,7 @@ from typing import Any
 
 from vqe_cli import __version__
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, fits, json_text, parse_json, plain, table
-from vqe_cli.errors import LONGEST_VALUE, VqeError, shortened
+from vqe_cli.errors import LONGEST_VALUE, OutputError, VqeError, shortened
 from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
 from vqe_cli.restore.summaries import Seen, row_of, seen_of
 from vqe_cli.runs.report import Report
@@ -98,9 +98,9 @@ def _locked(folder: Path, output: Path) -> int:
         except FileNotFoundError:
             if folder.parent.is_dir():
                 continue  # removed by another process that has just ended
-            raise VqeError(f"The folder {folder.parent} does not exist.", "Make it first.") from None
+            raise OutputError(f"The folder {folder.parent} does not exist.", "Make it first.") from None
         except OSError as error:
-            raise VqeError(
+            raise OutputError(
                 f"the work folder {folder} cannot be made: {error.strerror}.",
                 "Choose another place for the output.",
             ) from error
@@ -111,7 +111,7 @@ def _locked(folder: Path, output: Path) -> int:
             raise write_error(error, folder / LOCK) from error
         if not free:
             os.close(descriptor)
-            raise VqeError(
+            raise OutputError(
                 f"another process is writing {output} at this moment.",
                 "Wait for it, or choose another name for the output.",
             )
@@ -131,7 +131,7 @@ def _check_ours(folder: Path) -> None:
         foreign = sorted(each.name for each in entries if not (_is_ours(each) or each.name.startswith(".")))
     if folder.is_symlink() or foreign:
         why = "it is a link" if folder.is_symlink() else f"it holds {foreign[0]}"
-        raise VqeError(
+        raise OutputError(
             f"{folder} is not a work folder of vqe: {why}.",
             "Move it away, or choose another name for the output.",
         )
@@ -289,7 +289,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise VqeError(f"{path} cannot be read: {error.strerror}.", "Check the permissions.") from error
+        raise OutputError(f"{path} cannot be read: {error.strerror}.", "Check the permissions.") from error
     try:
         if len(content) > MOST_BYTES:
             raise DocumentError("larger than any journal")
@@ -342,13 +342,13 @@ def left_over(folder: Path, output: Path) -> Report | None:
 
 def damaged(folder: Path) -> VqeError:
     """The work folder is not as it was left."""
-    return VqeError(f"the work folder {folder} is damaged.", "Begin anew with --restart, or remove it.")
+    return OutputError(f"the work folder {folder} is damaged.", "Begin anew with --restart, or remove it.")
 
 
 def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Path) -> None:
     """Raises VqeError unless the journal was begun by this version and with the same identity."""
     if line.get("format") != FORMAT or line.get("vqe") != __version__:
-        raise VqeError(
+        raise OutputError(
             f"the work folder {folder} was begun by another version of vqe ({_shown(line.get('vqe'))}).",
             f"Finish it with that version, or begin anew with --restart (this is {__version__}).",
         )
@@ -361,7 +361,7 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
         told = "; ".join(
             _difference(name, before.get(name), now.get(name)) for name in changed[:MOST_CHANGES]
         )
-        raise VqeError(
+        raise OutputError(
             f"{folder} holds an unfinished run that cannot be gone on with: {told}.",
             "Give the old settings and files again, or begin anew with --restart.",
         )

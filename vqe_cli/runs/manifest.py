@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, json_text, parse_json, plain
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError
 from vqe_cli.files import append_line, no_link, write_error
 from vqe_cli.runs.report import Report
 
@@ -70,7 +70,7 @@ class Ledger:
                 return
             except OSError as error:
                 why = "it is a link" if error.errno == errno.ELOOP else error.strerror
-                raise VqeError(f"{self._path} cannot be read: {why}.", REMEDY) from error
+                raise OutputError(f"{self._path} cannot be read: {why}.", REMEDY) from error
             whole = added[: added.rfind(b"\n") + 1]
             self._read += len(whole)
             for line in whole.splitlines():
@@ -85,7 +85,7 @@ class Ledger:
         except DocumentError as error:
             if isinstance(error.__cause__, json.JSONDecodeError):
                 return  # cut off
-            raise VqeError(f"{self._path} is not a report of vqe ({error}).", REMEDY) from error
+            raise OutputError(f"{self._path} is not a report of vqe ({error}).", REMEDY) from error
         if entry["status"] == "done":
             self._done[entry["input"]] = entry
 

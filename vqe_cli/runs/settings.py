@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from vqe_cli.errors import VqeError, shortened
+from vqe_cli.errors import SettingsError, shortened
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.weights.registry import TURN_COUNTS
 
@@ -115,7 +115,7 @@ class Settings:
             try:
                 object.__setattr__(self, entry.name, checked(entry.name, getattr(self, entry.name)))
             except ValueError as error:
-                raise VqeError(
+                raise SettingsError(
                     f"{option_name(entry.name)} {error}.", "See `vqe enhance --help` for what it takes."
                 ) from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vqe_cli.documents import DocumentError, read_yaml
-from vqe_cli.errors import VqeError, shortened
+from vqe_cli.errors import SettingsError, shortened
 from vqe_cli.training.checks import contradictions, missing_files
 from vqe_cli.training.parsing import apply_overrides, merged, parse
 from vqe_cli.training.schema import TrainConfig
@@ -32,11 +32,11 @@ def load(
     try:
         tree = read_yaml(path, aliases=True)
     except DocumentError as error:
-        raise VqeError(
+        raise SettingsError(
             f"cannot read the training config {path}: {error}.", "Correct the file; configs/ has examples."
         ) from error
     if not isinstance(tree, dict):
-        raise VqeError(f"{path} holds no settings.", "configs/ has examples.")
+        raise SettingsError(f"{path} holds no settings.", "configs/ has examples.")
     config, problems = _with_phases(with_bundled_weights(tree), overrides)
     found: dict[str, list[str]] = {}
     for leg in config.legs() if config else ():
@@ -46,7 +46,7 @@ def load(
         everywhere = config is not None and len(phases) == len(config.legs())
         problems.append(problem if everywhere else f"phase {', '.join(phases)}: {problem}")
     if problems or config is None:
-        raise VqeError(f"{path}: {_listed(problems)}.", "Correct these and run again.")
+        raise SettingsError(f"{path}: {_listed(problems)}.", "Correct these and run again.")
     return config
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.video.formats import SITINGS, sample_format
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.hdr import encoder_parameters
@@ -80,11 +80,11 @@ def check_codec(name: str) -> None:
     try:
         codec = av.Codec(name, "w")
     except (ValueError, av.error.FFmpegError) as error:
-        raise VqeError(
+        raise OutputError(
             f"There is no encoder named {name}.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
         ) from error
     if codec.type != "video":
-        raise VqeError(f"{name} is no video encoder.", remedy="Use libx265, libx264, libsvtav1 or ffv1.")
+        raise OutputError(f"{name} is no video encoder.", remedy="Use libx265, libx264, libsvtav1 or ffv1.")
 
 
 def written_format(codec: str, planar: str) -> str:
@@ -99,7 +99,7 @@ def written_format(codec: str, planar: str) -> str:
         if name in formats:
             return name
     lossless = f"Choose --codec {LOSSLESS_CODEC}, or w" if codec != LOSSLESS_CODEC else "W"
-    raise VqeError(
+    raise OutputError(
         f"{codec} cannot write {planar} pictures.",
         remedy=f"{lossless}ith --pix-fmt name one of {', '.join(formats)}.",
     )
@@ -126,14 +126,14 @@ def configure(
     try:
         encoder.open()
     except av.error.FFmpegError as error:
-        raise VqeError(
+        raise OutputError(
             f"{codec} cannot write {size[0]}x{size[1]} {encoder.pix_fmt} pictures with the options "
             f"{' '.join(f'{key}={value}' for key, value in encoder.options.items())}.",
             remedy=f"Choose other options, or --codec {LOSSLESS_CODEC}, which writes pictures of any size.",
         ) from error
     unknown = [key for key in encoder.options if key in (wanted.options or {}) or key == "crf"]
     if unknown:
-        raise VqeError(
+        raise OutputError(
             f"{codec} does not know the option {unknown[0]}.",
             remedy=f"`ffmpeg -h encoder={codec}` lists what it knows.",
         )
@@ -186,7 +186,7 @@ def _known_format(pix_fmt: str) -> str:
     try:
         av.VideoFormat(pix_fmt)
     except ValueError as error:
-        raise VqeError(
+        raise OutputError(
             f"There is no pixel format named {pix_fmt}.", remedy="Use yuv420p, yuv420p10le, yuv444p …"
         ) from error
     return pix_fmt

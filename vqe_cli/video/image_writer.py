@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from av.video.codeccontext import VideoCodecContext
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError
 from vqe_cli.files import sync
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import read_coded
@@ -44,7 +44,7 @@ class ImageWriter:
         self._written += 1
         path = self._folder / self._target.image(self._written)
         if path.exists():
-            raise VqeError(
+            raise OutputError(
                 f"{self._target.path / path.name} names one image, but there are more frames.",
                 remedy="Put a number into the name: %05d.png",
             )

@@ -11,7 +11,7 @@ from typing import Self
 
 import av
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError, VqeError
 from vqe_cli.video import refusals
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import IMAGE_SUFFIXES, each_reading, open_input, video_stream
@@ -31,7 +31,9 @@ def image_files(path: Path) -> list[Path]:
     if path.is_dir():
         found = [each for each in path.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES and each.is_file()]
         if not found:
-            raise VqeError(f"There are no images in {path}.", remedy="Name a folder with PNG or JPEG images.")
+            raise InputError(
+                f"There are no images in {path}.", remedy="Name a folder with PNG or JPEG images."
+            )
         [(suffix, _)] = Counter(each.suffix.lower() for each in found).most_common(1)
         return sorted((each for each in found if each.suffix.lower() == suffix), key=_natural)
     if is_pattern(path) and not path.exists():
@@ -40,7 +42,7 @@ def image_files(path: Path) -> list[Path]:
         folder = path.parent.iterdir() if path.parent.is_dir() else iter(())
         found = [each for each in folder if name.fullmatch(each.name)]
         if not found:
-            raise VqeError(f"There are no images named {path}.", remedy="Check the folder and the pattern.")
+            raise InputError(f"There are no images named {path}.", remedy="Check the folder and the pattern.")
         return sorted(found, key=_natural)
     return [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
 
@@ -56,7 +58,7 @@ class ImageReader:
     ) -> None:
         self._files = image_files(Path(path))
         if start >= len(self._files):
-            raise VqeError(
+            raise InputError(
                 f"{path} has only {len(self._files)} images, none from image {start} on.",
                 remedy="Choose an earlier start.",
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 from vqe_cli.machine import address_space_limit
 from vqe_cli.video.formats import sample_format
 
@@ -38,7 +38,7 @@ def check_memory(path: Path, size: tuple[int, int], needed: int, remedy: str = "
     """Raises VqeError where pictures of `size` (width, height) need more bytes than are free."""
     free, _ = machine_memory()
     if free is not None and needed > free:
-        raise VqeError(
+        raise InputError(
             f"{path}: pictures of {size[0]}x{size[1]} take at least {amount(needed)} of memory, and "
             f"{amount(free)} are free.",
             remedy

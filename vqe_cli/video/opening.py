@@ -18,7 +18,7 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from vqe_cli.errors import OutOfMemory, VqeError
+from vqe_cli.errors import InputError, OutOfMemory, VqeError
 from vqe_cli.files import DISK_FAULTS
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm"}
@@ -57,17 +57,17 @@ def check_readable(path: Path) -> None:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise VqeError(
+            raise InputError(
                 f"{path} is a folder.", remedy="Name a video file, or a folder with PNG or JPEG images."
             )
         for is_kind, name in KINDS_OF_FILES:
             if is_kind(status.st_mode):
-                raise VqeError(
+                raise InputError(
                     f"{path} is {name}, and inputs are read more than once.",
                     remedy="Write the video to a file first.",
                 )
         if status.st_size == 0:
-            raise VqeError(f"{path} is empty (0 bytes).", remedy="Copy or download it again.")
+            raise InputError(f"{path} is empty (0 bytes).", remedy="Copy or download it again.")
         path.open("rb").close()
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
@@ -91,7 +91,7 @@ def open_input(
         is_text = container_format is None and container.format.name in TEXT_FORMATS
     if is_text:
         container.close()
-        raise VqeError(f"{path} is text and no video.", remedy="Name a video file.")
+        raise InputError(f"{path} is text and no video.", remedy="Name a video file.")
     return container
 
 
@@ -105,14 +105,14 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         if Disposition.attached_pic in stream.disposition:
             covers += 1
         elif stream.codec_context is None:
-            raise VqeError(
+            raise InputError(
                 f"{path}: no decoder for its video stream.", remedy="Convert it to HEVC or H.264 first."
             )
         else:
             return stream
     kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
     found = " and ".join([*kinds, *(["a cover picture"] if covers else [])]) or "nothing"
-    raise VqeError(f"{path} has no video stream, only {found}.", remedy="Name a file with video in it.")
+    raise InputError(f"{path} has no video stream, only {found}.", remedy="Name a file with video in it.")
 
 
 @contextmanager
@@ -150,20 +150,20 @@ def unreadable(path: Path, error: BaseException, words: str = "") -> VqeError:
             f"{path} takes more memory than there is.", "Check that it is intact, or free some."
         )
     if number in (errno.ENOENT, errno.ENOTDIR):
-        return VqeError(f"{path} does not exist.", remedy="Check the name and the folder.")
+        return InputError(f"{path} does not exist.", remedy="Check the name and the folder.")
     if number in (errno.EACCES, errno.EPERM):
-        return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the permissions of the file.")
+        return InputError(f"{path} cannot be read: {_cause(error)}.", "Check the permissions of the file.")
     if number in DISK_FAULTS:
-        return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the disk.")
+        return InputError(f"{path} cannot be read: {_cause(error)}.", "Check the disk.")
     if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
-        return VqeError(f"{path} cannot be read: {_cause(error)}.", "Check the name and the file system.")
+        return InputError(f"{path} cannot be read: {_cause(error)}.", "Check the name and the file system.")
     cause = "; ".join(dict.fromkeys(filter(None, [_cause(error), words])))
     if not isinstance(error, av.error.FFmpegError):
-        return VqeError(
+        return InputError(
             f"{path} cannot be read ({type(error).__name__}: {cause}).",
             "Check that the file is intact; if it is, --debug shows where this happened: report it.",
         )
-    return VqeError(
+    return InputError(
         f"{path} is not a video that FFmpeg can read ({cause}).",
         remedy="Check that it is a video file and complete; `ffprobe` on it says more.",
     )

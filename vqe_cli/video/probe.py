@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from vqe_cli.bitstream.packets import PacketParser
 from vqe_cli.bitstream.picture import Picture
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 from vqe_cli.text import as_argument
 from vqe_cli.video import refusals
 from vqe_cli.video.dolby_vision import unshowable_profile
@@ -76,7 +76,7 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     try:
         colour = colour_of(tags, height, pix_fmt, stream.codec_context.name)
     except ValueError as error:
-        raise VqeError(
+        raise InputError(
             f"{path} cannot be enhanced: {error}.",
             remedy=f"Convert it first: ffmpeg -i {as_argument(path)} -pix_fmt yuv420p10le -c:v ffv1 "
             "CONVERTED.mkv",

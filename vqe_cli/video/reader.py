@@ -15,7 +15,7 @@ from vqe_cli.bitstream import hm_log as hm_logs
 from vqe_cli.bitstream.packets import KnownPackets, PacketParser, decoded_from
 from vqe_cli.bitstream.picture import Picture
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 from vqe_cli.video import refusals
 from vqe_cli.video.clock import ShownTimes, frame_step
 from vqe_cli.video.damage import Damage
@@ -143,7 +143,7 @@ class Reader:
         if index < 0:
             raise refusals.undecodable(self.path)
         if index < self._start:
-            raise VqeError(
+            raise InputError(
                 f"{self.path} has only {index + 1} pictures, none from picture {self._start} on.",
                 remedy="Choose an earlier start.",
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import ImageReader, image_files
 from vqe_cli.video.opening import check_readable
@@ -103,7 +103,7 @@ def _raw(
         size = int(named[1]), int(named[2])
         rate = rate or (Fraction(named[3]) if named[3] else None)
     if size is None:
-        raise VqeError(
+        raise InputError(
             f"{path} holds raw planes and does not say how large they are.",
             remedy="Put the size into the name, as in clip_416x240_50.yuv, or convert it to .y4m first.",
         )

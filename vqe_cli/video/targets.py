@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError
 from vqe_cli.files import Aside, is_stream
 from vqe_cli.files import write_error as write_error
 from vqe_cli.video.opening import IMAGE_SUFFIXES
@@ -82,7 +82,7 @@ def place_beside(path: Path) -> Path:
 def refuse_standard_output(output: Path) -> None:
     """Raises VqeError for "-"."""
     if str(output) == "-":
-        raise VqeError(
+        raise OutputError(
             "The result cannot be written to standard output (-).",
             remedy="Name a file, or a named pipe (mkfifo out.y4m), which is written to when all is complete.",
         )
@@ -93,10 +93,12 @@ def target_of(output: Path) -> Target:
     refuse_standard_output(output)
     suffix = output.suffix.lower()
     if not suffix and output.name.lower() in (*MUXERS, ".y4m", *IMAGE_SUFFIXES) and not output.is_dir():
-        raise VqeError(f"{output} is nothing but a suffix.", remedy=f"Put a name before it: out{output.name}")
+        raise OutputError(
+            f"{output} is nothing but a suffix.", remedy=f"Put a name before it: out{output.name}"
+        )
     if suffix in IMAGE_SUFFIXES and not output.is_dir():
         if suffix != ".png":
-            raise VqeError(f"{output}: images are written as PNG only.", remedy="End the name in .png.")
+            raise OutputError(f"{output}: images are written as PNG only.", remedy="End the name in .png.")
         return Target("images", _named(output.parent), pattern=output.name)
     if output.is_dir() or not suffix:
         return Target("images", _named(output), pattern="%05d.png")
@@ -104,7 +106,7 @@ def target_of(output: Path) -> Target:
         return Target("y4m", output)
     if suffix in MUXERS:
         return Target("container", output, muxer=MUXERS[suffix])
-    raise VqeError(
+    raise OutputError(
         f"{output}: no video file ends in {suffix}.",
         remedy=f"Use one of {' '.join([*MUXERS, '.y4m'])}, or a folder name for PNG images.",
     )
@@ -125,20 +127,20 @@ def check_target(target: Target, source: Path, overwrite: bool, new_folder: bool
     if new_folder:
         folder = existing_folder(folder)
     if path.exists() and source.exists() and path.samefile(source):
-        raise VqeError(f"{path} is the input itself.", remedy="Choose another name for the output.")
+        raise OutputError(f"{path} is the input itself.", remedy="Choose another name for the output.")
     if path.is_dir() and target.kind != "images":
-        raise VqeError(f"{path} is a folder.", remedy="Choose another name for the output.")
+        raise OutputError(f"{path} is a folder.", remedy="Choose another name for the output.")
     if target.kind == "images" and path.exists() and not path.is_dir():
-        raise VqeError(
+        raise OutputError(
             f"{path} is not a folder, which images would go to.",
             remedy="Name a folder, or end the name in a video's suffix such as .mkv.",
         )
     if target.is_taken() and not overwrite:
-        raise VqeError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
+        raise OutputError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
     if not folder.is_dir():
-        raise VqeError(f"The folder {folder} does not exist.", remedy="Make it first.")
+        raise OutputError(f"The folder {folder} does not exist.", remedy="Make it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise VqeError(
+        raise OutputError(
             f"The folder {folder} cannot be written to.", remedy="Choose another folder for the output."
         )
 

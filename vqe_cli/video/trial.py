@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import AttachmentStream, Disposition, Stream
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.video.container_writer import ContainerWriter, Plan
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input
@@ -62,7 +62,7 @@ def try_out(plan: Plan) -> Tried:
             _found[key] = _fitting(plan)
         except NotHeld as error:
             message = f"{plan.target.path}: {error.message}"
-            raise VqeError(message, remedy=_remedy(plan, error.streams)) from error
+            raise OutputError(message, remedy=_remedy(plan, error.streams)) from error
     return _found[key]
 
 

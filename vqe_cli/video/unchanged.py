@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError, VqeError
 from vqe_cli.video.images import image_files
 
 # Read at both ends of a file to tell it from another one of the same size and time.
@@ -34,9 +34,11 @@ def fingerprint(path: Path) -> list[Any]:
             file.seek(max(0, found.st_size - END_BYTES))
             digest.update(file.read(END_BYTES))
     except FileNotFoundError:
-        raise VqeError(f"{path} does not exist any more.", "Put it back, and run again to go on.") from None
+        raise InputError(f"{path} does not exist.", "Check the name and the folder.") from None
     except OSError as error:
-        raise VqeError(f"{path} cannot be read: {error.strerror}.", "Check the file and its disk.") from error
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}.", "Check the file and its disk."
+        ) from error
     return [found.st_size, found.st_mtime_ns, digest.hexdigest()]
 
 
@@ -54,7 +56,7 @@ class Unchanged:
         """Raises VqeError where a file was cut short, replaced or removed since."""
         for path, before in self._before.items():
             if _changed(path, before):
-                raise VqeError(f"{path} has changed while it was read.", self._remedy)
+                raise InputError(f"{path} has changed while it was read.", self._remedy)
 
     @contextmanager
     def explaining(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import read_coded
 from vqe_cli.video.formats import sample_format
@@ -83,7 +83,7 @@ def token(info: VideoInfo) -> str:
     elif base in TOKENS and (base, samples.bit_depth) not in UNREADABLE:
         name = TOKENS[base]
     else:
-        raise VqeError(f"A .y4m file cannot hold {samples.planar} pictures.", remedy="Write an .mkv file.")
+        raise OutputError(f"A .y4m file cannot hold {samples.planar} pictures.", remedy="Write an .mkv file.")
     if samples.bit_depth == 8:
         return name
     return f"{name}{samples.bit_depth}" if base == "gray" else f"{name}p{samples.bit_depth}"

@@ -18,7 +18,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from vqe_cli.errors import VqeError, shortened
+from vqe_cli.errors import VqeError, WeightsError, shortened
 from vqe_cli.files import Aside, cache_folder
 
 BLOCK = 1 << 18
@@ -60,7 +60,7 @@ def is_address(url: str) -> bool:
 def cached(name: str) -> Path:
     """Where a fetched file of this name lies; VqeError for a name that would lead out of the cache."""
     if not is_bare_name(name):
-        raise VqeError(
+        raise WeightsError(
             f"weights.toml names the file {shortened(name)}, which cannot be put into the cache.",
             "A file with a url has a bare name, without folders.",
         )
@@ -81,7 +81,7 @@ def download(
     before; a link that lies there is replaced, not followed.
     """
     if not is_address(url):
-        raise VqeError(
+        raise WeightsError(
             f"{shortened(url)} is not an address that weights are fetched from.", "Give one of http or https."
         )
     try:
@@ -90,12 +90,12 @@ def download(
             with aside.open("wb") as file:
                 found = _transfer(url, file.write, progress, limits)
             if found != sha256.lower():
-                raise VqeError(
+                raise WeightsError(
                     f"what {url} gave is not the expected file (sha256 {found[:12]}…, not {sha256[:12]}…).",
                     "Try again; if it stays so, the file on the server was changed: do not use it.",
                 )
     except OSError as error:
-        raise VqeError(
+        raise WeightsError(
             f"cannot write {target} ({error.strerror or error}).", "Make room or rights there."
         ) from error
 
@@ -228,7 +228,7 @@ def _watched(url: str, limits: TransferLimits) -> Iterator[_Watch]:
 
 
 def _too_large(url: str, limits: TransferLimits) -> VqeError:
-    return VqeError(
+    return WeightsError(
         f"{url} gives more than {limits.bytes // MIB} MiB, which no weights of vqe have.",
         "Check the address in weights.toml.",
     )
@@ -241,4 +241,4 @@ def _unreachable(url: str, why: object) -> VqeError:
         why = why.reason
     if isinstance(why, Exception):
         why = shortened(str(why) or type(why).__name__, 120).strip("'\"")
-    return VqeError(f"cannot fetch {url} ({why}).", "Check the network and the address, then try again.")
+    return WeightsError(f"cannot fetch {url} ({why}).", "Check the network and the address, then try again.")

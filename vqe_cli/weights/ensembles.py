@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vqe_cli.documents import DocumentError, table
-from vqe_cli.errors import VqeError, did_you_mean, shortened
+from vqe_cli.errors import WeightsError, did_you_mean, shortened
 from vqe_cli.weights.registry import (
     Measured,
     StageSpec,
@@ -57,48 +57,48 @@ class Fusion:
     def check(self, members: Sequence[str]) -> None:
         """Raises VqeError where the method does not exist, lacks something, or does not fit the members."""
         if self.method not in METHODS:
-            raise VqeError(
+            raise WeightsError(
                 f"there is no ensemble method {shortened(self.method)}.", did_you_mean(self.method, METHODS)
             )
         if len(members) < 2:
             named = f"only {members[0]} is named" if members else "none is named"
-            raise VqeError(f"an ensemble needs two members or more, and {named}.", "Name another one.")
+            raise WeightsError(f"an ensemble needs two members or more, and {named}.", "Name another one.")
         if self.method in MASKED and len(members) != 2:
-            raise VqeError(
+            raise WeightsError(
                 f"the method {self.method} is for two members, not {len(members)}.",
                 "Leave some out, or use mean or weighted.",
             )
         if self.method == "gated" and self.gate is None:
-            raise VqeError(
+            raise WeightsError(
                 "the method gated needs a mask network.",
                 "Train one with `vqe train-stage gate` and name it with --gate FILE.",
             )
         if self.method != "gated" and self.gate is not None:
-            raise VqeError(
+            raise WeightsError(
                 f"the method {self.method} has no use for a mask network.", "Leave out --gate, or use gated."
             )
         if (self.method == "weighted") != bool(self.weights):
             has = "has no use for weights" if self.weights else "needs weights"
-            raise VqeError(
+            raise WeightsError(
                 f"the method {self.method} {has}.",
                 "Give --method weighted and --weights together; --fit finds the best ones.",
             )
         if self.weights and len(self.weights) != len(members):
-            raise VqeError(
+            raise WeightsError(
                 f"there are {len(self.weights)} weights for {len(members)} members.",
                 "Give one for each, in the same order.",
             )
         if not all(map(math.isfinite, (*self.weights, self.limit_db))):
-            raise VqeError(
+            raise WeightsError(
                 "a weight or the limit of an ensemble is NaN or infinity.", "Give numbers like 0.6,0.4."
             )
         if self.weights and not abs(sum(self.weights)) > 1e-6 * sum(map(abs, self.weights)):
-            raise VqeError(
+            raise WeightsError(
                 f"the weights {', '.join(f'{weight:g}' for weight in self.weights)} sum up to zero.",
                 "Only their proportions count; give numbers like 0.6,0.4.",
             )
         if self.segment < 0:
-            raise VqeError(
+            raise WeightsError(
                 f"a segment of {self.segment} frames is none.", "Give 1 or more, or 0 for the whole video."
             )
 
@@ -150,7 +150,7 @@ def find_ensemble(name: str | None, path: Path | None = None) -> Ensemble | None
     Raises VqeError for a name that neither has.
     """
     if name is not None and name not in model_names(path):
-        raise VqeError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, model_names(path)))
+        raise WeightsError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, model_names(path)))
     return load_ensembles(path).get(name or load_pipelines(path).default)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from vqe_cli import networks
 from vqe_cli.documents import MIB, DocumentError, Limits, parse_json, table
-from vqe_cli.errors import VqeError, shortened
+from vqe_cli.errors import VqeError, WeightsError, shortened
 from vqe_cli.networks.bounds import TooLarge
 from vqe_cli.weights.conversion import AFTER, converted_config, converted_tensors, is_earlier, renamed
 from vqe_cli.weights.registry import Pipeline, StageSpec
@@ -38,16 +38,16 @@ def read_header(path: Path) -> Header:
     Raises VqeError when the file is missing, is no safetensors file, or has no header of ours.
     """
     if not path.is_file():
-        raise VqeError(f"there is no file of weights {path}.", "Check the path.")
+        raise WeightsError(f"there is no file of weights {path}.", "Check the path.")
     try:
         text = metadata_of(path).get("vqe")
         if text is None:
-            raise VqeError(f"{path} does not say which network its weights belong to.", IMPORT_REMEDY)
+            raise WeightsError(f"{path} does not say which network its weights belong to.", IMPORT_REMEDY)
         header = table(parse_json(text, HEADER_LIMITS), HEADER, ("arch", "config"), "its header")
     except (TensorError, OSError) as error:
-        raise VqeError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
+        raise WeightsError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
     except DocumentError as error:
-        raise VqeError(
+        raise WeightsError(
             f"{path} does not say which network its weights belong to: {error}.", IMPORT_REMEDY
         ) from error
     arch, config = header["arch"], header["config"]
@@ -69,11 +69,11 @@ def outline(path: Path) -> nn.Module:
         numbers = sum(map(prod, shapes.values()))
         network = networks.outline(header.arch, header.config, len(shapes), numbers)
     except (TensorError, OSError) as error:
-        raise VqeError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
+        raise WeightsError(f"{path} is not a safetensors file ({error}).", IMPORT_REMEDY) from error
     except TooLarge as error:
         raise _unfitting(path, header, "the network has more weights than are in the file") from error
     except ValueError as error:
-        raise VqeError(
+        raise WeightsError(
             f"{path} is for a network that this vqe cannot build: {error}.",
             "Update vqe, or name another file.",
         ) from error
@@ -91,7 +91,7 @@ def outline(path: Path) -> nn.Module:
 
 def _unfitting(path: Path, header: Header, why: str) -> VqeError:
     shown = f"{shortened(header.arch)[1:-1]} {shortened(header.config)}"
-    return VqeError(f"{path} does not hold the weights of {shown}: {why}.", IMPORT_REMEDY)
+    return WeightsError(f"{path} does not hold the weights of {shown}: {why}.", IMPORT_REMEDY)
 
 
 def build_network(stage: StageSpec) -> nn.Module:
@@ -118,7 +118,9 @@ def load_network(stage: StageSpec) -> nn.Module:
             tensors = converted_tensors(parse_safetensors(file), str(path))
         network.load_state_dict(tensors)
     except (TensorError, OSError, RuntimeError, ValueError) as error:
-        raise VqeError(f"the weights in {path} cannot be read ({reason(error)}).", IMPORT_REMEDY) from error
+        raise WeightsError(
+            f"the weights in {path} cannot be read ({reason(error)}).", IMPORT_REMEDY
+        ) from error
     return network
 
 
@@ -132,7 +134,7 @@ def load_stages(pipeline: Pipeline, empty: bool = False) -> list[nn.Module]:
     for network in networks:
         scale *= int(getattr(network, "scale", 1))
     if scale != pipeline.scale:
-        raise VqeError(
+        raise WeightsError(
             f"the weights {pipeline.name} enlarge by {scale}, --scale asks for {pipeline.scale}.",
             f"Use --scale {scale}, or other weights.",
         )

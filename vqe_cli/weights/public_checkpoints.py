@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vqe_cli import networks
 from vqe_cli.documents import json_text
-from vqe_cli.errors import VqeError, shortened
+from vqe_cli.errors import WeightsError, shortened
 from vqe_cli.files import Aside, sha256_of
 from vqe_cli.weights.tensors import TensorError, read_tensor_file, reason
 
@@ -56,14 +56,14 @@ def import_checkpoint(
     or the target exists or cannot be written.
     """
     if target.exists() and not overwrite:
-        raise VqeError(f"{target} exists already.", "Choose another name, or say --overwrite.")
+        raise WeightsError(f"{target} exists already.", "Choose another name, or say --overwrite.")
     checkpoint = read_checkpoint(source, arch)
     header = {"arch": checkpoint.arch, "config": checkpoint.config, "card": {"imported": checkpoint.source}}
     try:
         with Aside(target, overwrite) as place:
             save_file(checkpoint.weights, place, metadata={"vqe": json_text(header)})
     except (OSError, SafetensorError) as error:
-        raise VqeError(f"cannot write {target} ({error}).", "Make room or rights there.") from error
+        raise WeightsError(f"cannot write {target} ({error}).", "Make room or rights there.") from error
     return checkpoint
 
 
@@ -77,15 +77,15 @@ def read_checkpoint(path: Path, arch: str | None = None) -> PublicCheckpoint:
         found = recognise(state)
     except KeyError as error:
         lacking = shortened(error.args[0])
-        raise VqeError(f"{path} lacks {lacking} of the network that it seems to be.", KNOWN) from error
+        raise WeightsError(f"{path} lacks {lacking} of the network that it seems to be.", KNOWN) from error
     except (IndexError, ValueError, ArithmeticError) as error:
-        raise VqeError(f"{path} is of no network that vqe knows ({reason(error)}).", KNOWN) from error
+        raise WeightsError(f"{path} is of no network that vqe knows ({reason(error)}).", KNOWN) from error
     if found is None:
-        raise VqeError(f"{path} is of no network that vqe knows.", KNOWN)
+        raise WeightsError(f"{path} is of no network that vqe knows.", KNOWN)
     name, config = found
     if arch not in (None, name):
         if (name, arch) != ("basicvsrpp", "pqf_basicvsrpp"):
-            raise VqeError(f"{path} is {name}, not {arch}.", "Leave the architecture to vqe.")
+            raise WeightsError(f"{path} is {name}, not {arch}.", "Leave the architecture to vqe.")
         name = "pqf_basicvsrpp"
     check(path, name, config, state)
     weights = {key: tensor.float().contiguous() for key, tensor in state.items()}
@@ -99,16 +99,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Nothing but tensors and plain values is unpickled. Raises VqeError when that does not work.
     """
     if not path.is_file():
-        raise VqeError(f"there is no checkpoint {path}.", "Check the path.")
+        raise WeightsError(f"there is no checkpoint {path}.", "Check the path.")
     try:
         stored = read_tensor_file(path)
     except TensorError as error:
         remedy = "Fetch it again, or save its state dict alone, with the program that made it."
-        raise VqeError(f"{path} is no readable checkpoint ({error}).", remedy) from error
+        raise WeightsError(f"{path} is no readable checkpoint ({error}).", remedy) from error
     except OSError as error:
-        raise VqeError(f"{path} cannot be read ({error.strerror or error}).", "Check it.") from error
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}).", "Check it.") from error
     if not isinstance(stored, Mapping):
-        raise VqeError(f"{path} holds no weights.", KNOWN)
+        raise WeightsError(f"{path} holds no weights.", KNOWN)
     return unwrapped(stored)
 
 
@@ -214,7 +214,7 @@ def check(path: Path, arch: str, config: Mapping[str, Any], state: Mapping[str, 
     try:
         expected = networks.outline(arch, config, len(state), numbers).state_dict()
     except ValueError as error:
-        raise VqeError(f"{path} is of a {arch} that cannot be built: {error}.", KNOWN) from error
+        raise WeightsError(f"{path} is of a {arch} that cannot be built: {error}.", KNOWN) from error
     problems = [f"{key} is missing" for key in sorted(expected.keys() - state.keys())]
     problems += [f"{key} is unknown" for key in sorted(state.keys() - expected.keys())]
     problems += [
@@ -224,6 +224,6 @@ def check(path: Path, arch: str, config: Mapping[str, Any], state: Mapping[str, 
     ]
     if problems:
         rest = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise VqeError(
+        raise WeightsError(
             f"{path} does not fit {arch} with {shortened(dict(config))}: {problems[0][:200]}{rest}.", KNOWN
         )

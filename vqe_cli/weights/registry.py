@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vqe_cli.documents import DocumentError, expect, read_toml, table
-from vqe_cli.errors import VqeError, did_you_mean, shortened
+from vqe_cli.errors import VqeError, WeightsError, did_you_mean, shortened
 from vqe_cli.files import cache_folder, sha256_of
 from vqe_cli.weights.cache import is_address, is_bare_name
 
@@ -82,15 +82,15 @@ class StageSpec:
         """
         found = self.located()
         if found is None and self.url:
-            raise VqeError(
+            raise WeightsError(
                 f"the weights {self.file} are not on this machine.", "Fetch them: `vqe weights fetch`."
             )
         if found is None:
-            raise VqeError(
+            raise WeightsError(
                 f"there is no file of weights {self.file}.", "Check the path, or install vqe again."
             )
         if not self.intact():
-            raise VqeError(
+            raise WeightsError(
                 f"{found} is damaged: its sha256 is not the one in weights.toml.",
                 "Delete it and run `vqe weights fetch`." if self.url else "Install vqe again.",
             )
@@ -191,7 +191,9 @@ def read_registry(path: Path) -> dict[str, Any]:
     try:
         return read_toml(path)
     except DocumentError as error:
-        raise VqeError(f"cannot read {path} ({error}).", "Correct it, or unset VQE_WEIGHTS_TOML.") from error
+        raise WeightsError(
+            f"cannot read {path} ({error}).", "Correct it, or unset VQE_WEIGHTS_TOML."
+        ) from error
 
 
 @contextmanager
@@ -200,7 +202,7 @@ def faults_of(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (DocumentError, VqeError) as error:
-        raise VqeError(
+        raise WeightsError(
             f"{path} has a faulty {what}: {str(error).rstrip('.')}.", "Its head says what an entry holds."
         ) from error
 
@@ -213,7 +215,7 @@ def find(name: str | None, scale: int, registry: Registry | None = None) -> Pipe
     registry = registry or load_pipelines()
     name = name or registry.default
     if name not in registry.names():
-        raise VqeError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, registry.names()))
+        raise WeightsError(f"there is no pipeline {shortened(name)}.", did_you_mean(name, registry.names()))
     for pipeline in registry.pipelines:
         if (pipeline.name, pipeline.scale) == (name, scale):
             return pipeline
@@ -221,7 +223,7 @@ def find(name: str | None, scale: int, registry: Registry | None = None) -> Pipe
     remedy = (
         f"Use --model {' or '.join(able)}." if able else "No pipeline has them; use --weights with your own."
     )
-    raise VqeError(f"the pipeline {shortened(name)} has no weights for --scale {scale}.", remedy)
+    raise WeightsError(f"the pipeline {shortened(name)} has no weights for --scale {scale}.", remedy)
 
 
 def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
@@ -230,7 +232,7 @@ def from_files(paths: Sequence[Path], scale: int) -> Pipeline:
     Raises VqeError for more than two files.
     """
     if len(paths) > 2:
-        raise VqeError(
+        raise WeightsError(
             f"--weights names {len(paths)} files.", "Name one for stage I and at most one for stage II."
         )
     stages = tuple(StageSpec(str(path.absolute())) for path in paths)
