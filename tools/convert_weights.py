@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from vqe_cli.weights.conversion import convert_registry  # noqa: E402 - the checkout comes before what is installed
-from vqe_cli.weights.registry import SHIPPED  # noqa: E402
+from vqe_cli.weights.registry import BUNDLED  # noqa: E402
 
 if __name__ == "__main__":
-    registry, folder = [*map(Path, sys.argv[1:]), *(ROOT / "weights.toml", SHIPPED)[len(sys.argv) - 1 :]]
+    registry, folder = [*map(Path, sys.argv[1:]), *(ROOT / "weights.toml", BUNDLED)[len(sys.argv) - 1 :]]
     for path in convert_registry(registry, folder):
         print(path)

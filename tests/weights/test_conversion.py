@@ -107,6 +107,6 @@ measured = [{{ on = "x265 QP 37", gain_db = 0.66, worst_db = 0.20 }}]
 
 
 def test_what_ships_is_converted() -> None:
-    for path in (ROOT / "vqe_cli/weights/shipped").glob("balanced*.safetensors"):
+    for path in (ROOT / "models").glob("balanced*.safetensors"):
         with safe_open(path, framework="pt") as file:
             assert json.loads(file.metadata()["vqe"])["arch"] == "motion_fusion"

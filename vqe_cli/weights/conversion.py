@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import WeightsError
 from vqe_cli.files import sha256_of, write_bytes
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def converted_tensors(tensors: Mapping[str, Tensor], name: str) -> dict[str, Ten
     """
     trained = trained_branches(tensors) if is_earlier_layout(tensors) else []
     if trained:
-        raise VqeError(
+        raise WeightsError(
             f"{name} is of an earlier vqe, and its deformable alignment was trained further ({trained[0]}).",
             "Run it with vqe 0.1, or train it again with `arch: motion_fusion`.",
         )
