@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import cast
 
@@ -27,6 +27,8 @@ DEFAULT_OPTIONS: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
     "prores_ks": {"profile": "hq"},
 }
+# Options, of FFmpeg and in an encoder's own list, of encoding in several passes.
+PASSES = ("pass", "stats", "passlogfile", "stats-file")
 HEVC_CRF = ("libx265", "libx264")
 
 # Whether a NAL unit, by its first byte, is a parameter set (H.265, table 7-1; H.264, table 7-1).
@@ -53,6 +55,19 @@ class Encoding:
     crf: float | None = None
     pix_fmt: str | None = None
     options: Mapping[str, str] | None = None
+
+
+def single_pass(encoding: Encoding) -> Encoding:
+    """The same without a part in an encoding of several passes, whose statistics are of the whole video."""
+    options = dict(encoding.options or {})
+    for name in PASSES:
+        options.pop(name, None)
+    for name in [name for name in options if name.endswith("-params")]:
+        parts = [part for part in options[name].split(":") if part.partition("=")[0] not in PASSES]
+        options[name] = ":".join(parts)
+        if not parts:
+            del options[name]
+    return replace(encoding, options=options)
 
 
 def choose_codec(info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 
 from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.video.container_writer import ContainerWriter, Plan
+from vqe_cli.video.encoders import single_pass
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input
 from vqe_cli.video.selection import (
@@ -124,7 +125,7 @@ def _performed(plan: Plan) -> Tried:
     """Carries a plan out in memory and reads the result; raises NotHeld where something fails or is lost."""
     memory = BytesIO()
     try:
-        writer = ContainerWriter(plan, memory)
+        writer = ContainerWriter(replace(plan, wanted=single_pass(plan.wanted)), memory)
         tried = Tried(plan, writer.codec, writer.pix_fmt, tuple(writer.warnings))
         try:
             used = writer.rehearse()
