@@ -9,7 +9,6 @@ import pytest
 from tiny_clips import planes
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.formats import SampleFormat, sample_format
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
 from vqe_cli.video.image_writer import png
@@ -17,7 +16,7 @@ from vqe_cli.video.planes import picture_of, planes_of
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.rehearsal import rehearse
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Writer
+from vqe_cli.video.writer import Output, Writer
 
 WIDTH, HEIGHT = 64, 48
 
@@ -112,7 +111,7 @@ def test_images_keep_depth_and_channels(tmp_path: Path, deep: bool, channels: in
     with av.open(str(tmp_path / "out.png")) as container:
         written = next(container.decode(video=0))
     assert np.array_equal(written.to_ndarray(), levels)
-    foretold = rehearse(tmp_path / "out.png", reader.info, Encoding(), 1, False, True)
+    foretold = rehearse(Output(tmp_path / "out.png", overwrite=True), reader.info)
     assert foretold.pix_fmt == written.format.name
 
 
