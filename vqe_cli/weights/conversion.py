@@ -5,19 +5,19 @@ all that they did was to carry pictures. `motion_fusion` does that without weigh
 read as its weights, bit for bit; the flow network is left out, because motion is found without one.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vqe_cli.documents import json_text, parse_json
 from vqe_cli.errors import WeightsError
 from vqe_cli.files import sha256_of, write_bytes
+from vqe_cli.weights.tensors import metadata_of, read_tensor_file
 
 T = TypeVar("T")
 BEFORE, AFTER = "pqf_basicvsrpp", "motion_fusion"
@@ -105,14 +105,13 @@ def convert_file(path: Path) -> bool:
 
     Its card is kept, and says what the file was. Raises VqeError as `converted_tensors` does.
     """
-    with safe_open(path, framework="pt") as file:
-        header = json.loads((file.metadata() or {}).get("vqe", "{}"))
-        if not is_earlier(header.get("arch", ""), header.get("config", {})):
-            return False
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    header = parse_json(metadata_of(path).get("vqe", "{}"))
+    if not is_earlier(header.get("arch", ""), header.get("config", {})):
+        return False
+    tensors = read_tensor_file(path)
     card = {**header["card"], "converted_from": {"arch": header["arch"], "sha256": sha256_of(path)}}
     header = {"arch": AFTER, "config": converted_config(header["config"]), "card": card}
-    content = save(converted_tensors(tensors, path.name), metadata={"vqe": json.dumps(header)})
+    content = save(converted_tensors(tensors, path.name), metadata={"vqe": json_text(header)})
     write_bytes(path, content)
     return True
 
