@@ -238,3 +238,18 @@ def test_build_says_what_is_wrong(arch, config, message):
 def test_build_takes_arguments_of_the_reference_that_change_nothing():
     net = networks.build("basicvsrpp", VIDEO | {"spynet_pretrained": None, "cpu_cache_length": 100})
     assert net.scale == 4
+
+
+@pytest.mark.parametrize("config", [SPATIAL, SPATIAL | {"scale": 2}, SPATIAL | {"qp_conditioning": False}])
+@torch.inference_mode()
+def test_folded_weights_compute_the_same(config):
+    """The QP folded into convolutions; pictures of one call may have different ones."""
+    torch.manual_seed(2)
+    net = networks.build("qecnn", config).double().eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    folded = net.for_inference()
+    assert (folded.scale, folded.multiple, folded.is_video) == (net.scale, net.multiple, net.is_video)
+    x = torch.rand(5, 3, 9, 14, dtype=torch.float64)
+    for qp in (None, torch.tensor([37.0] * 5), torch.tensor([37.0, float("nan"), 22.0, 37.0, float("nan")])):
+        assert torch.allclose(folded(x, qp), net(x, qp), atol=1e-7)

@@ -98,7 +98,7 @@ def floats_of(folder: Path, model: str, **chosen: object) -> list[list[np.ndarra
     found = []
     for chunk in scene_chunks(frames, wanted.peaks, engine, Tally()):
         planes = [to_tensors(frame.planes) for frame in chunk.frames]
-        pictures = engine.pictures(chunk, planes)
+        pictures = engine.pictures(chunk, engine.rgb(planes))
         for picture, decoded, shown in zip(
             pictures, planes[chunk.start : chunk.stop], chunk.shown, strict=True
         ):

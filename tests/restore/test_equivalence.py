@@ -45,7 +45,8 @@ def pictures(settings: Settings, frames: list[Frame], colour: Colour) -> torch.T
     engine = engine_for(settings, frames, colour)
     found = []
     for chunk in scene_chunks(iter(frames), settings.peaks, engine, Tally()):
-        found.append(engine.pictures(chunk, [to_tensors(frame.planes) for frame in chunk.frames]))
+        clip = engine.rgb([to_tensors(frame.planes) for frame in chunk.frames])
+        found.append(engine.pictures(chunk, clip))
     return torch.cat(found)
 
 

@@ -27,7 +27,7 @@ from vqe_cli.networks.bounds import check_settings
 from vqe_cli.networks.flow import flow_warp, resize_flow
 from vqe_cli.networks.layers import ResidualBlocks, box_mean, pad_to_multiple
 from vqe_cli.networks.propagation import Visit, choose, nearest_peak, plan_visits
-from vqe_cli.networks.qecnn import QECNN
+from vqe_cli.networks.qecnn import QECNN, FoldedQECNN
 from vqe_cli.networks.refine import LEVELS, least_squares_flow
 
 # QPs: in the fourth plane of a picture in units of GREATEST_QP, elsewhere in tens from MIDDLE_QP.
@@ -72,7 +72,7 @@ class MotionFusion(nn.Module):
 
     def __init__(self, spatial: Mapping[str, Any], blocks: int = 10, channels: int = 64) -> None:
         super().__init__()
-        self.spatial = single_frame_network(spatial)
+        self.spatial: QECNN | FoldedQECNN = single_frame_network(spatial)
         self.scale = self.spatial.scale
         self.multiple = 2 ** (
             LEVELS - 1
@@ -101,6 +101,12 @@ class MotionFusion(nn.Module):
         future = carry(enhanced[::-1], to_next.flip(1), peaks.flip(1))[::-1]
         kept = (frames[keep], qps[keep], enhanced[keep], past[keep], future[keep])
         return torch.stack(frame_by_frame(self.fuse, *kept), dim=1)
+
+    def for_inference(self) -> "MotionFusion":
+        """The same network for inference alone, its single-frame network folded, which is faster."""
+        if isinstance(self.spatial, QECNN):
+            self.spatial = self.spatial.for_inference()
+        return self
 
     def enhance(self, frame: Tensor, qp: Tensor) -> Tensor:
         """Each frame (N, 3, H, W) by itself, with its QP (N,) as fourth plane: (N, 4, h, w)."""

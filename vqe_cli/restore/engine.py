@@ -206,20 +206,26 @@ class Engine:
         first.
         """
         planes = self.upload(chunk.frames)
-        pictures = self.pictures(chunk, planes)
+        clip = self.rgb(planes)
+        pictures = self.pictures(chunk, clip)
+        kept = slice(chunk.start, chunk.stop)
         with torch.inference_mode():
-            for picture, decoded, shown in zip(
-                pictures, planes[chunk.start : chunk.stop], chunk.shown, strict=True
+            for picture, given, decoded, shown in zip(
+                pictures, clip[kept], planes[kept], chunk.shown, strict=True
             ):
                 base = self.base(decoded)
-                change = self.change(picture[None], base, shown[0].network_qp)
+                before = given[None] if self.scale == 1 else to_rgb(base, self.colour)
+                change = self.change(picture[None], before, shown[0].network_qp)
                 changed = add_residual(base, change, self.colour.bit_depth)
                 enhanced = to_arrays(changed, self.colour.bit_depth)
                 yield from ((frame, enhanced) for frame in shown)
 
-    def pictures(self, chunk: Chunk, planes: Sequence[Sequence[Tensor]]) -> Tensor:
-        """What the networks make of the kept frames, RGB (K, 3, s*H, s*W); planes: of all, on the device."""
-        clip = torch.cat([to_rgb(of_frame, self.colour) for of_frame in planes])
+    def rgb(self, planes: Sequence[Sequence[Tensor]]) -> Tensor:
+        """RGB (T, 3, H, W) of decoded frames on the device."""
+        return torch.cat([to_rgb(of_frame, self.colour) for of_frame in planes])
+
+    def pictures(self, chunk: Chunk, clip: Tensor) -> Tensor:
+        """What the networks make of the kept frames, RGB (K, 3, s*H, s*W); clip: RGB of all."""
         marks = torch.tensor([frame.pqf for frame in chunk.frames])
         qps = [nan if frame.network_qp is None else float(frame.network_qp) for frame in chunk.frames]
         qp = torch.tensor(qps, dtype=torch.float32, device=clip.device)
@@ -238,12 +244,13 @@ class Engine:
         """What changes are added to: the decoded planes, enlarged for scale > 1."""
         return decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
 
-    def change(self, picture: Tensor, base: Sequence[Tensor], qp: float | None) -> list[Tensor]:
-        """What an enhanced picture (1, 3, H, W) changes of each plane, in code units, not rounded.
+    def change(self, picture: Tensor, before: Tensor, qp: float | None) -> list[Tensor]:
+        """What an enhanced picture changes of each plane, in code units, not rounded.
 
-        It is as strong as the pipeline wants it at this QP.
+        picture, before: RGB (1, 3, H, W), the latter of what the change is added to. It is as strong as the
+        pipeline wants it at this QP.
         """
-        residual = self.pipeline.strength_at(qp, self.stages[0].tta) * (picture - to_rgb(base, self.colour))
+        residual = self.pipeline.strength_at(qp, self.stages[0].tta) * (picture - before)
         if self.colour.matrix == "gray":
             # The three channels went in alike and come out a little different: their mean is the change of
             # gray.

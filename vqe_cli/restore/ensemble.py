@@ -18,7 +18,7 @@ from vqe_cli.restore.device import Compute
 from vqe_cli.restore.engine import Engine, Loaded, Model, Planes, Weights, load
 from vqe_cli.restore.sizes import Sizes
 from vqe_cli.restore.stages import Stage
-from vqe_cli.video.colour import to_arrays
+from vqe_cli.video.colour import to_arrays, to_rgb
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.ensembles import Ensemble, find_ensemble
 from vqe_cli.weights.load import load_network
@@ -171,7 +171,8 @@ class EnsembleEngine:
         """The kept frames of all chunks as the members have them, not rounded, and as they were decoded."""
         for chunk in chunks:
             planes = self.members[0].upload(chunk.frames)
-            pictures = [member.pictures(chunk, planes) for member in self.members]
+            clip = self.members[0].rgb(planes)
+            pictures = [member.pictures(chunk, clip) for member in self.members]
             for position, shown in enumerate(chunk.shown):
                 of_members = [picture[position][None] for picture in pictures]
                 moment = self._moment(of_members, planes[chunk.start + position], shown[0])
@@ -180,10 +181,11 @@ class EnsembleEngine:
     @torch.inference_mode()
     def _moment(self, pictures: list[Tensor], decoded: list[Tensor], frame: Frame) -> Moment:
         base = self.members[0].base(decoded)
+        before = to_rgb(base, self.colour)
         members = [
             [plane + change for plane, change in zip(base, changes, strict=True)]
             for changes in (
-                member.change(picture, base, frame.network_qp)
+                member.change(picture, before, frame.network_qp)
                 for member, picture in zip(self.members, pictures, strict=True)
             )
         ]
