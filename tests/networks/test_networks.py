@@ -46,6 +46,10 @@ NETWORKS = {
     "motion_fusion x2": ("motion_fusion", {"spatial": SPATIAL | {"scale": 2}, "blocks": 1, "channels": 24}),
     "motion_fusion blend": ("motion_fusion", {"spatial": SPATIAL, "blocks": 0}),
 }
+NETWORKS |= {
+    "pqf_basicvsrpp muna": ("pqf_basicvsrpp", VIDEO | {"is_low_res_input": False, "alignment": "muna"}),
+    "basicvsrpp warp x2": ("basicvsrpp", VIDEO | {"scale": 2, "alignment": "warp"}),
+}
 CRDS = {"channels": 8, "steps": 2, "encoder_blocks": 1, "propagation_blocks": 1, "heads": 2}
 NETWORKS |= {
     "crds x1": ("crds", CRDS | {"qp_conditioning": True}),

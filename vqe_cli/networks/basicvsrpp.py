@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqe_cli.networks.deform import SecondOrderDeformableAlignment
+from vqe_cli.networks.alignment import new_alignment
 from vqe_cli.networks.flow import SpyNet, flow_warp, resize_flow
 from vqe_cli.networks.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks, pad_to_multiple
 from vqe_cli.networks.propagation import Visit, choose, nearest_peak, plan_visits, second_order
@@ -28,8 +28,9 @@ class BasicVSRPlusPlus(nn.Module):
     4 unless given), False for x1. reconstruction_blocks: residual blocks behind the propagation, a number
     (one group) or a list (groups in a row, each with its own input convolution). feature_stride: pixels per
     feature, 1, 2 or 4 (default 4 for x1, else 1). flow_stride: pixels per flow vector (default 4 for x1,
-    else 1). prop_channels: of the propagated features (default mid_channels). qp_conditioning: whether the QP
-    modulates the spatial features. Raises ValueError for settings that contradict each other.
+    else 1). prop_channels: of the propagated features (default mid_channels). qp_conditioning: whether the
+    QP modulates the spatial features. alignment: "deformable", "muna" or "warp" (`alignment`). Raises
+    ValueError for settings that contradict each other.
     """
 
     is_video = True
@@ -48,6 +49,7 @@ class BasicVSRPlusPlus(nn.Module):
         prop_channels: int | None = None,
         deform_groups: int = 16,
         qp_conditioning: bool = False,
+        alignment: str = "deformable",
     ) -> None:
         super().__init__()
         self.scale = scale or (4 if is_low_res_input else 1)
@@ -67,12 +69,8 @@ class BasicVSRPlusPlus(nn.Module):
         joined = mid
         for branch in BRANCHES:
             joined += self.prop_channels
-            self.deform_align[branch] = SecondOrderDeformableAlignment(
-                2 * self.prop_channels,
-                self.prop_channels,
-                mid + 2 * self.prop_channels,
-                deform_groups,
-                max_residue_magnitude,
+            self.deform_align[branch] = new_alignment(
+                alignment, self.prop_channels, mid, deform_groups, max_residue_magnitude
             )
             self.backbone[branch] = ResidualBlocks(joined, self.prop_channels, num_blocks)
         self.reconstruction = reconstruction(joined, mid, reconstruction_blocks)
