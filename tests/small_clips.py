@@ -61,11 +61,11 @@ def write(
 
 def write_images(folder: Path, frames: Sequence[Planes]) -> Path:
     """RGB pictures (h, w, 3) uint8 as f001.png, f002.png ..."""
-    from vqe_cli.measure.png import png_bytes
+    from vqe_cli.video.image_writer import png
 
     folder.mkdir(parents=True)
     for index, planes in enumerate(frames, 1):
-        (folder / f"f{index:03d}.png").write_bytes(png_bytes(np.stack(planes, axis=2)))
+        (folder / f"f{index:03d}.png").write_bytes(png(np.stack(planes, axis=2)))
     return folder
 
 

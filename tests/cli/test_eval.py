@@ -146,30 +146,30 @@ def test_markdown_is_a_table(folders: Path) -> None:
 
 
 def test_plot_crops_and_report(folders: Path) -> None:
-    targets = {name: folders / name for name in ("plot.png", "plot.svg", "crops.png", "report.html")}
+    targets = {name: folders / name for name in ("plot.svg", "crops.svg", "crops.png", "report.html")}
     done = vqe(
         "eval", *sides(folders), "--metrics", "psnr", "--quiet",
-        "--plot", targets["plot.png"], "--compare", targets["crops.png"], "--report", targets["report.html"],
+        "--plot", targets["plot.svg"], "--compare", targets["crops.png"], "--report", targets["report.html"],
     )  # fmt: skip
     assert done.code == 0, done.stderr
-    for name in ("plot.png", "crops.png"):
-        with av.open(str(targets[name])) as picture:
-            assert next(picture.decode(video=0)).to_ndarray(format="rgb24").std() > 5
+    with av.open(str(targets["crops.png"])) as picture:
+        assert next(picture.decode(video=0)).to_ndarray(format="rgb24").std() > 5
     page = ElementTree.fromstring(targets["report.html"].read_text().replace("<!DOCTYPE html>", ""))
     assert len(list(page.iter("table"))) == 2
-    assert vqe("eval", *sides(folders), "--plot", targets["plot.svg"]).code == 0
-    ElementTree.fromstring(targets["plot.svg"].read_text())
+    assert vqe("eval", *sides(folders), "--compare", targets["crops.svg"]).code == 0
+    for name in ("plot.svg", "crops.svg"):
+        ElementTree.fromstring(targets[name].read_text())
     assert not list(folders.glob(".*"))
 
 
 def test_existing_files_are_refused_before_the_work(folders: Path) -> None:
-    target = folders / "plot.png"
+    target = folders / "crops.png"
     target.write_text("mine")
-    refused = vqe("eval", *sides(folders), "--plot", target)
+    refused = vqe("eval", *sides(folders), "--compare", target)
     assert "exists" in one_sentence(refused)
     assert "frames" not in refused.stderr
     assert target.read_text() == "mine"
-    assert vqe("eval", *sides(folders), "--metrics", "psnr", "--plot", target, "--overwrite").code == 0
+    assert vqe("eval", *sides(folders), "--metrics", "psnr", "--compare", target, "--overwrite").code == 0
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
@@ -199,7 +199,7 @@ def test_a_batch_goes_on_past_bad_pairs_and_exits_1(folders: Path) -> None:
         (["--metrics", "psnr,ssmi"], "Did you mean 'ssim'?"),
         (["--metrics", ","], "names no metric"),
         (["--metrics", "lpips"], "--lpips-weights"),
-        (["--plot", "plot.gif"], ".png or .svg"),
+        (["--plot", "plot.gif"], ".svg"),
         (["--report", "nowhere/report.html"], "does not exist"),
         (["--every", "3", "--offset", "3"], "picks no frame"),
         (["--lq", "gt", "--lq", "gt"], "1 --pred and 2 --lq"),

@@ -1,7 +1,9 @@
-"""Drawings as SVG that parses and pixels that lie where they should; plots, sheets and reports of them."""
+"""Drawings as SVG that parses; plots, sheets of crops and reports made of them."""
 
+import base64
 import io
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,20 +12,17 @@ import av
 import numpy as np
 import pytest
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.measure.crops import Crop, CropKeeper
-from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text, to_svg
-from vqe_cli.measure.lettering import text_width, written
-from vqe_cli.measure.outputs import Results
+from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text, fitted, text_width, to_svg
+from vqe_cli.measure.outputs import Results, check
 from vqe_cli.measure.plot import panel, plot, thinned, ticks
-from vqe_cli.measure.png import jpeg_bytes, png_bytes
-from vqe_cli.measure.raster import to_pixels
 from vqe_cli.measure.result import Failure, PairResult
 from vqe_cli.measure.series import Series
-from vqe_cli.measure.sheet import before_after, most_changed, sheet
+from vqe_cli.measure.sheet import most_changed, sheet, sheet_pixels
+from vqe_cli.video.image_writer import jpeg, png
 
 SVG = "{http://www.w3.org/2000/svg}"
-BLACK, RED = (0, 0, 0), (255, 0, 0)
 
 
 def result(name: str = "a <b> & c", changes: tuple[float, ...] = (5.0,), count: int = 20) -> PairResult:
@@ -67,60 +66,42 @@ def decoded(image: bytes) -> np.ndarray:
 def test_png_is_exact_and_jpeg_is_near() -> None:
     ramp = np.mgrid[0:40, 0:61].sum(axis=0)
     pixels = np.stack([ramp, ramp * 2, 255 - ramp], axis=2).astype(np.uint8)
-    assert png_bytes(pixels).startswith(b"\x89PNG")
-    assert np.array_equal(decoded(png_bytes(pixels)), pixels)
-    assert np.abs(decoded(jpeg_bytes(pixels)).astype(int) - pixels).mean() < 3
+    for smallest in (False, True):
+        assert png(pixels, smallest=smallest).startswith(b"\x89PNG")
+        assert np.array_equal(decoded(png(pixels, smallest=smallest)), pixels)
+    assert np.abs(decoded(jpeg(pixels)).astype(int) - pixels).mean() < 3
 
 
-def test_shapes_lie_where_they_should() -> None:
+def test_shapes_are_elements_of_svg() -> None:
     drawing = Drawing(40, 30)
     drawing.add(
         Box(2, 3, 10, 5, fill="#ff0000"),
         Line([(20, 0), (20, 30)], "#000000", 2),
         Dot(30, 10, 3, "#000000"),
         Picture(24, 20, 4, 4, np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8)),
+        Text(18, 19, "a < b & c", turned=True),
     )
-    pixels = to_pixels(drawing, scale=1)
-    assert pixels.shape == (30, 40, 3)
-    assert tuple(pixels[3, 2]) == tuple(pixels[7, 11]) == RED
-    assert tuple(pixels[8, 12]) == (255, 255, 255)
-    assert tuple(pixels[15, 19]) == tuple(pixels[15, 20]) == BLACK
-    assert (pixels[15, 17] == 255).all()
-    assert tuple(pixels[10, 30]) == BLACK
-    assert (pixels[14, 34] == 255).all()
-    assert tuple(pixels[20, 24]) == RED
-    assert tuple(pixels[23, 27]) == BLACK
-    assert to_pixels(drawing, scale=2).shape == (60, 80, 3)
+    whole = Drawing(100, 100)
+    whole.place(drawing, 50, 60)
+    root = ElementTree.fromstring(to_svg(whole, "a & b"))
+    assert root.get("viewBox") == "0 0 100 100"
+    [_, box] = root.iter(f"{SVG}rect")  # the first is the ground
+    assert [float(box.get(key, "")) for key in ("x", "y", "width", "height")] == [52, 63, 10, 5]
+    [line], [dot] = root.iter(f"{SVG}polyline"), root.iter(f"{SVG}circle")
+    assert line.get("points") == "70.0,60.0 70.0,90.0"
+    assert [float(dot.get(key, "")) for key in ("cx", "cy", "r")] == [80, 70, 3]
+    [image], [text] = root.iter(f"{SVG}image"), root.iter(f"{SVG}text")
+    kind, _, data = image.get("href", "").partition(";base64,")
+    assert kind == "data:image/png"
+    assert decoded(base64.b64decode(data)).tolist() == [[[255, 0, 0], [0, 0, 0]]]
+    assert text.text == "a < b & c" and "rotate(-90" in text.get("transform", "")
 
 
-def test_shapes_beyond_the_edge_are_cut() -> None:
-    drawing = Drawing(20, 20)
-    drawing.add(
-        Line([(-50, 10), (50, 10)], "#000000", 2), Dot(20, 20, 5, "#ff0000"), Text(-8, 4, "wide words")
-    )
-    drawing.add(
-        Text(18, 19, "corner", turned=True), Box(-5, -5, 8, 8, fill="#ff0000"), Dot(90, 90, 3, "#ff0000")
-    )
-    pixels = to_pixels(drawing, scale=1)
-    assert tuple(pixels[10, 0]) == BLACK
-    assert tuple(pixels[19, 19]) == tuple(pixels[0, 0]) == RED
-
-
-@pytest.mark.parametrize("size", [9, 12, 22, 40])
-def test_text_is_as_wide_as_it_says(size: float) -> None:
-    cover, baseline, width = written("Hxg 0.5 dB", size, bold=False)
-    assert width == pytest.approx(text_width("Hxg 0.5 dB", size))
-    inked = np.flatnonzero(cover.max(axis=0) > 0.3)
-    assert inked[0] < 0.2 * size
-    assert abs(inked[-1] - width) < 0.25 * size
-    # H stands on the baseline, g hangs below it.
-    capital = np.flatnonzero(written("H", size, bold=True)[0].max(axis=1) > 0.5)
-    assert abs(capital[-1] + 1 - baseline) <= 1
-    assert np.flatnonzero(cover.max(axis=1) > 0.3)[-1] > baseline
-
-
-def test_letters_that_are_not_there_are_question_marks() -> None:
-    assert np.array_equal(written("漢", 12, False)[0], written("?", 12, False)[0])
+@pytest.mark.parametrize("words", ["short", "a long name " * 20, "漢字" * 40, ""])
+def test_words_are_shortened_to_their_place(words: str) -> None:
+    kept = fitted(words, 14, 300, bold=True)
+    assert text_width(kept, 14, bold=True) <= 300
+    assert kept == words or (kept[:3] == words[:3] and kept[-3:] == words[-3:])
 
 
 @pytest.mark.parametrize(
@@ -165,8 +146,9 @@ def test_odd_curves_can_be_drawn(values: tuple[float | None, ...]) -> None:
     frames = tuple(range(len(values)))
     odd = replace(result(), output={"psnr": Series(values, frames)}, given=None, frames=frames, qp=frames)
     odd = replace(odd, pqf=(False,) * len(values))
-    assert to_pixels(panel(odd, "psnr"), scale=1).std() > 0
-    ElementTree.fromstring(to_svg(panel(odd, "psnr"), "odd"))
+    drawn = to_svg(panel(odd, "psnr"), "odd")
+    assert "nan" not in drawn and "inf" not in drawn.replace("info", "")
+    assert list(ElementTree.fromstring(drawn).iter(f"{SVG}text"))
 
 
 def test_many_videos_stand_in_two_columns() -> None:
@@ -176,13 +158,50 @@ def test_many_videos_stand_in_two_columns() -> None:
 
 
 def test_sheets_show_the_pieces() -> None:
-    drawing = sheet(most_changed([result()], rows=8))
-    pixels = to_pixels(drawing, scale=1)
+    shown = most_changed([result(), result("second")], rows=8)
+    pixels = sheet_pixels(shown)
     for shade in (60, 120, 180):
-        assert (pixels == shade).all(axis=2).sum() == 9 * 144 * 108
-    root = ElementTree.fromstring(to_svg(before_after(result().crops[0]), "crop"))
+        assert (pixels == shade).all(axis=2).sum() == 2 * 9 * 144 * 108
+    root = ElementTree.fromstring(to_svg(sheet(shown), "crops"))
     words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
-    assert words == ["input", "30.00 dB", "output", "31.50 dB", "+1.50 dB", "truth"]
+    assert words.count("input") == words.count("output") == words.count("truth") == 2
+    assert words.count("30.00 dB") == words.count("31.50 dB") == words.count("+1.50 dB") == 2
+    assert len(list(root.iter(f"{SVG}image"))) == 2 * 4
+
+
+@pytest.mark.parametrize("sides", [("input", "output", "truth"), ("output", "truth")])
+def test_sheets_mark_the_place_of_the_crop(sides: tuple[str, ...]) -> None:
+    """The overview is 256 pixels wide for a frame of 480, so the box (8, 16, 144, 108) is 77 x 58 in it."""
+    made = result().crops[0]
+    made = replace(made, pictures={side: made.pictures[side] for side in sides})
+    pixels = sheet_pixels([(result(), made)])
+    rows, columns = np.nonzero((pixels == (255, 59, 48)).all(axis=2))
+    assert np.ptp(columns) == pytest.approx(144 * 256 / 480, abs=2)
+    assert np.ptp(rows) == pytest.approx(108 * 256 / 480, abs=2)
+
+
+def without_cairosvg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cairosvg", None)
+
+
+def test_a_plot_as_png_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_cairosvg(monkeypatch)
+    with pytest.raises(OutputError, match=r"plot\.png") as refused:
+        check(tmp_path / "plot.png", None, None, overwrite=False)
+    assert "vqe[png]" in str(refused.value) and "pip install '.[png]'" in str(refused.value.remedy)
+    wanted = [tmp_path / "plot.svg", tmp_path / "crops.png", tmp_path / "report.html"]
+    assert check(*wanted, overwrite=False) == wanted
+
+
+def test_a_plot_as_png_where_the_extra_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("cairosvg", exc_type=(ImportError, OSError))  # type: ignore[arg-type]
+    target = tmp_path / "plot.png"
+    check(target, None, None, overwrite=False)
+    assert Results([result()], ("psnr",)).write(target, None, None) == [target]
+    drawing = plot([result()], "psnr")
+    pixels = decoded(target.read_bytes())
+    assert pixels.shape == (2 * drawing.height, 2 * drawing.width, 3)
+    assert pixels.std() > 5
 
 
 def test_every_video_is_shown_before_any_is_shown_twice() -> None:

@@ -89,13 +89,15 @@ def eval_command(
     plot: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png|svg", help="Quality of every frame, PQFs marked.", rich_help_panel=WRITTEN
+            metavar="FILE.svg", help="Quality of every frame, PQFs marked.", rich_help_panel=WRITTEN
         ),
     ] = None,
     compare: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png|svg", help="Crops side by side where most changed.", rich_help_panel=WRITTEN
+            metavar="FILE.png|svg",
+            help="Crops side by side where most changed (captions in SVG).",
+            rich_help_panel=WRITTEN,
         ),
     ] = None,
     report: Annotated[
@@ -119,9 +121,7 @@ def eval_command(
     from vqe_cli.measure.metrics import Setup, check_available, parse
     from vqe_cli.measure.result import Failure, Options, PairResult
 
-    wanted = outputs.check(
-        [(plot, outputs.DRAWINGS), (compare, outputs.DRAWINGS), (report, outputs.PAGES)], overwrite
-    )
+    wanted = outputs.check(plot, compare, report, overwrite)
     names = parse(metrics)
     check_available(names, Setup(lpips_weights=lpips_weights))
     tasks, failures = batch.plan(gt, pred, lq or [])

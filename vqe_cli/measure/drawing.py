@@ -1,18 +1,20 @@
-"""A picture as a list of shapes, and that list as SVG. `raster` makes pixels of the same list."""
+"""Vector graphics as a list of shapes, written as SVG."""
 
 import base64
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from xml.sax.saxutils import escape
 
 import numpy as np
 
-from vqe_cli.measure.png import png_bytes
 from vqe_cli.text import printable
+from vqe_cli.video.image_writer import png
 
 FONTS = "'DejaVu Sans', 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-# Width of an average character in em, where no glyphs are at hand: to keep labels apart in SVG.
-MEAN_ADVANCE_EM = 0.6
+# Width of a character in em. The viewer chooses the font, so widths are estimated, on the wide side: an
+# average of DejaVu Sans, the widest of FONTS, and of characters that East Asian fonts draw as squares.
+ADVANCE_EM, BOLD_ADVANCE_EM, WIDE_ADVANCE_EM = 0.6, 0.67, 1.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,26 @@ def moved(shape: Shape, x: float, y: float) -> Shape:
     return replace(shape, x=shape.x + x, y=shape.y + y)
 
 
+def text_width(words: str, size: float, bold: bool = False) -> float:
+    """Estimated width in pixels of words drawn at `size` pixels per em; most fonts draw them narrower."""
+    advance = BOLD_ADVANCE_EM if bold else ADVANCE_EM
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in words)
+    return size * (wide * WIDE_ADVANCE_EM + (len(words) - wide) * advance)
+
+
+def fitted(words: str, size: float, width: float, bold: bool = False) -> str:
+    """The words, or both of their ends where they are estimated to be wider than `width` pixels."""
+    if text_width(words, size, bold) <= width:
+        return words
+    kept = len(words)
+    while kept > 2:
+        kept -= max(1, kept // 16)
+        short = f"{words[: kept - kept // 2]}...{words[len(words) - kept // 2 :]}"
+        if text_width(short, size, bold) <= width:
+            return short
+    return words[:kept]
+
+
 def to_svg(drawing: Drawing, title: str) -> str:
     """The drawing as an SVG document that stands alone; title is what screen readers and tooltips say."""
     width, height = drawing.width, drawing.height
@@ -119,7 +141,7 @@ def to_svg(drawing: Drawing, title: str) -> str:
 
 def data_uri(pixels: np.ndarray) -> str:
     """Pixels (h, w, 3) uint8 as a PNG inside a `data:` address."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()
+    return "data:image/png;base64," + base64.b64encode(png(pixels, smallest=True)).decode()
 
 
 def _svg(shape: Shape) -> str:

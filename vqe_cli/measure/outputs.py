@@ -1,32 +1,37 @@
 """The files that an evaluation writes: checked before the work, written whole after it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 from vqe_cli.errors import OutputError
 from vqe_cli.files import write_bytes, write_text
 from vqe_cli.measure import tables
 from vqe_cli.measure.curves import CurveResult, curves
-from vqe_cli.measure.drawing import Drawing, to_svg
+from vqe_cli.measure.drawing import to_svg
 from vqe_cli.measure.plot import plot
-from vqe_cli.measure.png import png_bytes
-from vqe_cli.measure.raster import to_pixels
 from vqe_cli.measure.report import html
 from vqe_cli.measure.result import Outcome, PairResult
-from vqe_cli.measure.sheet import Shown, most_changed, sheet
+from vqe_cli.measure.sheet import Shown, most_changed, sheet, sheet_pixels
+from vqe_cli.video.image_writer import png
 
 DRAWINGS = (".png", ".svg")
 PAGES = (".html", ".htm")
 # Rows of crops on a sheet and in a report: what a person looks through, and what can be mailed (about 1 MiB).
 ROWS = 8
+PNG_SCALE = 2  # Pixels of a plot as PNG for a pixel of the SVG.
 
 
-def check(targets: Iterable[tuple[Path | None, Sequence[str]]], overwrite: bool) -> list[Path]:
-    """The paths that are wanted. Raises VqeError for a wrong suffix, a path that exists, no folder."""
-    wanted = []
-    for path, suffixes in targets:
+def check(plot: Path | None, compare: Path | None, report: Path | None, overwrite: bool) -> list[Path]:
+    """The paths that are wanted.
+
+    Raises OutputError for a wrong suffix, a path that exists, a folder that does not, and a plot as PNG
+    where no library for it is installed.
+    """
+    wanted: list[Path] = []
+    for path, suffixes in ((plot, DRAWINGS), (compare, DRAWINGS), (report, PAGES)):
         if path is None:
             continue
         if path.suffix.lower() not in suffixes:
@@ -40,7 +45,21 @@ def check(targets: Iterable[tuple[Path | None, Sequence[str]]], overwrite: bool)
         if path in wanted:
             raise OutputError(f"{path} is named twice.", "Give each file a name of its own.")
         wanted.append(path)
+    if plot is not None and plot.suffix.lower() == ".png":
+        svg_renderer(plot)
     return wanted
+
+
+def svg_renderer(path: Path) -> ModuleType:
+    """CairoSVG, which turns a plot into PNG. Raises OutputError that names `path` where it cannot be used."""
+    try:
+        import cairosvg
+    except (ImportError, OSError) as error:  # OSError: the package is there and the Cairo library is not
+        raise OutputError(
+            f"{path}: a plot as PNG needs CairoSVG, the extra vqe[png], which is not usable here ({error}).",
+            "End the name in .svg, or install the extra with `pip install '.[png]'`.",
+        ) from error
+    return cairosvg
 
 
 def crops_each(videos: int) -> int:
@@ -91,10 +110,10 @@ class Results:
         """
         written = []
         if plot_path is not None and self.measured:
-            draw(plot(self.measured, self.metrics[0]), plot_path, f"{self.metrics[0]} per frame", scale=2)
+            self._write_plot(plot_path)
             written.append(plot_path)
         if compare_path is not None and self.measured:
-            draw(sheet(self.crops), compare_path, "crops of input, output and truth", scale=1)
+            self._write_sheet(compare_path)
             written.append(compare_path)
         if report_path is not None:
             page = html(self.outcomes, self.metrics, self.curves, self.crops, self.asked)
@@ -102,10 +121,15 @@ class Results:
             written.append(report_path)
         return written
 
+    def _write_plot(self, path: Path) -> None:
+        svg = to_svg(plot(self.measured, self.metrics[0]), f"{self.metrics[0]} per frame")
+        if path.suffix.lower() == ".svg":
+            write_text(path, svg)
+        else:
+            write_bytes(path, svg_renderer(path).svg2png(bytestring=svg.encode(), scale=PNG_SCALE))
 
-def draw(drawing: Drawing, path: Path, title: str, scale: int) -> None:
-    """Write a drawing as SVG or, `scale` times as large, as PNG. Raises VqeError when that fails."""
-    if path.suffix.lower() == ".svg":
-        write_text(path, to_svg(drawing, title))
-    else:
-        write_bytes(path, png_bytes(to_pixels(drawing, scale)))
+    def _write_sheet(self, path: Path) -> None:
+        if path.suffix.lower() == ".svg":
+            write_text(path, to_svg(sheet(self.crops), "crops of input, output and truth"))
+        else:
+            write_bytes(path, png(sheet_pixels(self.crops), smallest=True))

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Text
-from vqe_cli.measure.lettering import fitted, text_width
+from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Text, fitted, text_width
 from vqe_cli.measure.metrics import METRICS
 from vqe_cli.measure.result import PairResult
 from vqe_cli.measure.series import Series, gain

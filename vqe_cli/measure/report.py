@@ -9,11 +9,11 @@ from vqe_cli.measure.crops import Crop
 from vqe_cli.measure.curves import CurveResult
 from vqe_cli.measure.drawing import data_uri, to_svg
 from vqe_cli.measure.plot import panel
-from vqe_cli.measure.png import jpeg_bytes
 from vqe_cli.measure.result import Failure, Outcome, PairResult
 from vqe_cli.measure.sheet import Shown
 from vqe_cli.measure.tables import Table, curve_table, over_time, summary, title
 from vqe_cli.text import printable
+from vqe_cli.video.image_writer import jpeg
 
 STYLE = """
 :root { color-scheme: light; }
@@ -124,7 +124,7 @@ def _crops(result: PairResult, crop: Crop) -> str:
         f"left:{100 * x / across:.2f}%;top:{100 * y / down:.2f}%;"
         f"width:{100 * width / across:.2f}%;height:{100 * height / down:.2f}%"
     )
-    whole = "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(crop.overview)).decode()
+    whole = "data:image/jpeg;base64," + base64.b64encode(jpeg(crop.overview)).decode()
     figures = [
         f'<figure><div class="whole"><img src="{whole}" alt="whole frame"/>'
         f'<span style="{place}"></span></div>'

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from vqe_cli.files import write_bytes
 from vqe_cli.measure.crops import busiest_box, to_pixels
-from vqe_cli.measure.png import png_bytes
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
+from vqe_cli.video.image_writer import png
 
 Sheet = Tensor  # (3, H, 3 * W) on 0 … 255: compressed, enhanced and true crop side by side
 ENLARGED = 3
@@ -80,4 +80,4 @@ def cut_sheet(given: Tensor, enhanced: Tensor, gt: Tensor) -> Sheet:
 def write_sheet(path: Path, sheet: Sheet | None) -> None:
     """Write a picture of `cut_sheet` as PNG, if there is one."""
     if sheet is not None:
-        write_bytes(path, png_bytes(to_pixels(sheet)))
+        write_bytes(path, png(to_pixels(sheet)))

@@ -105,8 +105,11 @@ def levels_of(planes: Sequence[np.ndarray], colour: Colour) -> np.ndarray:
     return levels[..., 0] if levels.shape[-1] == 1 else levels
 
 
-def png(levels: np.ndarray, aspect: Fraction | None = None) -> bytes:
-    """A PNG file of gray (h, w) or RGB (h, w, 3) levels, uint8 or uint16; aspect: of its pixels."""
+def png(levels: np.ndarray, aspect: Fraction | None = None, smallest: bool = False) -> bytes:
+    """A PNG file of gray (h, w) or RGB (h, w, 3) levels, uint8 or uint16.
+
+    aspect: of its pixels. smallest: compress as far as possible rather than fast.
+    """
     deep = levels.dtype == np.uint16
     names = ("gray", "gray16be") if levels.ndim == 2 else ("rgb24", "rgb48be")
     name = names[deep]
@@ -115,6 +118,8 @@ def png(levels: np.ndarray, aspect: Fraction | None = None) -> bytes:
     encoder.pix_fmt = name
     if aspect is not None:
         encoder.sample_aspect_ratio = aspect
+    if smallest:
+        encoder.options = {"compression_level": "9", "pred": "mixed"}
     encoder.time_base = Fraction(1, 25)
     picture = av.VideoFrame(encoder.width, encoder.height, name)
     plane = picture.planes[0]
@@ -122,3 +127,15 @@ def png(levels: np.ndarray, aspect: Fraction | None = None) -> bytes:
     packed = np.ascontiguousarray(levels.astype(">u2") if deep else levels).reshape(plane.height, -1)
     rows[:, : packed.view(np.uint8).shape[1]] = packed.view(np.uint8)
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """A JPEG file of pixels (h, w, 3) uint8, at a quality (qscale 3) that hides its own artefacts."""
+    encoder = cast(VideoCodecContext, av.CodecContext.create("mjpeg", "w"))
+    encoder.height, encoder.width = pixels.shape[:2]
+    encoder.pix_fmt = "yuvj444p"
+    encoder.options = {"qmin": "3", "qmax": "3"}
+    encoder.time_base = Fraction(1, 25)
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    converted = picture.reformat(format="yuvj444p")
+    return b"".join(bytes(packet) for packet in [*encoder.encode(converted), *encoder.encode(None)])
