@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the alignments of BasicVSR++ and CRDS cost: python tools/alignment_cost.py [--channels 64] [--size 120x68]
+"""What the alignments of BasicVSR++ and CRDS cost: python tools/alignment_cost.py [--channels 64]
 
 CPU time of one thread and operations, for each position of the features, forward, in float32.
 """
