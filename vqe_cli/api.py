@@ -16,8 +16,7 @@ from torch import Tensor
 from vqe_cli.errors import SettingsError, did_you_mean
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.metrics import DEFAULT_METRICS
-from vqe_cli.measure.result import Options, PairResult
-from vqe_cli.measure.series import gain_of
+from vqe_cli.measure.result import Options, PairResult, gain_of
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.engine import Engine, Loaded, load
 from vqe_cli.restore.peaks import PeakCount, mark_peaks

@@ -219,9 +219,9 @@ def test_raw_video(tmp_path: Path, truth: Path) -> None:
     )
     with pytest.raises(VqeError, match="does not say its size"):
         compare_pair(truth, raw)
-    with pytest.raises(VqeError, match="no whole number of 66x48"):
+    with pytest.raises(VqeError, match="not a whole number of 66x48"):
         compare_pair(truth, raw, options=Options(raw=RawLayout(66, 48)))
-    with pytest.raises(VqeError, match="no pixel format"):
+    with pytest.raises(VqeError, match="not a pixel format"):
         compare_pair(truth, raw, options=Options(raw=RawLayout(64, 48, "yuv42p")))
 
 

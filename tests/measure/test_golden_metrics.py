@@ -10,11 +10,11 @@ from conftest import DATA, shared_path
 from safetensors.numpy import load_file
 from small_clips import BT709, frame
 
-from vqe_cli.measure import ssim
-from vqe_cli.measure.filters import FilterMetric
+from vqe_cli.measure import psnr_ssim as ssim
 from vqe_cli.measure.metrics import METRICS
+from vqe_cli.measure.outside import FilterMetric
 from vqe_cli.measure.pictures import PairView, View
-from vqe_cli.measure.psnr import from_mse, plane_mse
+from vqe_cli.measure.psnr_ssim import plane_mse, psnr_of_mse
 from vqe_cli.video.frame import Colour
 
 TOLERANCE = 1e-4
@@ -190,4 +190,4 @@ def test_deep_planes_are_exact() -> None:
     eight, ten = np.full((16, 16), 100, np.uint8), np.full((16, 16), 404, np.uint16)
     deep = View(frame((ten,)), Colour("gray", False, 10, (1, 1)))
     shallow = View(frame((eight,)), Colour("gray", False, 8, (1, 1)))
-    assert values(PairView(shallow, deep), "psnr-y")[0] == pytest.approx(from_mse(16, 1023))
+    assert values(PairView(shallow, deep), "psnr-y")[0] == pytest.approx(psnr_of_mse(16, 1023))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vqe_cli.errors import VqeError
-from vqe_cli.measure.batch import plan
+from vqe_cli.measure.compare import plan_tasks
 from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
 
 
@@ -75,11 +75,11 @@ def test_rate_points(tmp_path: Path) -> None:
     gt = folder(tmp_path / "gt", "a.mkv", "b.mkv")
     preds = [folder(tmp_path / "out" / qp, "a.mkv") for qp in ("qp22", "qp37")]
     lqs = [folder(tmp_path / "lq" / qp, "a.mkv", "b.mkv") for qp in ("qp22", "qp37")]
-    tasks, failures = plan(gt, preds, lqs)
+    tasks, failures = plan_tasks(gt, preds, lqs)
     assert [(task.label, task.pair.name) for task in tasks] == [("qp22", "a"), ("qp37", "a")]
     assert [(failure.label, failure.name) for failure in failures] == [("qp22", "b"), ("qp37", "b")]
     with pytest.raises(VqeError, match="2 --pred and 1 --lq"):
-        plan(gt, preds, lqs[:1])
+        plan_tasks(gt, preds, lqs[:1])
 
 
 def test_labels_tell_folders_apart() -> None:

@@ -3,14 +3,14 @@
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
-from vqe_cli.measure.result import Options, PairResult
-from vqe_cli.measure.series import gain
+from vqe_cli.measure.result import Options, PairResult, gain
 from vqe_cli.measure.tables import signed
 from vqe_cli.runs.pipeline import Restorer
 from vqe_cli.runs.settings import Settings
@@ -44,7 +44,8 @@ def bench_gains(
                 settings = Settings(input=lq, output=written, codec="ffv1", overwrite=True, **options)
                 report = restorer.enhance(settings)
                 only = Options(max_frames=settings.frames)
-                results.append(compare_pair(truth_of(data, lq), written, lq, METRICS, only, name=lq.stem))
+                result = compare_pair(truth_of(data, lq), written, lq, METRICS, only)
+                results.append(replace(result, name=lq.stem))
                 seconds, frames = seconds + report.wall_s, frames + report.frames
                 clips.append({"recipe": recipe, "clip": lq.stem, **gains_of(results[-1])})
                 progress(f"{recipe} {lq.stem}: {signed(_psnr_gain(results[-1]), 'psnr')} dB")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from vqe_cli.measure.batch import Task
-    from vqe_cli.measure.outputs import Results
+    from vqe_cli.measure.compare import Task
+    from vqe_cli.measure.report import Results
     from vqe_cli.measure.result import Options, Outcome
     from vqe_cli.measure.sources import RawLayout
     from vqe_cli.measure.tables import Table
@@ -117,21 +117,22 @@ def eval_command(
     """
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
-    from vqe_cli.measure import batch, outputs
+    from vqe_cli.measure import report as reports
+    from vqe_cli.measure.compare import plan_tasks
     from vqe_cli.measure.metrics import Setup, check_available, parse
     from vqe_cli.measure.result import Failure, Options, PairResult
 
-    wanted = outputs.check(plot, compare, report, overwrite)
+    wanted = reports.check(plot, compare, report, overwrite)
     names = parse(metrics)
     check_available(names, Setup(lpips_weights=lpips_weights))
-    tasks, failures = batch.plan(gt, pred, lq or [])
-    crops = outputs.crops_each(len(tasks)) if compare in wanted or report in wanted else 0
+    tasks, failures = plan_tasks(gt, pred, lq or [])
+    crops = reports.crops_each(len(tasks)) if compare in wanted or report in wanted else 0
     options = Options(every, offset, crop, max_frames, _raw_layout(size, pix_fmt, fps), lpips_weights, crops)
     outcomes: list[Outcome] = [*_measured(tasks, names, options, quiet), *failures]
     if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
         raise outcomes[0].error
     _warn(outcomes, quiet)
-    made = outputs.Results(outcomes, names, command_line(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
+    made = reports.Results(outcomes, names, command_line(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
     _show(made, format)
     for path in made.write(plot, compare, report):
         say(f"wrote {path}")
@@ -143,12 +144,12 @@ def _measured(
     tasks: "Sequence[Task]", names: Sequence[str], options: "Options", quiet: bool
 ) -> "Iterator[Outcome]":
     """The outcomes one by one, with a progress bar on a terminal and a line for each video otherwise."""
-    from vqe_cli.measure.batch import run
+    from vqe_cli.measure.compare import compare_all
     from vqe_cli.measure.tables import brief
 
     console = messages()
     if quiet or not console.is_terminal:
-        for number, outcome in enumerate(run(tasks, names, options), 1):
+        for number, outcome in enumerate(compare_all(tasks, names, options), 1):
             if not quiet:
                 say(f"[{number}/{len(tasks)}] {brief(outcome, names[0])}")
             yield outcome
@@ -162,7 +163,7 @@ def _measured(
         def seen(task: "Task", frames: int) -> None:
             bar.update(whole, description=printable(f"{task.pair.name}: frame {frames}"))
 
-        for outcome in run(tasks, names, options, seen):
+        for outcome in compare_all(tasks, names, options, seen):
             bar.advance(whole)
             yield outcome
 

@@ -1,4 +1,4 @@
-"""One video against its truth, frame by frame, with the input beside it where there is one."""
+"""One video, or many, against the truth, frame by frame, with the input beside it where there is one."""
 
 import math
 import time
@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from vqe_cli.bitstream import peaks as pqf
-from vqe_cli.errors import VqeError
-from vqe_cli.measure import psnr
+from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.measure.crops import CropKeeper
 from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetric
+from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
 from vqe_cli.measure.pictures import Agreement, PairView, View, agree
-from vqe_cli.measure.result import Options, PairResult
-from vqe_cli.measure.series import Series, gain_of
+from vqe_cli.measure.psnr_ssim import picture_mse
+from vqe_cli.measure.result import Failure, Options, Outcome, PairResult, Series, gain_of
 from vqe_cli.measure.shift import ShiftDetector, thumbnail
 from vqe_cli.measure.sources import AHEAD, Side, check_sizes, in_step, open_side
 from vqe_cli.video.frame import Frame
@@ -35,12 +35,11 @@ def compare_pair(
     metrics: Sequence[str] = DEFAULT_METRICS,
     options: Options = EVERYTHING,
     progress: Callable[[int], None] | None = None,
-    name: str | None = None,
 ) -> PairResult:
     """Measure the video `pred` against its truth `gt`, and the input `lq` it was made from beside it.
 
     Paths are videos, image folders, or raw .yuv with `options.raw`. metrics: names of `metrics.METRICS`.
-    progress is called with the number of frames seen. Memory does not grow with the length of the videos.
+    progress is called with the number of frames read. Memory does not grow with the length of the videos.
     Raises VqeError for videos that cannot be read, that have no frames, or differ in size or frame count,
     and for metrics that are not available.
     """
@@ -57,7 +56,7 @@ def compare_pair(
     output, *given = [track.series(walk.frames) for track in walk.tracks]
     width, height = sides[0].size
     return PairResult(
-        name=name or Path(pred).stem,
+        name=Path(pred).stem,
         gt=paths["truth"],
         pred=paths["output"],
         lq=paths.get("input"),
@@ -152,7 +151,7 @@ class _Walk:
         self._alone = [name for name in metrics if METRICS[name].measure is not None]
 
     def open_streams(self, setup: Setup, stack: ExitStack) -> None:
-        """Open the metrics that see frames in order; `stack` frees them. Raises VqeError for missing ones."""
+        """Open the metrics over frames in order; `stack` frees them. Raises VqeError for missing ones."""
         for track in self.tracks:
             for name in track.values:
                 opened = METRICS[name].stream
@@ -276,7 +275,7 @@ def score(views: Sequence[View], names: Sequence[str]) -> list[dict[str, float |
 def changed(views: Sequence[View]) -> float:
     """Mean squared RGB difference between input and output, or output and truth without an input."""
     truth, output, *given = views
-    return psnr.picture_mse((given[0] if given else truth).rgb, output.rgb)
+    return picture_mse((given[0] if given else truth).rgb, output.rgb)
 
 
 @contextmanager
@@ -297,3 +296,64 @@ def frame_workers(count: int) -> Iterator[ThreadPoolExecutor]:
                 raise
     finally:
         torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A pair and the rate point that it belongs to ("" when there is one)."""
+
+    label: str
+    pair: Pair
+
+
+def plan_tasks(gt: Path, preds: Sequence[Path], lqs: Sequence[Path]) -> tuple[list[Task], list[Failure]]:
+    """All pairs of all rate points, and a failure for each name without a partner.
+
+    preds, lqs: one output and (if any) one input a rate point, in the same order.
+    Raises VqeError when the numbers of outputs and inputs differ, and what `pair_up` raises.
+    """
+    if lqs and len(lqs) != len(preds):
+        raise VqeError(
+            f"There are {len(preds)} --pred and {len(lqs)} --lq.",
+            "Give one --lq for each --pred, in the same order, or none.",
+        )
+    labels = folder_labels(preds) if len(preds) > 1 else [""]
+    tasks: list[Task] = []
+    failures: list[Failure] = []
+    for index, (label, pred) in enumerate(zip(labels, preds, strict=True)):
+        pairing = pair_up(gt, pred, lqs[index] if lqs else None)
+        # Of single files the rate points are files of any name; they are one video's.
+        tasks += [
+            Task(label, replace(pair, name=gt.stem) if label and gt.is_file() else pair)
+            for pair in pairing.pairs
+        ]
+        failures += [
+            Failure(
+                name, VqeError(f"It has no partner in {where}.", "Names must agree up to the suffix."), label
+            )
+            for name, where in pairing.unpaired
+        ]
+    return tasks, failures
+
+
+def compare_all(
+    tasks: Sequence[Task],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    options: Options = EVERYTHING,
+    progress: Callable[[Task, int], None] | None = None,
+) -> Iterator[Outcome]:
+    """Measure one pair after the other; progress is called with the pair and the frames read of it."""
+    for task in tasks:
+        pair = task.pair
+
+        def report(count: int, task: Task = task) -> None:
+            if progress is not None:
+                progress(task, count)
+
+        try:
+            result = compare_pair(pair.gt, pair.pred, pair.lq, metrics, options, report)
+            yield replace(result, name=pair.name, label=task.label)
+        except Exception as error:  # whatever is wrong with a pair, the others are measured
+            if len(tasks) == 1:
+                raise
+            yield Failure(pair.name, unexpected(error, "Measure this pair by itself"), task.label)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqe_cli.measure import psnr
 from vqe_cli.measure.pictures import View
+from vqe_cli.measure.psnr_ssim import picture_mse, psnr_of_mse
 
 CROP_WIDTH, CROP_HEIGHT = 144, 108
 OVERVIEW_WIDTH = 256
@@ -66,7 +66,7 @@ def cut(frame: int, change: float, gt: View, output: View, given: View | None) -
     x, y, width, height = box = busiest_box(sides["output"], sides["input" if given is not None else "truth"])
     pieces = {name: rgb[:, y : y + height, x : x + width] for name, rgb in sides.items()}
     quality = {
-        name: psnr.from_mse(psnr.picture_mse(pieces["truth"], piece))
+        name: psnr_of_mse(picture_mse(pieces["truth"], piece))
         for name, piece in pieces.items()
         if name != "truth"
     }

@@ -1,4 +1,4 @@
-"""The one table of metrics: what `--metrics` takes, how each is computed and shown."""
+"""The table of metrics: what `--metrics` takes, how each is computed and shown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,24 @@ from pathlib import Path
 from typing import Protocol
 
 from vqe_cli.errors import VqeError, did_you_mean
-from vqe_cli.measure import psnr, ssim
-from vqe_cli.measure.filters import FilterMetric
 from vqe_cli.measure.lpips import LpipsMetric
+from vqe_cli.measure.outside import FilterMetric, VmafMetric
 from vqe_cli.measure.pictures import PairView
-from vqe_cli.measure.vmaf import VmafMetric
+from vqe_cli.measure.psnr_ssim import (
+    SMALLEST_MS_SSIM_SIDE,
+    SMALLEST_SSIM_SIDE,
+    ms_ssim,
+    picture_mse,
+    plane_mse,
+    psnr_of_mse,
+    ssim_of_level,
+)
 
 DEFAULT_METRICS = ("psnr", "psnr-y", "ssim", "ms-ssim")
 
 
 class StreamMetric(Protocol):
-    """A metric that sees the pairs in order: it looks at time, or works in another process."""
+    """A metric that takes the pairs in order: it looks at time, or works in another process."""
 
     def push(self, pair: PairView) -> None:
         """Take the next pair of frames."""
@@ -54,7 +61,7 @@ class Metric:
 
 def psnr_rgb(pair: PairView) -> float:
     """PSNR over the RGB samples of a frame, peak 255: NTIRE's."""
-    return psnr.from_mse(psnr.picture_mse(pair.gt.rgb, pair.pred.rgb))
+    return psnr_of_mse(picture_mse(pair.gt.rgb, pair.pred.rgb))
 
 
 def psnr_luma(pair: PairView) -> float:
@@ -62,7 +69,7 @@ def psnr_luma(pair: PairView) -> float:
     of_codes = _psnr_plane(pair, 0)
     if of_codes is not None:
         return of_codes
-    return psnr.from_mse(psnr.picture_mse(pair.gt.luma, pair.pred.luma))
+    return psnr_of_mse(picture_mse(pair.gt.luma, pair.pred.luma))
 
 
 def psnr_planes(pair: PairView) -> float | None:
@@ -71,8 +78,8 @@ def psnr_planes(pair: PairView) -> float | None:
     known = [plane for plane in planes if plane is not None]
     if len(known) < 3:
         return None
-    error = sum(psnr.plane_mse(gt, pred) * gt.size for gt, pred, _ in known)
-    return psnr.from_mse(error / sum(gt.size for gt, _, _ in known), known[0][2])
+    error = sum(plane_mse(gt, pred) * gt.size for gt, pred, _ in known)
+    return psnr_of_mse(error / sum(gt.size for gt, _, _ in known), known[0][2])
 
 
 def _psnr_plane(pair: PairView, index: int) -> float | None:
@@ -80,27 +87,27 @@ def _psnr_plane(pair: PairView, index: int) -> float | None:
     if codes is None:
         return None
     gt, pred, peak = codes
-    return psnr.from_mse(psnr.plane_mse(gt, pred), peak)
+    return psnr_of_mse(plane_mse(gt, pred), peak)
 
 
 def _ssim_rgb(pair: PairView) -> float | None:
-    return ssim.of_first_level(pair.rgb_structure) if min(pair.size) >= ssim.WINDOW else None
+    return ssim_of_level(pair.rgb_structure) if min(pair.size) >= SMALLEST_SSIM_SIDE else None
 
 
 def _ssim_luma(pair: PairView) -> float | None:
-    return ssim.of_first_level(pair.luma_structure) if min(pair.size) >= ssim.WINDOW else None
+    return ssim_of_level(pair.luma_structure) if min(pair.size) >= SMALLEST_SSIM_SIDE else None
 
 
 def _ms_ssim_rgb(pair: PairView) -> float | None:
-    if min(pair.size) < ssim.SMALLEST_MS_SSIM_SIDE:
+    if min(pair.size) < SMALLEST_MS_SSIM_SIDE:
         return None
-    return ssim.ms_ssim(pair.gt.rgb, pair.pred.rgb, first=pair.rgb_structure)
+    return ms_ssim(pair.gt.rgb, pair.pred.rgb, first=pair.rgb_structure)
 
 
 def _ms_ssim_luma(pair: PairView) -> float | None:
-    if min(pair.size) < ssim.SMALLEST_MS_SSIM_SIDE:
+    if min(pair.size) < SMALLEST_MS_SSIM_SIDE:
         return None
-    return ssim.ms_ssim(pair.gt.luma, pair.pred.luma, first=pair.luma_structure)
+    return ms_ssim(pair.gt.luma, pair.pred.luma, first=pair.luma_structure)
 
 
 def _filter(name: str, keys: tuple[str, ...]) -> Callable[[Setup], StreamMetric]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqe_cli.measure import ssim
+from vqe_cli.measure.psnr_ssim import Level, level
 from vqe_cli.video.colour import LUMA_WEIGHTS, to_rgb, to_tensors
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
 
@@ -74,14 +74,14 @@ class PairView:
         self.pred = pred
 
     @cached_property
-    def rgb_structure(self) -> ssim.Level:
+    def rgb_structure(self) -> Level:
         """SSIM's statistics over RGB at full size."""
-        return ssim.level(self.gt.rgb, self.pred.rgb)
+        return level(self.gt.rgb, self.pred.rgb)
 
     @cached_property
-    def luma_structure(self) -> ssim.Level:
+    def luma_structure(self) -> Level:
         """SSIM's statistics over luma at full size."""
-        return ssim.level(self.gt.luma, self.pred.luma)
+        return level(self.gt.luma, self.pred.luma)
 
     @property
     def size(self) -> tuple[int, int]:

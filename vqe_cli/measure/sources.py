@@ -128,12 +128,12 @@ def check_whole_frames(path: Path, raw: RawLayout) -> None:
         frame_bytes = sum(part.width * part.height * -(-part.bits // 8) for part in layout.components)
     except ValueError as error:
         raise InputError(
-            f"--pix-fmt {raw.pix_fmt} is no pixel format.", "`ffmpeg -pix_fmts` lists them."
+            f"--pix-fmt {raw.pix_fmt} is not a pixel format.", "`ffmpeg -pix_fmts` lists them."
         ) from error
     if path.is_file() and path.stat().st_size % frame_bytes:
         raise InputError(
-            f"{path} has {path.stat().st_size} bytes, which is no whole number of {raw.width}x{raw.height} "
-            f"{raw.pix_fmt} frames ({frame_bytes} bytes each).",
+            f"{path} has {path.stat().st_size} bytes, which is not a whole number of "
+            f"{raw.width}x{raw.height} {raw.pix_fmt} frames ({frame_bytes} bytes each).",
             "Check --size and --pix-fmt.",
         )
 
@@ -168,7 +168,7 @@ UNEQUAL = "Frames are paired by index: drop or repeat none; --max-frames compare
 def in_step(
     sides: Sequence[Side],
     most: int | None = None,
-    seen: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
     remedy: str = UNEQUAL,
 ) -> Iterator[tuple[int, tuple[Frame, ...]]]:
     """(index, one frame of every side) by index, at most `most` of them; nothing is ever resynchronised.
@@ -186,9 +186,10 @@ def in_step(
                 index + (frame is not None) + sum(1 for _ in stream)
                 for frame, stream in zip(frames, streams, strict=True)
             ]
-            told = " and ".join(f"{side.path} has {count}" for side, count in zip(sides, counts, strict=True))
-            raise InputError(f"The frame counts differ: {told}.", remedy)
+            named = zip(sides, counts, strict=True)
+            listed = " and ".join(f"{side.path} has {count}" for side, count in named)
+            raise InputError(f"The frame counts differ: {listed}.", remedy)
         yield index, tuple(frame for frame in frames if frame is not None)
         index += 1
-        if seen is not None:
-            seen(index)
+        if progress is not None:
+            progress(index)

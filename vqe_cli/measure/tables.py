@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vqe_cli.measure.curves import CurveResult
+from vqe_cli.measure.bdrate import CurveResult
 from vqe_cli.measure.metrics import METRICS
-from vqe_cli.measure.result import Failure, Outcome, PairResult
-from vqe_cli.measure.series import Gain, Series, gain_of, mean_of
+from vqe_cli.measure.result import Failure, Gain, Outcome, PairResult, Series, gain_of, mean_of
 from vqe_cli.text import printable
 
 NOT_APPLICABLE = "n/a"

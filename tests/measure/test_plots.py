@@ -15,11 +15,9 @@ import pytest
 from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.measure.crops import Crop, CropKeeper
 from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text, fitted, text_width, to_svg
-from vqe_cli.measure.outputs import Results, check
-from vqe_cli.measure.plot import panel, plot, thinned, ticks
-from vqe_cli.measure.result import Failure, PairResult
-from vqe_cli.measure.series import Series
-from vqe_cli.measure.sheet import most_changed, sheet, sheet_pixels
+from vqe_cli.measure.plots import most_changed, panel, plot, sheet, sheet_pixels, thinned, ticks
+from vqe_cli.measure.report import Results, check
+from vqe_cli.measure.result import Failure, PairResult, Series
 from vqe_cli.video.image_writer import jpeg, png
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vqe_cli.measure.series import Series, gain, gain_of, mean_of, peak_valley_difference
+from vqe_cli.measure.result import Series, gain, gain_of, mean_of, peak_valley_difference
 
 
 def series(*values: float | None, rising: bool = True) -> Series:

@@ -9,7 +9,7 @@ import pytest
 from small_clips import BT709, clip, frame
 
 from vqe_cli.errors import VqeError
-from vqe_cli.measure import vmaf
+from vqe_cli.measure import outside
 from vqe_cli.measure.pictures import PairView, View
 from vqe_cli.video.frame import Colour
 
@@ -41,13 +41,13 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str = "") -> 
     program.write_text(STAND_IN.format(python=sys.executable, fault=fault))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
-    vmaf.find_program.cache_clear()
+    outside.find_program.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def _forget_programs():
     yield
-    vmaf.find_program.cache_clear()
+    outside.find_program.cache_clear()
 
 
 def pairs(count: int, height: int = 48, width: int = 64) -> list[PairView]:
@@ -60,7 +60,7 @@ def test_pictures_reach_the_program_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     stand_in(tmp_path, monkeypatch)
-    metric = vmaf.VmafMetric(rate=29.97)
+    metric = outside.VmafMetric(rate=29.97)
     given = pairs(4, *size)
     for pair in given:
         metric.push(pair)
@@ -72,7 +72,7 @@ def test_ten_bits_reach_it_as_ten_bits(tmp_path: Path, monkeypatch: pytest.Monke
     stand_in(tmp_path, monkeypatch)
     colour = Colour("gray", False, 10, (1, 1))
     gt, pred = (View(frame((np.full((32, 32), code, np.uint16),)), colour) for code in (600, 605))
-    metric = vmaf.VmafMetric(rate=25)
+    metric = outside.VmafMetric(rate=25)
     metric.push(PairView(gt, pred))
     assert metric.close() == [5.0]
 
@@ -85,7 +85,7 @@ def test_a_program_that_fails_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, says: str
 ) -> None:
     stand_in(tmp_path, monkeypatch, fault)
-    metric = vmaf.VmafMetric(rate=25)
+    metric = outside.VmafMetric(rate=25)
     for pair in pairs(3):
         metric.push(pair)
     with pytest.raises(VqeError, match=says):
@@ -95,21 +95,21 @@ def test_a_program_that_fails_is_named(
 
 def test_no_program_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    vmaf.find_program.cache_clear()
+    outside.find_program.cache_clear()
     with pytest.raises(
         VqeError, match=r"vmaf is not available here: no ffmpeg and no vmaf was found.*Install"
     ):
-        vmaf.VmafMetric(rate=25)
+        outside.VmafMetric(rate=25)
 
 
 def test_the_real_program_knows_good_from_bad() -> None:
     """Where ffmpeg with libvmaf, or vmaf, is installed."""
     try:
-        vmaf.find_program()
+        outside.find_program()
     except VqeError:
         assert shutil.which("vmaf") is None
         pytest.skip("needs an ffmpeg with libvmaf, or vmaf")
-    metric, same = vmaf.VmafMetric(rate=25), vmaf.VmafMetric(rate=25)
+    metric, same = outside.VmafMetric(rate=25), outside.VmafMetric(rate=25)
     given = pairs(5, 239, 321)
     for pair in given:
         metric.push(pair)
