@@ -37,7 +37,7 @@ class CurveResult:
 def curves(results: Sequence[PairResult], metrics: Sequence[str]) -> list[CurveResult]:
     """Deltas for each video that has inputs, and their means; of metrics that rise with quality.
 
-    results: of all rate points, told apart by their labels.
+    results: of all rate points, which their labels distinguish.
     """
     by_name: dict[str, list[PairResult]] = {}
     for result in results:
@@ -69,7 +69,7 @@ def _video_curve(name: str, points: Sequence[PairResult], metric: str) -> CurveR
 
 
 def stream_bytes(path: Path) -> int:
-    """Bytes of the packets of the first video stream. Raises VqeError for what is no coded video."""
+    """Bytes of the packets of the first video stream. Raises VqeError for what is not coded video."""
     with open_input(path) as container, reading(path):
         return sum(packet.size for packet in container.demux(video_stream(container, path)))
 

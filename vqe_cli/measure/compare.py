@@ -50,10 +50,12 @@ def compare_pair(
         check_sizes(sides)
         options = replace(options, threads=frames_at_a_time(sides, options))
         rate = float(next((side.info.rate for side in sides if side.info.rate), DEFAULT_RATE))
-        walk = _Walk(sides, agree([(str(side.path), side.info) for side in sides]), metrics, options)
-        walk.open_streams(Setup(rate, options.lpips_weights), stack)
-        walk.run(progress)
-    output, *given = [track.series(walk.frames) for track in walk.tracks]
+        comparison = _Comparison(
+            sides, agree([(str(side.path), side.info) for side in sides]), metrics, options
+        )
+        comparison.open_streams(Setup(rate, options.lpips_weights), stack)
+        comparison.run(progress)
+    output, *given = [track.series(comparison.frames) for track in comparison.tracks]
     width, height = sides[0].size
     return PairResult(
         name=Path(pred).stem,
@@ -62,14 +64,14 @@ def compare_pair(
         lq=paths.get("input"),
         output=output,
         given=given[0] if given else None,
-        frames=tuple(walk.frames),
-        qp=tuple(walk.bitstream[index].qp for index in walk.frames),
-        pqf=walk.peaks(),
+        frames=tuple(comparison.frames),
+        qp=tuple(comparison.bitstream[index].qp for index in comparison.frames),
+        pqf=comparison.peaks(),
         size=(width - 2 * options.crop_px, height - 2 * options.crop_px),
         rate=rate,
-        matrix=walk.agreement.colours[0].matrix,
-        crops=walk.keeper.result(),
-        warnings=walk.warnings(),
+        matrix=comparison.agreement.colours[0].matrix,
+        crops=comparison.keeper.result(),
+        warnings=comparison.warnings(),
         seconds=time.perf_counter() - start,
     )
 
@@ -126,7 +128,7 @@ class _Coded:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _PendingFrame:
     """A frame that is being measured."""
 
     frame: int
@@ -135,8 +137,8 @@ class _Job:
     change: Future[float] | None
 
 
-class _Walk:
-    """The way through all frames: picks them, hands them to worker threads, gathers the scores in order."""
+class _Comparison:
+    """Goes through all frames: picks them, hands them to worker threads, gathers the scores in order."""
 
     def __init__(
         self, sides: list[Side], agreement: Agreement, metrics: Sequence[str], options: Options
@@ -161,11 +163,11 @@ class _Walk:
 
     def run(self, progress: Callable[[int], None] | None) -> None:
         """Measure everything. Raises VqeError when no frame was measured."""
-        pending: deque[_Job] = deque()
+        pending: deque[_PendingFrame] = deque()
         threads = self._options.threads or torch.get_num_threads()
         with frame_workers(threads) as pool:
             for index, frames in in_step(self._sides, self._options.max_frames, progress):
-                self._note(frames)
+                self._record(frames)
                 if index % self._options.every == self._options.offset:
                     pending.append(self._start(pool, index, frames))
                 if len(pending) > 2 * threads:
@@ -192,19 +194,19 @@ class _Walk:
 
     def warnings(self) -> tuple[str, ...]:
         """One sentence for everything that casts a doubt on the scores."""
-        said = [warning for side in self._sides for warning in side.warnings]
-        said += self.agreement.warnings
+        found = [warning for side in self._sides for warning in side.warnings]
+        found += self.agreement.warnings
         for side, track in zip(self._sides[1:], self.tracks, strict=True):
             shift = track.shift.result()
             if shift is not None:
-                said.append(shift.sentence(str(side.path), str(self._sides[0].path)))
+                found.append(shift.sentence(str(side.path), str(self._sides[0].path)))
             for name, series in track.series(self.frames).items():
                 if 0 < series.identical < len(series.values):
-                    said.append(
+                    found.append(
                         f"{side.path}: {series.identical} of {len(series.values)} frames are identical to "
                         f"the truth; the mean of {name} is over the others"
                     )
-        return (*said, *self._lost())
+        return (*found, *self._lost())
 
     def _lost(self) -> list[str]:
         """What no mean of a gain shows: frames of the input that equal the truth, and of the output not."""
@@ -219,7 +221,7 @@ class _Walk:
             if count
         ]
 
-    def _note(self, frames: Sequence[Frame]) -> None:
+    def _record(self, frames: Sequence[Frame]) -> None:
         """Keep what a frame's bitstream says, and its small pictures for the search of a shift."""
         coded = frames[2] if len(frames) > 2 else frames[1]
         self.bitstream.append(_Coded(coded.qp, coded.irap, coded.sequence))
@@ -230,7 +232,7 @@ class _Walk:
         for track, thumb in zip(self.tracks, thumbs[1:], strict=True):
             track.shift.push(thumbs[0], thumb)
 
-    def _start(self, pool: ThreadPoolExecutor, index: int, frames: Sequence[Frame]) -> _Job:
+    def _start(self, pool: ThreadPoolExecutor, index: int, frames: Sequence[Frame]) -> _PendingFrame:
         views = [
             View(frame, colour, self._options.crop_px, self.agreement.luma_colour)
             for frame, colour in zip(frames, self.agreement.colours, strict=True)
@@ -241,16 +243,16 @@ class _Walk:
             for stream in track.streams.values():
                 stream.push(PairView(views[0], view))
         # Views keep what was made of them: 12 bytes a pixel and more.
-        return _Job(index, views if change is not None else [], scores, change)
+        return _PendingFrame(index, views if change is not None else [], scores, change)
 
-    def _gather(self, job: _Job) -> None:
-        self.frames.append(job.frame)
-        for track, scores in zip(self.tracks, job.scores.result(), strict=True):
+    def _gather(self, pending: _PendingFrame) -> None:
+        self.frames.append(pending.frame)
+        for track, scores in zip(self.tracks, pending.scores.result(), strict=True):
             for name, value in scores.items():
                 track.values[name].append(usable(value, METRICS[name].rising))
-        if job.change is not None:
-            gt, output, *given = job.views
-            self.keeper.offer(job.frame, job.change.result(), gt, output, given[0] if given else None)
+        if pending.change is not None:
+            gt, output, *given = pending.views
+            self.keeper.offer(pending.frame, pending.change.result(), gt, output, given[0] if given else None)
 
 
 def usable(value: float | None, rising: bool) -> float | None:

@@ -19,21 +19,22 @@ GRID = 8
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """The same piece of a frame on every side.
-
-    box: x, y, width, height in the (cropped) frame. pictures: "input" (where given), "output", "truth",
-    each (h, w, 3) uint8. quality: PSNR in dB over the piece, of all but the truth. overview: the truth's
-    whole frame, at most 256 pixels wide. change: mean squared difference between input and output over the
-    frame (between output and truth where there is no input).
-    """
+    """The same piece of a frame on every side."""
 
     frame: int
+    """Index of the frame in the video."""
     box: tuple[int, int, int, int]
+    """x, y, width, height in pixels of the (cropped) frame."""
     pictures: dict[str, np.ndarray]
+    """The piece of "input" (where given), "output" and "truth", each (h, w, 3) uint8."""
     quality: dict[str, float]
+    """PSNR in dB over the piece, of each side but the truth."""
     overview: np.ndarray
+    """The whole frame of the truth, (h, w, 3) uint8, at most 256 pixels wide."""
     full_size: tuple[int, int]
+    """(width, height) of the frame in pixels."""
     change: float
+    """Mean squared difference of input and output over the frame (without an input: of output and truth)."""
 
 
 class CropKeeper:

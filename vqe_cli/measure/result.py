@@ -173,23 +173,24 @@ def mean_of(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class Options:
-    """What of the videos is measured, and how.
-
-    every, offset: only frames whose index leaves `offset` when divided by `every` (10 and 9: the
-    challenge's f010, f020 …). crop_px: border cut away before any metric. max_frames: only the first frames
-    of the videos. raw: the layout of .yuv files. lpips_weights: see `measure.lpips`. crops: how many pieces
-    of the frames that changed most are kept. threads: frames measured at a time (None: as many as torch
-    would use). Raises VqeError for values that pick nothing.
-    """
+    """What of the videos is measured, and how. Raises VqeError for values that pick nothing."""
 
     every: int = 1
+    """Only frames whose index leaves `offset` when divided by this (10 and 9: NTIRE's f010, f020 …)."""
     offset: int = 0
+    """The index of the first measured frame, below `every`."""
     crop_px: int = 0
+    """Pixels cut away at each border before any metric."""
     max_frames: int | None = None
+    """Only so many frames from the start of the videos; None: all."""
     raw: RawLayout | None = None
+    """How frames lie in .yuv files."""
     lpips_weights: Path | None = None
+    """The file with the weights of LPIPS; None: as the environment says."""
     crops: int = 0
+    """How many crops of the frames that changed most are kept."""
     threads: int | None = None
+    """Frames measured at a time; None: as many as torch would use."""
 
     def __post_init__(self) -> None:
         if self.every < 1 or not 0 <= self.offset < self.every:
@@ -205,30 +206,40 @@ class Options:
 
 @dataclass(frozen=True)
 class PairResult:
-    """All that was measured of one video.
-
-    output, given: metric name → its `Series`, of the output and (where there is one, else None) of the
-    input. frames: indices of the measured frames; qp, pqf: theirs, from the input's bitstream or else the
-    output's (None and False where unknown). size: (width, height) after cropping. rate: frames per second.
-    matrix: by which YUV became RGB. seconds: time spent.
-    """
+    """All that was measured of one video."""
 
     name: str
+    """What tables call it: the stem of the output's name, or of the pair's."""
     gt: Path
+    """The truth."""
     pred: Path
+    """The output that was judged."""
     lq: Path | None
+    """The input it was made from, where that was given."""
     output: dict[str, Series]
+    """Series of the output by the metric's name."""
     given: dict[str, Series] | None
+    """Series of the input by the metric's name; None without an input."""
     frames: tuple[int, ...]
+    """Indices of the measured frames."""
     qp: tuple[float | None, ...]
+    """QP of each measured frame, from the input's bitstream or else the output's; None where unknown."""
     pqf: tuple[bool, ...]
+    """Whether each measured frame is a peak quality frame; False where QPs are unknown."""
     size: tuple[int, int]
+    """(width, height) in pixels, after cropping."""
     rate: float
+    """Frames per second."""
     matrix: str
+    """The matrix by which YUV became RGB."""
     crops: tuple[Crop, ...] = ()
+    """Crops of the frames that changed most, the largest change first."""
     warnings: tuple[str, ...] = ()
+    """What casts doubt on the scores, one sentence each."""
     seconds: float = 0.0
+    """Time spent."""
     label: str = ""
+    """The rate point, where there are several."""
 
 
 @dataclass(frozen=True)
