@@ -1,4 +1,4 @@
-"""Segments made by the machines of a Ray cluster (https://docs.ray.io, the extra `vqe[cluster]`).
+"""Segments made by the machines of a Ray cluster (https://docs.ray.io, the extra `cluster`).
 
 Networks go into the cluster's object store once, and each process takes them from there once. A segment is
 one task: Ray places it where a processor or a GPU is free, and gives it to another process when its own is
@@ -127,7 +127,7 @@ def connected(address: str) -> Any:
         import ray
     except ImportError as error:
         raise VqeError(
-            "--cluster needs Ray, which is not installed.", "pip install 'vqe[cluster]'"
+            "--cluster needs Ray, which is not installed.", "pip install '.[cluster]' in a clone of vqe"
         ) from error
     try:
         if ":" in address:
