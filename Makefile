@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIP := bunny
 
-.PHONY: setup demo picture test test-slow lint format clean
+.PHONY: setup demo picture test test-all lint format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/ready
@@ -32,16 +32,19 @@ demo: setup
 picture: demo
 	cp demo/before_after.png docs/before_after.png
 
+# The fast core; `test-all` takes minutes more.
 test: setup
 	$(BIN)/python -m pytest -q
 
-test-slow: setup
-	$(BIN)/python -m pytest -q -m slow
+test-all: setup
+	$(BIN)/python -m pytest -q -m "slow or not slow"
 
+# The floors of docs/architecture.md are a test, which reads the sources only.
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_floors.py
 
 format: setup
 	$(BIN)/ruff format .

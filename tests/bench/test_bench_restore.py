@@ -34,6 +34,7 @@ def test_shares_of_the_pipeline(tmp_path) -> None:
     assert whole == pytest.approx(100, abs=0.3)
 
 
+@pytest.mark.slow
 def test_errors_fall_with_the_overlap(weights, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("vqe_cli.bench.reach.CHUNK_OVERLAPS", (1, 4))
     monkeypatch.setattr("vqe_cli.bench.reach.TILE_OVERLAPS", (4, 48))
@@ -48,6 +49,7 @@ def test_errors_fall_with_the_overlap(weights, tmp_path, monkeypatch) -> None:
     assert near > 2 * far
 
 
+@pytest.mark.slow
 def test_what_segments_cost(tmp_path) -> None:
     """A sample looped for five seconds; no workers, whose start would take longer than all else."""
     write_tiny(tmp_path / "tiny.safetensors")
@@ -78,6 +80,7 @@ def test_the_best_multiple_of_a_change() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.slow
 def test_strength_and_spread_of_a_network(scale: int, tmp_path) -> None:
     """On two clips of a folder; whatever the pipeline's own strength is, it is left out. At x2 the change is
     what differs from the input's enlargement."""

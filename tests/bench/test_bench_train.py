@@ -9,6 +9,7 @@ from vqe_cli.bench.train import bench_train
 from vqe_cli.training.schema import DataConfig, NetworkConfig, TrainConfig, ValidationConfig
 
 
+@pytest.mark.slow
 def test_figures_fit_together(tmp_path: Path) -> None:
     config = TrainConfig(
         "small",

@@ -142,6 +142,7 @@ def test_an_output_that_cannot_be_written(folder: Path, output: str, words: str)
     assert words in one_sentence(run(folder, "good.mkv", output=output))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(folder: Path, tmp_path: Path) -> None:
     """Writing fails after 4 KiB: as near to it as one comes without a file system of its own."""
     source = write_clip(tmp_path / "in.mkv", frames=30, size=(320, 240), codec="ffv1")

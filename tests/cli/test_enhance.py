@@ -206,6 +206,7 @@ def test_debug_shows_the_traceback(tmp_path: Path, registry: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_interrupting_leaves_nothing(
     sent: signal.Signals, code: int, tmp_path: Path, registry: dict[str, str]
 ) -> None:
@@ -228,6 +229,7 @@ def test_interrupting_leaves_nothing(
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_a_shell_script_over_a_folder(clip: Path, tmp_path: Path, registry: dict[str, str]) -> None:
     """What users write: a loop in which one bad file stops neither the loop nor hides."""
     for name in ("a clip.mkv", "b.mkv"):
@@ -248,7 +250,12 @@ def test_a_shell_script_over_a_folder(clip: Path, tmp_path: Path, registry: dict
 
 
 @pytest.mark.parametrize(
-    "model", [pipeline.name for pipeline in load_pipelines().pipelines if pipeline.scale == 1]
+    "model",
+    [
+        pytest.param(pipeline.name, marks=() if pipeline.name == "fast" else pytest.mark.slow)
+        for pipeline in load_pipelines().pipelines
+        if pipeline.scale == 1
+    ],
 )
 def test_a_shipped_pipeline_brings_a_sample_nearer_to_its_truth(model: str, tmp_path: Path) -> None:
     output = tmp_path / "out.mkv"
@@ -264,6 +271,7 @@ def test_a_shipped_pipeline_brings_a_sample_nearer_to_its_truth(model: str, tmp_
     assert gain_db > 0.1
 
 
+@pytest.mark.slow
 def test_balanced_uses_its_neighbours(tmp_path: Path) -> None:
     """Fed single frames it loses more than 0.03 dB of its gain on a sample."""
     truth = decoded(ROOT / "samples" / "truth" / "flower.mkv")[:12]

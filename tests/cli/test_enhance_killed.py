@@ -27,6 +27,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mkv", frames=60, sound=True)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(clip: Path, tmp_path: Path, registry: dict[str, str]) -> None:
     """Twenty times and more, until each run is complete: no kill leaves anything but a complete file."""
     chance = random.Random(13)
@@ -61,6 +62,7 @@ def test_killed_at_any_moment(clip: Path, tmp_path: Path, registry: dict[str, st
     assert packets(tmp_path / "whole.mkv", "audio") == packets(clip, "audio")
 
 
+@pytest.mark.slow
 def test_ctrl_c_tells_how_to_go_on(clip: Path, tmp_path: Path, registry: dict[str, str]) -> None:
     output = tmp_path / "an output.mkv"
     arguments = ["enhance", str(clip), str(output), "--segment", "8", "--chunk", "4", "--tta", "8"]

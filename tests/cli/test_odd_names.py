@@ -170,6 +170,7 @@ def test_train_stage(tmp_path: Path, name: str) -> None:
 
 
 @names
+@pytest.mark.slow
 def test_bench_and_weights(source: Path, tmp_path: Path, registry: dict[str, str], name: str) -> None:
     went_well(vqe("bench", "eval", "--gt", source, "--pred", source, "--repeats", "1"))
     went_well(vqe("bench", "pipeline", source, env=registry))
@@ -192,6 +193,7 @@ def test_errors_name_the_file(tmp_path: Path, name: str) -> None:
         assert "something went wrong inside" not in done.stderr
 
 
+@pytest.mark.slow
 def test_streams_that_hold_ascii_only(clip: Path, tmp_path: Path) -> None:
     """And that are strict, as a UTF-8 locale makes them."""
     source = Path(shutil.copy(clip, tmp_path / f"é{WILD}.mkv"))

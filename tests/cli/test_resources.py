@@ -115,6 +115,7 @@ def test_a_report_where_nothing_can_be_written(
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of Unix")
 @pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.slow
 def test_a_terminal_that_closes(tmp_path: Path, ignored: bool) -> None:
     source = write_clip(tmp_path / "clip.mkv", frames=40)
     (tmp_path / "out").mkdir()

@@ -36,6 +36,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_trains_and_goes_on_from_weights(data: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "the run"
     done = vqe("train-stage", "1", "--config", config, "--data", data, "--out", out, "--shard-mib", "1")
@@ -52,6 +53,7 @@ def test_trains_and_goes_on_from_weights(data: Path, config: Path, tmp_path: Pat
     assert (again.code, again.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_resume(data: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ["train-stage", "1", "--config", str(config), "--data", str(data), "--out", str(out)]
@@ -77,6 +79,7 @@ def test_ctrl_c_and_resume(data: Path, config: Path, tmp_path: Path) -> None:
     assert json.loads(lines[-1])["step"] == int(step) + 3
 
 
+@pytest.mark.slow
 def test_bench_train(data: Path, config: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     arguments = ("bench", "train", "--config", config, "--data", data, "--seconds", "1")

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from command import START, process_env
 from training_clips import make_data
@@ -42,6 +43,7 @@ def finished(config: Path, data: Path, out: Path, *more: str) -> dict[str, dict[
     return torch.load(out / "2-second/last.pt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_killed_process_resumed_equals_straight(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", clips=1, frames=2)
     config = tmp_path / "small.yaml"

@@ -46,6 +46,7 @@ def tasks() -> list[int]:
 
 
 @pytest.mark.parametrize("ships", [False, True], ids=["shared", "shipped"])
+@pytest.mark.slow
 def test_a_cluster_writes_the_same_bytes_though_a_process_is_killed(ships, folder, address, tmp_path) -> None:
     killed: list[int] = []
     over = threading.Event()

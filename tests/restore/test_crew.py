@@ -53,6 +53,7 @@ def test_two_workers_write_the_same_bytes_for_several_files(folder, tmp_path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "b.mkv"]
 
 
+@pytest.mark.slow
 def test_a_segment_that_kills_its_workers_is_named(folder, tmp_path) -> None:
     """What was finished before stays, and a run without workers goes on with it."""
     stop = time.monotonic() + 240

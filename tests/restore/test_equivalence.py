@@ -68,6 +68,7 @@ def long_clip() -> tuple[list[Frame], list[Frame], Colour]:
     return corner(frames, (64, 96)), corner(truth, (64, 96)), colour
 
 
+@pytest.mark.slow
 def test_chunks_give_what_one_chunk_gives(tmp_path, long_clip) -> None:
     """Worst frame: at most 2 % of the enhancement's energy, at most 0.01 dB."""
     frames, truth, colour = long_clip
@@ -163,6 +164,7 @@ def test_precision_of_the_shipped_network(precision: str) -> None:
     assert (out[precision] - out["fp32"]).abs().max() < 0.01
 
 
+@pytest.mark.slow
 def test_stage_two_of_best_does_not_lose_against_its_stage_one() -> None:
     """Within 0.003 dB on a sample: as it ships, stage II changes next to nothing, which is said of it."""
     compressed, colour = decoded(ROOT / "samples/lq/bunny.mkv", 6)

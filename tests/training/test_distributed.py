@@ -26,6 +26,7 @@ def losses_of(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("task", ["video", "flow"])
+@pytest.mark.slow
 def test_same_losses_as_one_with_twice_the_batch(
     data: Path, tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

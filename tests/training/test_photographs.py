@@ -74,6 +74,7 @@ def test_the_picture_moves_as_recorded(tmp_path: Path) -> None:
     assert found >= 2
 
 
+@pytest.mark.slow
 def test_the_camera_never_leaves_the_photograph(tmp_path: Path) -> None:
     """Beyond a border the edge would repeat: a marked border must never be seen."""
     path = write_photograph(tmp_path / "one.png")

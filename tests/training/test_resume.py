@@ -132,6 +132,7 @@ def test_resume_refuses_what_trains_other_weights(data: Path, tmp_path: Path) ->
         loop.train(frozen, data, tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_time_budget_anneals_to_its_end(data: Path, tmp_path: Path) -> None:
     rates = []
     config = replace(config_of(IMAGE), schedule=ScheduleConfig(steps=10**6, rate=1e-3, final_rate=1e-6))
