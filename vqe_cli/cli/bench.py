@@ -88,19 +88,6 @@ def strength_command(
     report("Strength", bench_strength(data, recipes.split(","), options, tta, say), json_file)
 
 
-def motion_command(
-    data: Data,
-    flow: Annotated[Path, typer.Option(metavar="FILE", help="Weights of a flow network.")],
-    recipes: Recipes = RECIPES,
-    json_file: JsonFile = None,
-    debug: Debug = False,
-) -> None:
-    """Find motion on compressed clips: PSNR of the clean neighbour that is moved by it, several ways."""
-    from vqe_cli.bench.motion import bench_motion
-
-    report("Motion", bench_motion(data, recipes.split(","), flow, say), json_file)
-
-
 def pipeline_command(
     input: Annotated[Path, typer.Argument(help="A video.")],
     model: Model = None,
@@ -184,7 +171,6 @@ EXAMPLES = {
     "headers": "headers --count 100000",
     "gains": "gains --data corpus/val --recipes qp37",
     "strength": "strength --data corpus/val --recipes qp22,qp37 --model balanced --frames 5",
-    "motion": "motion --data corpus/val --flow models/flow.safetensors",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
     "reach": "reach samples/lq/bunny.mkv --model fast",
     "segments": "segments samples/lq/bunny.mkv --model fast",
@@ -195,7 +181,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "headers": headers_command,
     "gains": gains_command,
     "strength": strength_command,
-    "motion": motion_command,
     "pipeline": pipeline_command,
     "reach": reach_command,
     "segments": segments_command,
