@@ -70,7 +70,7 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     for section, names in counts:
         problems += [f"{name} must be at least 1" for name in names if _value(section, name) < 1]
     shares: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.unknown_qp", "data.lifted_peaks", "data.recoloured")),
+        (data, ("data.unknown_qp", "data.recoloured")),
         (
             schedule,
             (
@@ -117,8 +117,6 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
             problems.append(f"{name} must not be below 0")
     if not 0 <= schedule.final_rate <= schedule.rate:
         problems.append("schedule.final_rate must lie between 0 and schedule.rate")
-    if data.lifted_peaks and data.scale > 1:
-        problems.append("data.lifted_peaks needs data.scale 1, because it mixes the input with the truth")
     if not schedule.steps and not config.network.fit_clips:
         problems.append("schedule.steps must be at least 1 without network.fit_clips")
     if 2 * data.context >= data.frames:

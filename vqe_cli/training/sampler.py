@@ -1,6 +1,5 @@
 """Which crops a step learns from, as a function of (seed, step) alone, and their preparation ahead."""
 
-import math
 import queue
 import threading
 from collections.abc import Generator, Sequence
@@ -14,17 +13,6 @@ from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, recoloured, turne
 from vqe_cli.training.library import Library
 from vqe_cli.training.memory import explained
 from vqe_cli.training.schema import DataConfig
-
-
-def lift_peaks(lq: Tensor, gt: Tensor, qp: Tensor, pqf: Tensor, share: float) -> None:
-    """Bring a clip's peaks (T, 3, h, w) by `share` nearer to the truth and their QPs down alike, in place.
-
-    A clip whose peaks are much better than its other frames shows plainly what neighbours can give; from
-    real clips, whose peaks are hardly better, the branches learn it very slowly. Sizes must be equal (scale
-    1). One step of QP counts as 1 dB, which is what it is at common QPs.
-    """
-    lq[pqf] = torch.lerp(lq[pqf], gt[pqf], share)
-    qp[pqf] += 20 * math.log10(1 - share)
 
 
 @dataclass(frozen=True)
@@ -111,11 +99,6 @@ class Sampler:
         pqf = torch.from_numpy(np.stack([d.pair.lq.pqf[d.first : d.first + count] for d in draws]))
         errors = torch.from_numpy(np.stack([d.pair.errors[d.first : d.first + count] for d in draws]))
         qp[torch.tensor([d.hidden for d in draws])] = float("nan")
-        if self.config.lifted_peaks:
-            for index, d in enumerate(draws):
-                rng = np.random.default_rng(d.seed)
-                if rng.random() < self.config.lifted_peaks:
-                    lift_peaks(lq[index], gt[index], qp[index], pqf[index], float(rng.uniform(0.4, 0.9)))
         return Batch(
             varied(lq, draws),
             varied(gt, draws),

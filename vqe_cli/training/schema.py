@@ -39,7 +39,6 @@ class DataConfig:
     "keep" does not. cache_gib: most memory that decoded clips may take, in each process; cache: "ram", or
     "device" (on the GPU). inputs: the folder that pictures are read from; for stage II one beside lq/ and
     laid out alike, with what stage I made of those clips (QPs and peaks are always those of lq/).
-    lifted_peaks: share of clips whose peaks are brought nearer to the truth (`sampler.lift_peaks`).
     recoloured: share of clips whose luma and chroma are inverted or exchanged at random
     (`data.recoloured`). members: the two pipelines that a mask network weighs (gate only).
     """
@@ -49,7 +48,6 @@ class DataConfig:
     context: int = 0
     crop: int = 96
     batch: int = 16
-    lifted_peaks: float = 0.0
     recoloured: float = 0.0
     unknown_qp: float = 0.1
     scale: int = 1
