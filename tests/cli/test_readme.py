@@ -59,3 +59,17 @@ def test_the_cards_of_the_weights_are_what_their_headers_say() -> None:
     code = "import sys; sys.path.insert(0, 'tools'); import model_cards; print(model_cards.page(), end='')"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert made.stdout == (ROOT / "models/README.md").read_text(encoding="utf-8")
+
+
+def test_files_that_pages_cite_exist() -> None:
+    """As `room/file.py` below the root, vqe_cli/ or configs/."""
+    places = [ROOT, ROOT / "vqe_cli", ROOT / "configs", ROOT / "docs"]
+    cited = [
+        (page.name, path)
+        for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        for path in re.findall(
+            r"`((?:[\w-]+/)+[\w.-]+\.(?:py|yaml|toml|md))`", page.read_text(encoding="utf-8")
+        )
+    ]
+    assert len(cited) > 20
+    assert [each for each in cited if not any((place / each[1]).exists() for place in places)] == []
