@@ -78,7 +78,7 @@ def test_no_ray_and_no_cluster_are_said(folder, tmp_path, monkeypatch) -> None:
     chosen = {"cluster": "127.0.0.1:1"}
     settings = settings_for(folder / "in.mkv", tmp_path / "out.mkv", folder / "tiny.safetensors", **chosen)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with Restorer() as restorer, pytest.raises(VqeError, match=r"pip install 'vqe\[cluster\]'"):
+    with Restorer() as restorer, pytest.raises(VqeError, match=r"pip install '\.\[cluster\]'"):
         restorer.enhance(settings)
     monkeypatch.undo()
     pytest.importorskip("ray")
