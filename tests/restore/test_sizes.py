@@ -101,12 +101,14 @@ def test_too_little_memory_is_told() -> None:
 
 
 def test_preparing_rounds_weights_only() -> None:
-    network = networks.build("qecnn", {"channels": 8, "blocks": 1})
-    prepared = replace(CPU, precision="bf16").prepare(network)
-    assert prepared.head.weight.dtype == torch.bfloat16
+    """Of a folded network after folding; the last layer is zero, so that the input comes through as it is."""
+    small = {"embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 4, "mlp_ratio": 2}
+    precise = replace(CPU, precision="bf16")
+    assert precise.prepare(networks.build("swinir", small)).conv_first.weight.dtype == torch.bfloat16
+    prepared = precise.prepare(networks.build("qecnn", {"channels": 8, "blocks": 1}))
+    weights = prepared.weights_at(30.0, torch.bfloat16, torch.device("cpu"))
+    assert weights.head.weight.dtype == torch.bfloat16
     x = torch.rand(1, 3, 16, 16)
-    with replace(CPU, precision="bf16").running():
+    with precise.running():
         out = prepared(x, torch.tensor([30.0]))
-    assert out.dtype == torch.float32 and torch.equal(
-        out, x
-    )  # the last layer is zero: the input comes through
+    assert out.dtype == torch.float32 and torch.equal(out, x)
