@@ -24,6 +24,7 @@ from vqe_cli.restore.stages import run_stages
 from vqe_cli.runs.pipeline import Restorer
 from vqe_cli.runs.report import Event, Progress, Report
 from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.tree import refuse_folder_options
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.survey import Survey, survey
@@ -54,6 +55,7 @@ def enhance(
         if name not in known:
             raise SettingsError(f"enhance has no option {name!r}.", did_you_mean(name, known))
     settings = Settings(Path(input), Path(output), **options)
+    refuse_folder_options(settings, options)
     with _Watched(progress) as listen, Restorer() as restorer:
         return restorer.enhance(settings, listen)
 

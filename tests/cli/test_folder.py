@@ -203,3 +203,20 @@ def test_what_concerns_all_files_stops_the_run(
     put(clip, tmp_path / "in" / "a.mkv")
     assert words in one_sentence(vqe("enhance", tmp_path / "in", tmp_path / output, *options, env=registry))
     assert files(tmp_path) == ["in/a.mkv"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--suffix", "_better"), ("--container", "mp4")])
+def test_options_of_folders_are_refused_for_a_single_file(
+    clip: Path, tmp_path: Path, registry: dict[str, str], option: str, value: str
+) -> None:
+    done = vqe("enhance", clip, tmp_path / "out.mkv", option, value, env=registry)
+    sentence = one_sentence(done)
+    assert option in sentence and clip.name in sentence
+    assert not list(tmp_path.iterdir())
+    # A variable holds for many runs, those of folders among them.
+    wanted = {**registry, f"VQE_{option[2:].upper()}": value}
+    assert vqe("enhance", clip, tmp_path / "out.mkv", "--dry-run", env=wanted).code == 0
+
+
+def test_help_shows_no_empty_default() -> None:
+    assert "(default: )" not in vqe("enhance", "--help").stdout

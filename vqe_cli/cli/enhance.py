@@ -144,6 +144,7 @@ def enhance_command(
     working folder, that over vqe.yaml in the user's configuration folder, that over defaults.
     """
     from vqe_cli.cli.merge import as_yaml, file_layers, given_layer, merged
+    from vqe_cli.runs.tree import refuse_folder_options
 
     given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)[2:] if entry.name in ctx.params}
     given["encoder_options"] = key_values(encoder_options)
@@ -152,6 +153,9 @@ def enhance_command(
     if show_config:
         show(*as_yaml(chosen).split("\n"))
         return
+    # Variables and files hold for many runs, so that there they may wait for a folder.
+    variables = from_variables(ctx)
+    refuse_folder_options(settings, {n for n, v in given.items() if v is not None and n not in variables})
     check_target(json_file)
     if dry_run:
         show_plan(settings, json_file)

@@ -13,7 +13,7 @@ from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_nam
 SHOWN_DEFAULTS = {
     entry.name: str(entry.default)
     for entry in fields(Settings)
-    if type(entry.default) in (str, int) and entry.default != 0
+    if type(entry.default) in (str, int) and entry.default not in (0, "")
 }
 
 Debug = Annotated[

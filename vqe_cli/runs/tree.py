@@ -1,13 +1,13 @@
 """A folder of videos and the same tree of better ones: which files there are, and what they become."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import SettingsError, VqeError
 from vqe_cli.runs.journal import SUFFIX
-from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.settings import Settings, option_name
 from vqe_cli.video.opening import IMAGE_SUFFIXES
 from vqe_cli.video.recognise import is_video
 
@@ -15,6 +15,8 @@ from vqe_cli.video.recognise import is_video
 # unless the codec is one that it may hold.
 KEPT = {".mkv", ".mp4", ".m4v", ".mov", ".avi", ".ts", ".m2ts", ".mts", ".nut", ".mxf", ".y4m"}
 WEBM_CODECS = ("libvpx", "libvpx-vp9", "libsvtav1", "libaom-av1")
+
+FOLDER_OPTIONS = ("pattern", "suffix", "container")
 
 
 def is_tree(settings: Settings) -> bool:
@@ -39,6 +41,16 @@ def is_tree(settings: Settings) -> bool:
         return True
     numbered = any(image.stem[-1:].isdecimal() for image in images)
     return not numbered and len(images) < len(entries)
+
+
+def refuse_folder_options(settings: Settings, given: Iterable[str]) -> None:
+    """Raises SettingsError where `given`, names of options, are for folders and the input is a single one."""
+    single = [name for name in FOLDER_OPTIONS if name in given]
+    if single and not is_tree(settings):
+        raise SettingsError(
+            f"{option_name(single[0])} is for folders of videos, and {settings.input} is not one.",
+            f"Leave it out: the output's own name, {settings.output}, says what is written.",
+        )
 
 
 def videos_below(

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
+
+import torch
 
 from vqe_cli.errors import VqeError, explained
 from vqe_cli.machine import usable_cores
 from vqe_cli.runs.journal import Finished
 from vqe_cli.runs.segments import Job
-
-if TYPE_CHECKING:
-    from vqe_cli.runs.worker import Worker
+from vqe_cli.runs.worker import Worker
 
 TRIES = 3
 POLL_S = 0.2
@@ -198,10 +198,6 @@ def serve(device: str, threads: int, core: int | None, master: Connection) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the master decides
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    import torch
-
-    from vqe_cli.runs.worker import Worker
-
     torch.set_num_threads(threads)
     worker = Worker(device)
     try:
@@ -212,7 +208,7 @@ def serve(device: str, threads: int, core: int | None, master: Connection) -> No
         os._exit(0)  # the master is gone
 
 
-def _made(worker: "Worker", job: Job, master: Connection) -> Told:
+def _made(worker: Worker, job: Job, master: Connection) -> Told:
     try:
         finished = worker.make(job, lambda frames: master.send(Told(job.number, frames)))
         return Told(job.number, finished=finished)
