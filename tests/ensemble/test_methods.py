@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vqe_cli.ensemble.guard import Guard
-from vqe_cli.ensemble.methods import Moment, fused, rounded
+from vqe_cli.ensemble.methods import MemberFrames, fused, rounded
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.ensembles import Fusion
 
@@ -25,11 +25,11 @@ def picture(seed: int, colour: Colour = RGB, smooth: bool = False) -> list[Tenso
     return [torch.from_numpy(plane)[None, None] for plane in codes]
 
 
-def moments(*members: list[list[Tensor]], given: list[list[Tensor]] | None = None) -> list[Moment]:
+def moments(*members: list[list[Tensor]], given: list[list[Tensor]] | None = None) -> list[MemberFrames]:
     frames = [Frame(t, (np.zeros((1, 1), np.uint8),), t) for t in range(len(members[0]))]
     inputs = given or [None] * len(frames)
     return [
-        Moment(frame, tuple(of_frame), compressed)
+        MemberFrames(frame, tuple(of_frame), compressed)
         for frame, compressed, *of_frame in zip(frames, inputs, *members, strict=True)
     ]
 

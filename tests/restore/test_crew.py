@@ -9,9 +9,9 @@ import pytest
 from work_folders import settings_for, write_all
 
 from vqe_cli.errors import VqeError
-from vqe_cli.runs.pipeline import Restorer, enhance, has_crew
+from vqe_cli.runs.pipeline import Restorer, enhance, has_workers
 from vqe_cli.runs.report import Progress
-from vqe_cli.runs.workers import LocalCrew
+from vqe_cli.runs.workers import LocalWorkers
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,11 @@ def test_errors_of_a_worker_are_those_of_the_run(folder, tmp_path) -> None:
 def test_one_process_for_each_device() -> None:
     from pathlib import Path
 
-    from vqe_cli.runs.pipeline import new_crew
+    from vqe_cli.runs.pipeline import new_workers
     from vqe_cli.runs.settings import Settings
 
     settings = Settings(Path("in.mkv"), Path("out.mkv"), device="cpu,cpu,cpu")
-    assert has_crew(settings) and new_crew(settings).size == 3
+    assert has_workers(settings) and new_workers(settings).size == 3
     with pytest.raises(VqeError, match="cuda:9"):
-        new_crew(Settings(Path("in.mkv"), Path("out.mkv"), device="cpu,cuda:9"))
-    assert LocalCrew(["cpu", "cpu"]).size == 2
+        new_workers(Settings(Path("in.mkv"), Path("out.mkv"), device="cpu,cuda:9"))
+    assert LocalWorkers(["cpu", "cpu"]).size == 2

@@ -9,7 +9,7 @@ import pytest
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.engine import Weights
-from vqe_cli.restore.summaries import NO_PLANES, Seen
+from vqe_cli.restore.summaries import NO_PLANES, FrameSummary
 from vqe_cli.runs.journal import JOURNAL, Finished, Journal, left_over, work_folder
 from vqe_cli.runs.report import Report, Seconds, Summary
 from vqe_cli.video.frame import Frame
@@ -33,10 +33,10 @@ REPORT = Report(
 )
 
 
-def frames() -> list[Seen]:
+def frames() -> list[FrameSummary]:
     kinds = [Frame(n, NO_PLANES, n * 40, 40, "P", n == 0, 37.0, 37.0, 0, duplicate_of=None) for n in range(4)]
     kinds[2] = Frame(2, NO_PLANES, None, None, "?", False, None, None, 0, duplicate_of=1)
-    return [Seen(frame, 0.5, 7) for frame in kinds]
+    return [FrameSummary(frame, 0.5, 7) for frame in kinds]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from work_folders import settings_for, write_input
 
 from vqe_cli.errors import VqeError
 from vqe_cli.runs.folder import Started, enhance_folder
-from vqe_cli.runs.manifest import NAME, Ledger, Outcome
+from vqe_cli.runs.manifest import NAME, Manifest, Outcome
 from vqe_cli.runs.report import Event
 from vqe_cli.runs.settings import Settings
 
@@ -45,14 +45,14 @@ def test_two_runs_at_once_keep_one_ledger(settings: Settings) -> None:
 
 def test_a_failure_does_not_make_a_result_unknown(tmp_path: Path) -> None:
     (tmp_path / "a.mkv").write_bytes(b"made")
-    ledger = Ledger(tmp_path)
+    ledger = Manifest(tmp_path)
     ledger.add(Outcome("a.mkv", "a.mkv", "done"), {"scale": 1})
     ledger.add(Outcome("a.mkv", "a.mkv", "failed", "another process is writing it."), None)
-    assert Ledger(tmp_path).state("a.mkv", "a.mkv", {"scale": 1}) == "done"
+    assert Manifest(tmp_path).state("a.mkv", "a.mkv", {"scale": 1}) == "done"
 
 
 def test_what_another_run_adds_is_read(tmp_path: Path) -> None:
-    ledger, other = Ledger(tmp_path), Ledger(tmp_path)
+    ledger, other = Manifest(tmp_path), Manifest(tmp_path)
     (tmp_path / "a.mkv").write_bytes(b"made")
     other.add(Outcome("a.mkv", "a.mkv", "done"), {})
     assert ledger.state("a.mkv", "a.mkv", {}) == "unknown"
@@ -63,8 +63,8 @@ def test_what_another_run_adds_is_read(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.mkv").write_bytes(b"made")
     (tmp_path / NAME).write_bytes(b'{"input": "b.mkv", "outp')
-    Ledger(tmp_path).add(Outcome("a.mkv", "a.mkv", "done"), {})
-    assert Ledger(tmp_path).state("a.mkv", "a.mkv", {}) == "done"
+    Manifest(tmp_path).add(Outcome("a.mkv", "a.mkv", "done"), {})
+    assert Manifest(tmp_path).state("a.mkv", "a.mkv", {}) == "done"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_report_that_cannot_be_read(settings: Settings) -> None:
     with pytest.raises(VqeError, match=NAME):
         enhance_folder(settings, ignore, ignore)
     place.unlink()
-    ledger = Ledger(settings.output)
+    ledger = Manifest(settings.output)
     place.symlink_to(victim)
     with pytest.raises(VqeError, match=NAME):
         ledger.add(Outcome("a", "a", "failed"), None)

@@ -13,7 +13,7 @@ from vqe_cli.restore.engine import load
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.ray_workers import shipped_for
 from vqe_cli.runs.worker import Worker
-from vqe_cli.runs.workers import Told
+from vqe_cli.runs.workers import WorkerMessage
 from vqe_cli.video.reader import Entry, WrongEntry
 
 
@@ -29,7 +29,7 @@ class Elsewhere:
         self.jobs.append(job)
         packets = shipped_for(job) if self.ships else None
         job, packets = pickle.loads(pickle.dumps((job, packets)))
-        inbox.put(Told(job.number, finished=self.worker.make(job, lambda frames: None, packets)))
+        inbox.put(WorkerMessage(job.number, finished=self.worker.make(job, lambda frames: None, packets)))
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from conftest import DATA
 from tiny_clips import make_clip
 
 from vqe_cli.video.dolby_vision import is_ipt
+from vqe_cli.video.dry_run import rehearse
 from vqe_cli.video.image_writer import turned
 from vqe_cli.video.reader import Reader
-from vqe_cli.video.rehearsal import rehearse
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.writer import Output, Writer
 

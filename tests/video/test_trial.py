@@ -19,9 +19,9 @@ from rich_clips import make, sound, subtitles
 from tiny_clips import make_clip
 
 from vqe_cli.errors import VqeError
+from vqe_cli.video.dry_run import rehearse
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.reader import Reader
-from vqe_cli.video.rehearsal import rehearse
 from vqe_cli.video.timecode import later
 from vqe_cli.video.writer import Output, Writer
 

@@ -14,7 +14,7 @@ from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Event, Progress, Resumed
 from vqe_cli.runs.settings import Settings
-from vqe_cli.runs.workers import LocalCrew
+from vqe_cli.runs.workers import LocalWorkers
 from vqe_cli.video.coded import decoding_times
 from vqe_cli.video.opening import each_reading, open_input, video_stream
 
@@ -108,7 +108,7 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
 def _rate(settings: Settings, workers: int, say: Callable[[str], None]) -> float:
     """Frames a second of so many workers with one core each, their start included."""
     say(f"{workers} worker{'' if workers == 1 else 's'}")
-    with LocalCrew(["cpu"] * workers, one_core=True) as crew:
+    with LocalWorkers(["cpu"] * workers, one_core=True) as crew:
         fps = enhance(settings, crew=crew).fps
     settings.output.unlink()
     return fps

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vqe_cli.ensemble.agreement import check_counts
-from vqe_cli.ensemble.methods import Moment
+from vqe_cli.ensemble.methods import MemberFrames
 from vqe_cli.ensemble.results import Opened, Results
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.pictures import agree
@@ -132,7 +132,7 @@ def truth_side(path: Path, frames: int | None) -> Side:
     return Side("truth", path, open_reader(path, frames=frames))
 
 
-def clip_errors(name: str, moments: Iterable[Moment], info: VideoInfo, truth: Side) -> ClipErrors:
+def clip_errors(name: str, moments: Iterable[MemberFrames], info: VideoInfo, truth: Side) -> ClipErrors:
     """Products of errors of a clip's members against its truth, which is walked through in step.
 
     info: of the members or of the input (the colour counts). truth: entered.

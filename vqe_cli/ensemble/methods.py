@@ -25,7 +25,7 @@ Planes = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
-class Moment:
+class MemberFrames:
     """One shown picture as all members have it.
 
     frame: times and side data. members: planes of each, (1, 1, h, w), float, in code units. given: the
@@ -38,7 +38,7 @@ class Moment:
 
 
 def fused(
-    moments: Iterable[Moment],
+    moments: Iterable[MemberFrames],
     fusion: Fusion,
     colour: Colour,
     mask: Mask | None = None,
@@ -109,12 +109,12 @@ def rounded(planes: Planes, bit_depth: int) -> list[Tensor]:
     return [plane.round().clamp(0, 2**bit_depth - 1).to(dtype) for plane in planes]
 
 
-def _adaptive(moments: Iterable[Moment], colour: Colour) -> Iterator[tuple[Frame, list[Tensor]]]:
+def _adaptive(moments: Iterable[MemberFrames], colour: Colour) -> Iterator[tuple[Frame, list[Tensor]]]:
     """out = (1 - M) * A + M * B, M from the local variance of B over the frames t-1, t, t+1 (equations 4 to 6
     of the NTIRE 2021 report): texture comes from B, smooth areas from A, the steadier member. One moment is
     held back.
     """
-    near: deque[tuple[Moment, Tensor]] = deque(maxlen=3)
+    near: deque[tuple[MemberFrames, Tensor]] = deque(maxlen=3)
 
     def blend(position: int) -> tuple[Frame, list[Tensor]]:
         moment, variance = near[position]
@@ -131,12 +131,14 @@ def _adaptive(moments: Iterable[Moment], colour: Colour) -> Iterator[tuple[Frame
         yield blend(-1)
 
 
-def _guarded(moments: Iterable[Moment], colour: Colour, guard: Guard) -> Iterator[tuple[Frame, list[Tensor]]]:
+def _guarded(
+    moments: Iterable[MemberFrames], colour: Colour, guard: Guard
+) -> Iterator[tuple[Frame, list[Tensor]]]:
     """The first member that has not strayed from the input, segment by segment.
 
     A segment of codes, not of floats, is held back: nothing is mixed, so that rounding now changes nothing.
     """
-    waiting: list[tuple[Moment, list[list[Tensor]]]] = []
+    waiting: list[tuple[MemberFrames, list[list[Tensor]]]] = []
 
     def release() -> Iterator[tuple[Frame, list[Tensor]]]:
         member = guard.decide(waiting[0][0].frame.index)

@@ -11,7 +11,7 @@ from typing import Any
 
 from vqe_cli.ensemble.agreement import REMEDY, check_agreement
 from vqe_cli.ensemble.guard import Guard
-from vqe_cli.ensemble.methods import Mask, Moment, fused, rounded
+from vqe_cli.ensemble.methods import Mask, MemberFrames, fused, rounded
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.sources import Side, in_step
 from vqe_cli.video.colour import to_arrays, to_rgb, to_tensors
@@ -169,16 +169,16 @@ class Opened:
         """What the readers had to say."""
         return [warning for side in self._sides for warning in side.warnings]
 
-    def moments(self) -> Iterator[Moment]:
+    def moments(self) -> Iterator[MemberFrames]:
         """The pictures of all members in step. Raises VqeError with all counts where one ends early."""
         for _, frames in in_step(self._sides, remedy=REMEDY):
             yield self._moment(frames)
 
-    def _moment(self, frames: Sequence[Frame]) -> Moment:
+    def _moment(self, frames: Sequence[Frame]) -> MemberFrames:
         planes = [[plane.float() for plane in to_tensors(frame.planes)] for frame in frames]
         members = len(self._results.members)
         given = planes[members] if len(planes) > members else None
-        return Moment(frames[0], tuple(planes[:members]), given)
+        return MemberFrames(frames[0], tuple(planes[:members]), given)
 
     def _enlargement(self, given: VideoInfo) -> int:
         """How many times larger the members are than the input; checks that they go together."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqe_cli.ensemble.guard import Guard
-from vqe_cli.ensemble.methods import Mask, Moment, fused, rounded
+from vqe_cli.ensemble.methods import Mask, MemberFrames, fused, rounded
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
 from vqe_cli.networks.gate import GateNet
@@ -167,7 +167,7 @@ class EnsembleEngine:
         ):
             yield frame, to_arrays(rounded(planes, depth), depth)
 
-    def moments(self, chunks: Iterable[Chunk]) -> Iterator[Moment]:
+    def moments(self, chunks: Iterable[Chunk]) -> Iterator[MemberFrames]:
         """The kept frames of all chunks as the members have them, not rounded, and as they were decoded."""
         for chunk in chunks:
             planes = self.members[0].upload(chunk.frames)
@@ -179,7 +179,7 @@ class EnsembleEngine:
                 yield from (replace(moment, frame=frame) for frame in shown)
 
     @torch.inference_mode()
-    def _moment(self, pictures: list[Tensor], decoded: list[Tensor], frame: Frame) -> Moment:
+    def _moment(self, pictures: list[Tensor], decoded: list[Tensor], frame: Frame) -> MemberFrames:
         base = self.members[0].base(decoded)
         before = to_rgb(base, self.colour)
         members = [
@@ -189,4 +189,4 @@ class EnsembleEngine:
                 for member, picture in zip(self.members, pictures, strict=True)
             )
         ]
-        return Moment(frame, tuple(members), [plane.float() for plane in base])
+        return MemberFrames(frame, tuple(members), [plane.float() for plane in base])

@@ -8,7 +8,7 @@ from vqe_cli.restore.engine import Enhancer, Planes
 from vqe_cli.restore.peaks import PeakCount, mark_peaks
 from vqe_cli.restore.scenes import scene_starts
 from vqe_cli.restore.sizes import Sizes
-from vqe_cli.restore.summaries import Seen, measured
+from vqe_cli.restore.summaries import FrameSummary, measured
 from vqe_cli.video.frame import Frame
 
 
@@ -40,7 +40,7 @@ def scene_chunks(frames: Iterable[Frame], peaks: PeakRule, engine: Enhancer, tal
 
 
 def decided_chunks(
-    frames: Iterable[Seen],
+    frames: Iterable[FrameSummary],
     peaks: PeakRule,
     sizes: Sizes,
     tally: Tally,

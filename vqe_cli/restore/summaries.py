@@ -31,7 +31,7 @@ ROW: tuple[Any, ...] = (
 )
 
 
-class Seen(NamedTuple):
+class FrameSummary(NamedTuple):
     """A frame, its thumbnail's difference to the one before (0 for duplicates), a checksum of its planes.
 
     The checksum is None where nobody asked for it.
@@ -41,12 +41,12 @@ class Seen(NamedTuple):
     difference: float
     checksum: int | None = None
 
-    def without_planes(self) -> "Seen":
+    def without_planes(self) -> "FrameSummary":
         """The same, light."""
         return self._replace(frame=replace(self.frame, planes=NO_PLANES, side_data={}))
 
 
-def measured(frames: Iterable[Frame], colour: Colour, checksums: bool = False) -> Iterator[Seen]:
+def measured(frames: Iterable[Frame], colour: Colour, checksums: bool = False) -> Iterator[FrameSummary]:
     """Each decoded frame with what later decisions need of its planes; colour: of the planes."""
     last: np.ndarray | None = None
     for frame in frames:
@@ -55,7 +55,7 @@ def measured(frames: Iterable[Frame], colour: Colour, checksums: bool = False) -
             current = thumbnail(frame.planes[1 if colour.matrix == "rgb" else 0], colour.bit_depth)
             difference = 0.0 if last is None else thumbnail_difference(last, current)
             last = current
-        yield Seen(frame, difference, checksum(frame.planes) if checksums else None)
+        yield FrameSummary(frame, difference, checksum(frame.planes) if checksums else None)
 
 
 def checksum(planes: Sequence[np.ndarray]) -> int:
@@ -66,14 +66,14 @@ def checksum(planes: Sequence[np.ndarray]) -> int:
     return total
 
 
-def row_of(seen: Seen) -> list[Any]:
+def row_of(seen: FrameSummary) -> list[Any]:
     """A seen frame as what JSON can hold; its index is known by the row's place."""
     frame = seen.frame
     told = [frame.pts, frame.duration, frame.kind, frame.irap, frame.qp, frame.network_qp, frame.sequence]
     return [*told, frame.duplicate_of, seen.difference, seen.checksum]
 
 
-def seen_of(index: int, row: Sequence[Any]) -> Seen:
+def seen_of(index: int, row: Sequence[Any]) -> FrameSummary:
     """The opposite of `row_of`; raises ValueError for what is no such row."""
     if len(row) != len(ROW) or not all(map(fits, row, ROW)):
         raise ValueError(f"frame {index} is not remembered as it should be")
@@ -83,10 +83,10 @@ def seen_of(index: int, row: Sequence[Any]) -> Seen:
     frame = Frame(
         index, NO_PLANES, pts, duration, kind, irap, qp, network_qp, sequence, duplicate_of=duplicate_of
     )
-    return Seen(frame, float(difference), crc)
+    return FrameSummary(frame, float(difference), crc)
 
 
-def entry_before(remembered: Sequence[Seen], index: int) -> Entry | None:
+def entry_before(remembered: Sequence[FrameSummary], index: int) -> Entry | None:
     """Where decoding may begin so that frame `index` comes out right, None for the beginning.
 
     remembered: frames up to `index` and beyond, in order.
@@ -99,8 +99,8 @@ def entry_before(remembered: Sequence[Seen], index: int) -> Entry | None:
 
 
 def recalled(
-    frames: Iterable[Frame], remembered: Sequence[Seen], first: int, colour: Colour
-) -> Iterator[Seen]:
+    frames: Iterable[Frame], remembered: Sequence[FrameSummary], first: int, colour: Colour
+) -> Iterator[FrameSummary]:
     """Frames decoded again, from `first` on, with all that is remembered of them; then new ones.
 
     frames: from `first` or earlier. remembered: in order, from `first` or earlier to beyond it. Raises
@@ -121,7 +121,7 @@ def recalled(
         raise WrongEntry
 
 
-def _relinked(frames: Iterable[Frame], known: dict[int, Seen], first: int) -> Iterator[Frame]:
+def _relinked(frames: Iterable[Frame], known: dict[int, FrameSummary], first: int) -> Iterator[Frame]:
     """Frames from `first` on: known ones as they are remembered, the others told duplicates anew."""
     before: Frame | None = None
     for frame in frames:

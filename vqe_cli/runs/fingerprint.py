@@ -5,11 +5,11 @@ from typing import Any
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.sizes import Sizes
 from vqe_cli.runs.settings import Settings
-from vqe_cli.video.rehearsal import Rehearsal
+from vqe_cli.video.dry_run import DryRun
 from vqe_cli.video.unchanged import fingerprint
 
 
-def identity(settings: Settings, model: Model, sizes: Sizes, written: Rehearsal) -> dict[str, Any]:
+def identity(settings: Settings, model: Model, sizes: Sizes, written: DryRun) -> dict[str, Any]:
     """Settings by their flags, as they were resolved, and files by what tells them from others.
 
     Devices are named by kind alone: a run may go on with another one, on another machine.

@@ -13,7 +13,7 @@ from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.files import write_error
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
-from vqe_cli.runs.manifest import Ledger, Outcome
+from vqe_cli.runs.manifest import Manifest, Outcome
 from vqe_cli.runs.pipeline import Restorer
 from vqe_cli.runs.plan import Plan, plan
 from vqe_cli.runs.report import Listener
@@ -61,7 +61,7 @@ def survey(settings: Settings) -> list[Job]:
     if settings.hm_log is not None:
         raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
     model = load_model(settings.networks, empty=True)
-    ledger = Ledger(target)
+    ledger = Manifest(target)
     jobs: list[Job] = []
     taken: dict[Path, str] = {}
     found, closed = videos_below(source, settings.pattern, target)
@@ -92,7 +92,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
         settings.output.mkdir(exist_ok=True)
     except OSError as error:
         raise write_error(error, settings.output) from error
-    ledger = Ledger(settings.output)
+    ledger = Manifest(settings.output)
     outcomes = {number: job.outcome for number, job in enumerate(jobs) if job.outcome is not None}
     todo = [number for number, job in enumerate(jobs) if job.outcome is None]
 
@@ -142,7 +142,7 @@ def _running(
             together.hear(position, told)
 
 
-def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
+def _looked_at(job: Job, model: Model, ledger: Manifest, overwrite: bool) -> Job:
     """The job with its plan, and with its outcome where that is settled."""
     settings = job.settings
     try:
@@ -157,7 +157,7 @@ def _looked_at(job: Job, model: Model, ledger: Ledger, overwrite: bool) -> Job:
     return replace(job, settings=replace(job.settings, overwrite=overwrite), plan=planned)
 
 
-def _enhanced(job: Job, ledger: Ledger, restorer: Restorer, listen: Listener) -> Outcome:
+def _enhanced(job: Job, ledger: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
     """Enhances one file, unless another run has done so meanwhile; what goes wrong with it is its outcome."""
     made: list[Path] = []
     try:
@@ -178,7 +178,7 @@ def _enhanced(job: Job, ledger: Ledger, restorer: Restorer, listen: Listener) ->
     return Outcome(job.input, job.output, "done", report=report)
 
 
-def _done_meanwhile(job: Job, ledger: Ledger) -> bool:
+def _done_meanwhile(job: Job, ledger: Manifest) -> bool:
     """Whether another run on the same folders has finished the file since this one looked."""
     with suppress(VqeError):  # the ledger was read before; the next run says what has become of it
         ledger.refresh()

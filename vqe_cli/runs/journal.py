@@ -22,7 +22,7 @@ from vqe_cli import __version__
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, fits, json_text, parse_json, plain, table
 from vqe_cli.errors import LONGEST_VALUE, OutputError, VqeError, shortened
 from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
-from vqe_cli.restore.summaries import Seen, row_of, seen_of
+from vqe_cli.restore.summaries import FrameSummary, row_of, seen_of
 from vqe_cli.runs.report import Report
 from vqe_cli.video.targets import place_beside
 
@@ -168,7 +168,7 @@ class Journal:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         self.finished: dict[int, Finished] = {}
-        self.remembered: list[Seen] = []
+        self.remembered: list[FrameSummary] = []
         self._path = folder / JOURNAL
         self._lock = Lock()
         self._pending: list[list[Any]] = []
@@ -188,7 +188,7 @@ class Journal:
         """Where a segment lies."""
         return self.folder / f"{number:05d}{SEGMENT}"
 
-    def remember(self, seen: Seen) -> None:
+    def remember(self, seen: FrameSummary) -> None:
         """A frame was decoded; one that is new is written with the next finished segment."""
         with self._lock:
             if self._next_row is None:

@@ -45,7 +45,7 @@ class Outcome:
         return tree
 
 
-class Ledger:
+class Manifest:
     """The lines of `vqe-report.jsonl` in a folder of results; of each file the last "done" counts.
 
     Several runs may add to it at the same time. A line that was cut off, by a crash, is passed over.

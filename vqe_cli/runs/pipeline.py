@@ -15,12 +15,12 @@ from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.journal import Journal, claimed, forget, is_begun, left_over, work_folder
 from vqe_cli.runs.outcome import Notices
 from vqe_cli.runs.plan import Plan, plan
-from vqe_cli.runs.ray_workers import RayCrew
+from vqe_cli.runs.ray_workers import RayWorkers
 from vqe_cli.runs.report import Listener, Report
 from vqe_cli.runs.segmented import Run
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.whole import enhance_whole
-from vqe_cli.runs.workers import Crew, LocalCrew
+from vqe_cli.runs.workers import LocalWorkers, WorkerPool
 from vqe_cli.video.targets import target_of
 from vqe_cli.video.unchanged import RESUME, Unchanged
 
@@ -37,7 +37,7 @@ class Restorer:
 
     def __init__(self) -> None:
         self._model: Model | None = None
-        self._crew: Crew | None = None
+        self._crew: WorkerPool | None = None
         self._stack = ExitStack()
         self._starting = threading.Lock()
 
@@ -52,8 +52,8 @@ class Restorer:
     def enhance(self, settings: Settings, listen: Listener = lambda event: None) -> Report:
         """As `pipeline.enhance`."""
         with self._starting:
-            if self._crew is None and has_crew(settings):
-                crew = new_crew(settings)
+            if self._crew is None and has_workers(settings):
+                crew = new_workers(settings)
                 self._stack.enter_context(crew)
                 self._crew = crew
         return enhance(settings, listen, self._load, self._crew)
@@ -63,26 +63,26 @@ class Restorer:
         return self._model
 
 
-def has_crew(settings: Settings) -> bool:
+def has_workers(settings: Settings) -> bool:
     """Whether the settings ask for more than this process."""
     return settings.cluster is not None or settings.processes > 1
 
 
-def new_crew(settings: Settings) -> "LocalCrew | RayCrew":
+def new_workers(settings: Settings) -> "LocalWorkers | RayWorkers":
     """The workers that the settings ask for; raises VqeError for a device or a cluster that is not there."""
     if settings.cluster is not None:
-        return RayCrew(settings.cluster, settings.networks, settings.cluster_ship)
+        return RayWorkers(settings.cluster, settings.networks, settings.cluster_ship)
     devices = settings.devices
     for device in devices:
         choose(device, settings.precision)
-    return LocalCrew([devices[number % len(devices)] for number in range(settings.processes)])
+    return LocalWorkers([devices[number % len(devices)] for number in range(settings.processes)])
 
 
 def enhance(
     settings: Settings,
     listen: Listener = lambda event: None,
     load: Load | None = None,
-    crew: Crew | None = None,
+    crew: WorkerPool | None = None,
 ) -> Report:
     """Enhance one input as the settings say; nothing but a complete file is ever under the output's name.
 
@@ -118,7 +118,7 @@ def enhance(
 
 
 def in_segments(
-    planned: Plan, notices: Notices, unchanged: Unchanged, load: Load, crew: Crew | None, began: float
+    planned: Plan, notices: Notices, unchanged: Unchanged, load: Load, crew: WorkerPool | None, began: float
 ) -> Report:
     """The run in segments, made by this process or by a crew."""
     model = load(planned.networks) if crew is None else load_model(planned.networks, empty=True)

@@ -17,11 +17,11 @@ from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.journal import bytes_in, work_folder
 from vqe_cli.runs.report import Summary
 from vqe_cli.runs.settings import Settings
+from vqe_cli.video.dry_run import DryRun, rehearse
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import amount
-from vqe_cli.video.rehearsal import Rehearsal, rehearse
-from vqe_cli.video.room import Room
+from vqe_cli.video.size_estimate import SizeEstimate
 from vqe_cli.video.sources import Source
 from vqe_cli.video.writer import Output
 
@@ -47,7 +47,7 @@ class Division:
 class Estimates:
     """What the run will take."""
 
-    room: Room | None
+    room: SizeEstimate | None
     """Bytes on the disk; None where the number of frames is unknown."""
 
     free: int
@@ -74,7 +74,7 @@ class Plan:
 
     peaks: PeakRule
     output: Output
-    written: Rehearsal
+    written: DryRun
     """What the output will be, tried out in memory."""
 
     division: Division
@@ -143,7 +143,9 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
     possible = settings.segment > 0 and chunks_stand_alone(settings.networks)
     room, free = written.room(info, settings.scale, summary.frames), written.free_bytes()
     if room is not None and wanted:
-        room = Room(2 * room.low, 2 * room.high)  # segments and the joined file are there at the same time
+        room = SizeEstimate(
+            2 * room.low, 2 * room.high
+        )  # segments and the joined file are there at the same time
         free += bytes_in(work_folder(written.target.path))
     warnings = [*reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
     if room is not None:
@@ -219,7 +221,7 @@ def colours_unshown(info: VideoInfo, force: bool) -> list[str]:
     )
 
 
-def room_warnings(room: Room, free: int, output: str) -> list[str]:
+def room_warnings(room: SizeEstimate, free: int, output: str) -> list[str]:
     """What to say of the room on the disk; raises VqeError where even the least does not fit."""
     if room.low > free:
         raise VqeError(

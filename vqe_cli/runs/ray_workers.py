@@ -22,7 +22,7 @@ from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.journal import Finished
 from vqe_cli.runs.segments import Job
 from vqe_cli.runs.worker import Worker
-from vqe_cli.runs.workers import TRIES, Inbox, Told
+from vqe_cli.runs.workers import TRIES, Messages, WorkerMessage
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.shipped import Shipped, ship
 
@@ -38,7 +38,7 @@ class Parcel:
     shipped: Shipped | None
 
 
-class RayCrew:
+class RayWorkers:
     """The machines of a Ray cluster: `with RayCrew("auto", networks) as crew`.
 
     address: of the cluster, "auto" for one that runs here. networks: of all files. ships: its machines do not
@@ -57,7 +57,7 @@ class RayCrew:
         self._task = self._ray.remote(
             num_cpus=0 if on_gpu else 1, num_gpus=1 if on_gpu else 0, max_retries=TRIES - 1
         )(make_remotely)
-        self._running: dict[Any, tuple[Job, Inbox]] = {}
+        self._running: dict[Any, tuple[Job, Messages]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._collect, name="vqe-cluster", daemon=True)
@@ -75,8 +75,8 @@ class RayCrew:
             self._ray.cancel(running, force=True)
         self._ray.shutdown()
 
-    def submit(self, job: Job, inbox: Inbox) -> None:
-        """As `Crew.submit`."""
+    def submit(self, job: Job, inbox: Messages) -> None:
+        """As `WorkerPool.submit`."""
         shipped = shipped_for(job) if self._ships else None
         running = self._task.remote(self._model, self._device, Parcel(_absolute(job), shipped))
         with self._lock:
@@ -96,21 +96,21 @@ class RayCrew:
                     job, inbox = self._running.pop(each)
                 inbox.put(self._told(each, job))
 
-    def _told(self, ended: Any, job: Job) -> Told:
+    def _told(self, ended: Any, job: Job) -> WorkerMessage:
         try:
             finished, data = self._ray.get(ended)
             if data is not None:
                 with Aside(job.file) as place:
                     place.write_bytes(data)
-            return Told(job.number, finished=finished)
+            return WorkerMessage(job.number, finished=finished)
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, VqeError):
-                return Told(job.number, error=cause)
-            return Told(job.number, error=RuntimeError(str(error)))
+                return WorkerMessage(job.number, error=cause)
+            return WorkerMessage(job.number, error=RuntimeError(str(error)))
         except self._ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
-            return Told(
+            return WorkerMessage(
                 job.number,
                 error=VqeError(
                     f"{job.name} has ended its worker process {TRIES} times ({reason}).",
@@ -118,7 +118,7 @@ class RayCrew:
                 ),
             )
         except OSError as error:
-            return Told(job.number, error=error)
+            return WorkerMessage(job.number, error=error)
 
 
 def connected(address: str) -> Any:

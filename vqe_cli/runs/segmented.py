@@ -19,14 +19,14 @@ from vqe_cli.restore.chunks import Chunk, frames_held
 from vqe_cli.restore.engine import Enhancer, Model
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
 from vqe_cli.restore.stream import Tally, decided_chunks
-from vqe_cli.restore.summaries import Seen, entry_before, measured, recalled
+from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, recalled
 from vqe_cli.runs.full_disk import failed_writing
 from vqe_cli.runs.journal import Finished, Journal
 from vqe_cli.runs.outcome import Notices, Took, report_of
 from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.report import Progress, Report, Resumed
 from vqe_cli.runs.segments import Job, SegmentWriter, coder_of, header_hash, numbered, shown
-from vqe_cli.runs.workers import Crew, Inbox, Told
+from vqe_cli.runs.workers import Messages, WorkerMessage, WorkerPool
 from vqe_cli.video.clock import Clock as Timeline
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
@@ -66,7 +66,7 @@ class Run:
     def kept_frames(self) -> int:
         return sum(segment.frames for segment in self.kept.values())
 
-    def complete(self, crew: Crew | None) -> Report:
+    def complete(self, crew: WorkerPool | None) -> Report:
         """Makes all segments that are missing, joins them and gives the report.
 
         Raises VqeError for all that a user can cause; what is finished stays.
@@ -100,7 +100,7 @@ class Run:
                     ) from error
         self.unchanged.check()
 
-    def _sighted(self, light: bool) -> Generator[Seen, None, None]:
+    def _sighted(self, light: bool) -> Generator[FrameSummary, None, None]:
         """All frames, in order: those remembered without planes, then decoded ones (light: all without)."""
         journal, colour = self.journal, self.plan.info.colour
         remembered, entry = list(journal.remembered), None
@@ -120,7 +120,7 @@ class Run:
                 yield seen.without_planes() if light else seen
             self.notices_of_reader = list(reader.warnings)
 
-    def _first_needed(self, remembered: list[Seen]) -> int:
+    def _first_needed(self, remembered: list[FrameSummary]) -> int:
         """The first frame whose planes are needed: context of the first frame that is not finished."""
         start = remembered[0].frame.index
         index = min(self.journal.first_unfinished(start), remembered[-1].frame.index)
@@ -130,7 +130,7 @@ class Run:
                 index -= 1
         return max(start, index)
 
-    def _segmented(self, frames: Iterable[Seen]) -> Iterator[tuple[int, Chunk]]:
+    def _segmented(self, frames: Iterable[FrameSummary]) -> Iterator[tuple[int, Chunk]]:
         """Chunks with the numbers of their segments; everything is counted anew."""
         plan = self.plan
         self.tally = Tally()
@@ -167,9 +167,9 @@ class Run:
         finally:
             writer.discard()
 
-    def _by(self, crew: Crew) -> None:
+    def _by(self, crew: WorkerPool) -> None:
         """A crew makes the segments; it has one job more than it can do at once."""
-        inbox: Inbox = Inbox()
+        inbox: Messages = Messages()
         under_way: dict[int, int] = {}  # frames told, by segment
         finished = frozenset(self.journal.finished)
         self._progress(0)
@@ -185,7 +185,7 @@ class Run:
         while under_way:
             self._hear(inbox.get(), under_way)
 
-    def _hear(self, told: Told, under_way: dict[int, int]) -> None:
+    def _hear(self, told: WorkerMessage, under_way: dict[int, int]) -> None:
         if told.error is not None:
             raise told.error
         if told.finished is not None:
@@ -196,11 +196,11 @@ class Run:
             under_way[told.number] = told.frames
         self._progress(sum(under_way.values()))
 
-    def _jobs(self, frames: Iterable[Seen], finished: frozenset[int]) -> Iterator[Job]:
+    def _jobs(self, frames: Iterable[FrameSummary], finished: frozenset[int]) -> Iterator[Job]:
         """A job for each segment that is missing, as soon as all its chunks are known."""
-        recent: list[Seen] = []
+        recent: list[FrameSummary] = []
 
-        def noted() -> Iterator[Seen]:
+        def noted() -> Iterator[FrameSummary]:
             for seen in frames:
                 recent.append(seen)
                 yield seen
@@ -215,7 +215,7 @@ class Run:
             if entry is not None:
                 del recent[: entry.index - recent[0].frame.index]
 
-    def _job(self, number: int, chunks: tuple[Chunk, ...], recent: list[Seen]) -> Job:
+    def _job(self, number: int, chunks: tuple[Chunk, ...], recent: list[FrameSummary]) -> Job:
         first = min(chunk.frames[0].index for chunk in chunks)
         last = max(max(chunk.frames[-1].index, chunk.shown[-1][-1].index) for chunk in chunks)
         start = recent[0].frame.index

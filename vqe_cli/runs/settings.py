@@ -10,12 +10,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from vqe_cli.errors import SettingsError, shortened
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
-from vqe_cli.weights.registry import TURN_COUNTS
+from vqe_cli.weights.registry import TTA_COUNTS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "scale": (1, 2, 4),
-    "tta": TURN_COUNTS,
+    "tta": TTA_COUNTS,
     "stages": ("1", "2", "both"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "pqf": ("auto", "qp", "hm-log", "period", "none"),

@@ -30,7 +30,7 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class Told:
+class WorkerMessage:
     """What is told of a job: `frames` done so far, or that it is finished, or why it failed."""
 
     number: int
@@ -39,27 +39,27 @@ class Told:
     error: Exception | None = None
 
 
-Inbox = queue.SimpleQueue[Told]
+Messages = queue.SimpleQueue[WorkerMessage]
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Whoever makes segments. size: how many at the same time."""
 
     size: int
 
-    def submit(self, job: Job, inbox: Inbox) -> None:
+    def submit(self, job: Job, inbox: Messages) -> None:
         """Takes a job; what is told of it comes into the inbox, at the end `finished` or `error`."""
 
 
 @dataclass
 class _Task:
     job: Job
-    inbox: Inbox
+    inbox: Messages
     tries: int = 0
 
 
 @dataclass
-class _Hand:
+class _WorkerProcess:
     """A worker process, where it has been started, and what it is doing."""
 
     device: str
@@ -69,7 +69,7 @@ class _Hand:
     task: _Task | None = None
 
 
-class LocalCrew:
+class LocalWorkers:
     """Worker processes on this machine: `with LocalCrew(["cpu", "cpu"]) as crew`.
 
     devices: of the workers. one_core: each stays on one core, its codecs, too, where the system can do that;
@@ -79,7 +79,9 @@ class LocalCrew:
     def __init__(self, devices: Sequence[str], one_core: bool = False) -> None:
         self.size = len(devices)
         cores = _cores() if one_core else [None] * self.size
-        self._hands = [_Hand(device, cores[number % len(cores)]) for number, device in enumerate(devices)]
+        self._workers = [
+            _WorkerProcess(device, cores[number % len(cores)]) for number, device in enumerate(devices)
+        ]
         self._tasks: deque[_Task] = deque()
         self._context = multiprocessing.get_context("spawn")
         self._threads = 1 if one_core else max(1, usable_cores() // self.size)
@@ -97,11 +99,11 @@ class LocalCrew:
         self._closing = True
         self._nudge()
         self._thread.join()
-        for hand in self._hands:
-            self._dismiss(hand)
+        for worker in self._workers:
+            self._dismiss(worker)
 
-    def submit(self, job: Job, inbox: Inbox) -> None:
-        """As `Crew.submit`."""
+    def submit(self, job: Job, inbox: Messages) -> None:
+        """As `WorkerPool.submit`."""
         self._tasks.append(_Task(job, inbox))
         self._nudge()
 
@@ -111,77 +113,80 @@ class LocalCrew:
     def _direct(self) -> None:
         """Gives out tasks and passes on what workers tell."""
         while not self._closing:
-            for hand in self._hands:
-                if hand.task is None and self._tasks:
-                    self._give(hand, self._tasks.popleft())
-            busy = {hand.connection: hand for hand in self._hands if hand.connection is not None}
+            for worker in self._workers:
+                if worker.task is None and self._tasks:
+                    self._give(worker, self._tasks.popleft())
+            busy = {worker.connection: worker for worker in self._workers if worker.connection is not None}
             for ready in wait([*busy, self._wake_up], POLL_S):
                 if ready == self._wake_up:
                     os.read(self._wake_up, 4096)
                 else:
                     self._hear(busy[ready])  # type: ignore[index]
 
-    def _give(self, hand: _Hand, task: _Task) -> None:
-        if hand.process is None or not hand.process.is_alive():
-            self._start(hand)
-        hand.task = task
+    def _give(self, worker: _WorkerProcess, task: _Task) -> None:
+        if worker.process is None or not worker.process.is_alive():
+            self._start(worker)
+        worker.task = task
         task.tries += 1
-        assert hand.connection is not None
+        assert worker.connection is not None
         try:
-            hand.connection.send(task.job)
+            worker.connection.send(task.job)
         except OSError:
-            self._lost(hand)
+            self._lost(worker)
 
-    def _start(self, hand: _Hand) -> None:
-        self._dismiss(hand)
-        hand.connection, theirs = self._context.Pipe()
+    def _start(self, worker: _WorkerProcess) -> None:
+        self._dismiss(worker)
+        worker.connection, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=serve, args=(hand.device, self._threads, hand.core, theirs), name="vqe-worker", daemon=True
+            target=serve,
+            args=(worker.device, self._threads, worker.core, theirs),
+            name="vqe-worker",
+            daemon=True,
         )
         process.start()
         theirs.close()
-        hand.process = process
+        worker.process = process
 
-    def _hear(self, hand: _Hand) -> None:
-        assert hand.connection is not None
+    def _hear(self, worker: _WorkerProcess) -> None:
+        assert worker.connection is not None
         try:
-            told: Told = hand.connection.recv()
+            told: WorkerMessage = worker.connection.recv()
         except (EOFError, OSError):
-            self._lost(hand)
+            self._lost(worker)
             return
-        if hand.task is not None:
-            hand.task.inbox.put(told)
+        if worker.task is not None:
+            worker.task.inbox.put(told)
         if told.finished is not None or told.error is not None:
-            hand.task = None
+            worker.task = None
 
-    def _lost(self, hand: _Hand) -> None:
+    def _lost(self, worker: _WorkerProcess) -> None:
         """A worker has died; its task goes to the next free one, unless it has cost too many."""
-        task, hand.task = hand.task, None
-        code = self._dismiss(hand)
+        task, worker.task = worker.task, None
+        code = self._dismiss(worker)
         if task is None:
             return
         if task.tries < TRIES:
-            task.inbox.put(Told(task.job.number))
+            task.inbox.put(WorkerMessage(task.job.number))
             self._tasks.appendleft(task)
             return
         error = VqeError(
             f"{task.job.name} has ended its worker process {TRIES} times ({_ending(code)}).",
             "Memory may be short: use fewer --workers, or a smaller --tile. What is finished is kept.",
         )
-        task.inbox.put(Told(task.job.number, error=error))
+        task.inbox.put(WorkerMessage(task.job.number, error=error))
 
-    def _dismiss(self, hand: _Hand) -> int | None:
+    def _dismiss(self, worker: _WorkerProcess) -> int | None:
         """Ends a worker; its exit code."""
-        if hand.connection is not None:
-            hand.connection.close()
+        if worker.connection is not None:
+            worker.connection.close()
         code = None
-        if hand.process is not None:
-            hand.process.join(POLL_S)
-            if hand.process.is_alive():
-                hand.process.kill()
-                hand.process.join()
-            code = hand.process.exitcode
-        hand.connection = hand.process = None
+        if worker.process is not None:
+            worker.process.join(POLL_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            code = worker.process.exitcode
+        worker.connection = worker.process = None
         return code
 
 
@@ -208,17 +213,17 @@ def serve(device: str, threads: int, core: int | None, master: Connection) -> No
         os._exit(0)  # the master is gone
 
 
-def _made(worker: Worker, job: Job, master: Connection) -> Told:
+def _made(worker: Worker, job: Job, master: Connection) -> WorkerMessage:
     try:
-        finished = worker.make(job, lambda frames: master.send(Told(job.number, frames)))
-        return Told(job.number, finished=finished)
+        finished = worker.make(job, lambda frames: master.send(WorkerMessage(job.number, frames)))
+        return WorkerMessage(job.number, finished=finished)
     except (EOFError, BrokenPipeError):
         raise
     except Exception as foreign:
         error = explained(foreign)
         if isinstance(error, VqeError):
-            return Told(job.number, error=error)
-        return Told(job.number, error=RuntimeError(f"{type(error).__name__}: {error}"))
+            return WorkerMessage(job.number, error=error)
+        return WorkerMessage(job.number, error=RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _ending(code: int | None) -> str:

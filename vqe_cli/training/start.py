@@ -46,7 +46,7 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     elif named.grow_from:
         grow(network, checkpoint.read_weights(Path(named.grow_from)), named.grow_from)
     elif named.init:
-        quieten(network, take_over(network, checkpoint.read_weights(Path(named.init)), named.init))
+        zero_init(network, take_over(network, checkpoint.read_weights(Path(named.init)), named.init))
     for name, parameter in whole.named_parameters():
         if name.removeprefix(STAGE_TWO).startswith(named.frozen):
             parameter.requires_grad_(False)
@@ -59,7 +59,7 @@ def continue_from(network: nn.Module, before: dict[str, Tensor]) -> None:
     if isinstance(network, MotionFusion) and single:
         grow(network, before, "the phase before")
     else:
-        quieten(network, take_over(network, before, "the phase before"))
+        zero_init(network, take_over(network, before, "the phase before"))
 
 
 def with_stage_one(network: nn.Module, path: Path) -> Joint:
@@ -117,7 +117,7 @@ def regrouped(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
 
 
 @torch.no_grad()
-def quieten(network: nn.Module, fresh: list[str]) -> None:
+def zero_init(network: nn.Module, fresh: list[str]) -> None:
     """Let blocks that were added to trained ones change nothing at first, as far as their form allows.
 
     Residual blocks end in zeros; the input convolution of an added group is the identity (its activation

@@ -43,7 +43,7 @@ FILE_ENTRIES = {"file": str, "sha256": str, "url": str}
 MEASURED_ENTRIES = {"on": str, "gain_db": float, "worst_db": float}
 SCALES = (1, 2, 4)
 MOST_FRAMES_OR_PIXELS = 1 << 20  # of a default
-TURN_COUNTS = (1, 2, 4, 8)  # that may be averaged; which turns they are, `restore.tta` knows
+TTA_COUNTS = (1, 2, 4, 8)  # that may be averaged; which turns they are, `restore.tta` knows
 MOST_STRENGTH = 1.5
 
 
@@ -291,8 +291,8 @@ def _pipeline(entry: Any, folder: Path) -> Pipeline:
 def _defaults(entry: Mapping[str, Any], shown: str) -> dict[str, int]:
     """The settings that a pipeline chooses; shown: its name, in messages."""
     defaults = table(entry.get("defaults", {}), dict.fromkeys(DEFAULTS, int))
-    if defaults.get("tta", 1) not in TURN_COUNTS:
-        raise DocumentError(f"tta of {shown} is one of {', '.join(map(str, TURN_COUNTS))}")
+    if defaults.get("tta", 1) not in TTA_COUNTS:
+        raise DocumentError(f"tta of {shown} is one of {', '.join(map(str, TTA_COUNTS))}")
     for key, value in defaults.items():
         if not 0 <= value <= MOST_FRAMES_OR_PIXELS:
             raise DocumentError(f"{key} of {shown} lies between 0 and {MOST_FRAMES_OR_PIXELS}")

@@ -23,18 +23,20 @@ SHARE_UNKNOWN = (0.002, 1.0)
 
 
 @dataclass(frozen=True)
-class Room:
+class SizeEstimate:
     """Bytes that will be written: at least `low`, hardly more than `high`."""
 
     low: int
     high: int
 
-    def plus(self, other: int) -> "Room":
+    def plus(self, other: int) -> "SizeEstimate":
         """With up to `other` bytes beside it."""
-        return Room(self.low, self.high + other)
+        return SizeEstimate(self.low, self.high + other)
 
 
-def expected_room(codec: str, pix_fmt: str, crf: float | None, size: tuple[int, int], frames: int) -> Room:
+def estimated_size(
+    codec: str, pix_fmt: str, crf: float | None, size: tuple[int, int], frames: int
+) -> SizeEstimate:
     """Bytes of `frames` pictures of `size` (width, height); crf: None where it is unsaid."""
     described = av.VideoFormat(pix_fmt)
     pixels = size[0] * size[1] * frames
@@ -45,4 +47,4 @@ def expected_room(codec: str, pix_fmt: str, crf: float | None, size: tuple[int, 
         low, high = least * 2 ** (-poor / halved_by), most * 2 ** (-good / halved_by) * samples
     else:
         low, high = (share * described.padded_bits_per_pixel for share in SHARES.get(codec, SHARE_UNKNOWN))
-    return Room(int(pixels * low / 8), int(pixels * high / 8))
+    return SizeEstimate(int(pixels * low / 8), int(pixels * high / 8))
