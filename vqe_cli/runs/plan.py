@@ -143,9 +143,8 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
     possible = settings.segment > 0 and chunks_stand_alone(settings.networks)
     room, free = written.room(info, settings.scale, summary.frames), written.free_bytes()
     if room is not None and wanted:
-        room = SizeEstimate(
-            2 * room.low, 2 * room.high
-        )  # segments and the joined file are there at the same time
+        # Segments and the joined file are there at the same time.
+        room = SizeEstimate(2 * room.low, 2 * room.high)
         free += bytes_in(work_folder(written.target.path))
     warnings = [*reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
     if room is not None:
