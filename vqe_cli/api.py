@@ -43,12 +43,13 @@ def enhance(
 ) -> Report:
     """Enhance a video, as `vqe enhance INPUT OUTPUT` does.
 
-    progress: called with the frames done and the total (None when unknown) after every frame; True shows a
-    bar on stderr. options: any option of the command by its name, with underscores: model="balanced",
+    progress: called after every frame with a `Progress` (`frames` done, `total` or None when unknown); True
+    shows a bar on stderr. options: any option of the command by its name, with underscores: model="balanced",
     scale=2, tta=8, device="cuda", codec="ffv1", frames=100, overwrite=True (docs/usage.md lists them).
 
     Raises SettingsError for an option that does not exist or has a wrong value, and other VqeErrors for all
-    that a user can cause. Nothing but a complete file is ever left under the output's name.
+    that a user can cause. Nothing but a complete file is ever left under the output's name. Returns a
+    `Report`; its `as_dict()` is plain data for JSON.
     """
     known = {entry.name for entry in fields(Settings)} - {"input", "output"}
     for name in options:
@@ -63,10 +64,15 @@ def enhance(
 def inspect(path: AnyPath, *, hm_log: AnyPath | None = None, duplicates: bool = True) -> Survey:
     """What a video says of itself, frame by frame, as `vqe inspect` shows it.
 
-    The result has `info` (size, rate, codec, colour, streams), `frames` in display order (index, pts, kind,
-    qp, peak, duplicate_of) and `warnings`. duplicates: whether pictures are decoded to find equal ones;
-    without it HEVC is read from its headers alone, which is much faster. Raises InputError for what cannot be
-    read.
+    The result has `info` (size in pixels, rate in frames a second, codec, colour, streams), `frames` in
+    display order and `warnings`. A frame has `index` (from 0), `pts` (ticks of `info.time_base` seconds),
+    `kind` ("I", "P", "B" or "?"), `qp` (luma slice QP for HEVC, the codec's own scale otherwise; None when
+    unknown), `peak` (whether it is a peak quality frame) and `duplicate_of` (index of the earlier frame with
+    equal planes, or None).
+
+    hm_log: log of the HM encoder or decoder, for QPs that headers do not tell. duplicates: whether pictures
+    are decoded to find equal ones; without it HEVC is read from its headers alone, which is much faster.
+    Raises InputError for what cannot be read and for a log that does not match.
     """
     return survey(Path(path), None if hm_log is None else Path(hm_log), duplicates=duplicates)
 
@@ -98,9 +104,13 @@ def evaluate(
 ) -> Evaluation:
     """Compare a video with its truth, as `vqe eval` does.
 
-    lq: the compressed input, for gains over it. metrics: names as for `vqe eval --metrics`. max_frames: only
-    the first frames. Raises VqeError for videos that cannot be read or do not fit each other, and for metrics
-    that are not available.
+    lq: the compressed input, for gains over it. metrics: "psnr" (RGB, dB), "psnr-y" (dB), "ssim", "ms-ssim",
+    and what `vqe eval --metrics` takes besides. max_frames: only the first frames. Frames pair by index and
+    are never shifted to fit. Frames that equal the truth have an infinite PSNR and are left out of means and
+    gains, unless all are equal.
+
+    Raises VqeError for videos that cannot be read or do not fit each other, and for metrics that are not
+    available.
     """
     given = None if lq is None else Path(lq)
     detail = compare_pair(Path(truth), Path(result), given, metrics, Options(max_frames=max_frames))
@@ -118,9 +128,11 @@ def evaluate(
 def read(path: AnyPath, *, start: int = 0, frames: int | None = None) -> Iterator[Frame]:
     """The frames of a video (or image folder, pattern, .y4m) in display order, exactly as decoded.
 
-    Each has `planes` (Y, U, V or R, G, B; uint8, or uint16 above 8 bits), `pts`, `qp` (None when unknown) and
-    `peak`. start: first frame, from 0; frames: how many, None for all. Raises InputError for what cannot be
-    read.
+    Each has `planes` (Y, U, V, or R, G, B, or Y alone; arrays (h, w) of uint8, or uint16 above 8 bits; chroma
+    as subsampled as it is coded), `pts` (ticks of the file's time base), `qp` (None when unknown), and `peak`
+    (whether it is a peak quality frame). start: first frame, from 0; frames: how many, None for all.
+
+    Raises InputError for what cannot be read.
     """
     with open_reader(Path(path), start=start, frames=frames) as reader:
         for frame, _ in mark_peaks(((frame, False) for frame in reader), PeakRule(), PeakCount()):

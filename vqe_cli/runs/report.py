@@ -43,24 +43,28 @@ REPORT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Summary:
-    """What was chosen for a run, said before its first frame.
-
-    model: name of the pipeline. device: model of the device; precision: "fp32", "bf16" or "fp16". chunk,
-    overlap: frames kept at a time and context on each side. tiles: for each stage the largest side of a
-    tile, 0 for whole pictures, and the overlap, pixels. tta: turns averaged. frames: expected, None when
-    unknown. size_in, size_out: width and height.
-    """
+    """What was chosen for a run, said before its first frame."""
 
     model: str
+    """Name of the pipeline."""
     device: str
+    """Model of the device."""
     precision: str
+    """"fp32", "bf16" or "fp16"."""
     chunk: int
+    """Frames kept at a time."""
     overlap: int
+    """Frames of context on each side of a chunk."""
     tiles: tuple[tuple[int, int], ...]
+    """For each stage the largest side of a tile (0 for whole pictures) and the overlap, in pixels."""
     tta: int
+    """Flips and rotations averaged."""
     frames: int | None
+    """Expected; None when unknown."""
     size_in: tuple[int, int]
+    """(width, height) in pixels."""
     size_out: tuple[int, int]
+    """(width, height) in pixels."""
 
 
 @dataclass(frozen=True)
@@ -102,29 +106,36 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Report:
-    """A finished run.
-
-    input, output: paths. plan: what was chosen. frames: written. seconds: by part; wall_s: in all; fps:
-    frames per second of it. weights: files that were used. pqf_source: "qp", "hm-log", "period" or "none";
-    pqf_count: peaks. duplicates: frames that were not computed because they equal their predecessor.
-    scene_cuts: found. warnings: one sentence each. kept_frames: of the written ones, those that an earlier
-    run had made; `fps` does not count them.
-    """
+    """A finished run."""
 
     input: str
+    """Path."""
     output: str
+    """Path."""
     plan: Summary
+    """What was chosen."""
     frames: int
+    """Frames written."""
     seconds: Seconds
+    """Working time by part."""
     wall_s: float
+    """Seconds from start to end."""
     fps: float
+    """Frames a second of these; `kept_frames` are not counted."""
     weights: tuple[Weights, ...]
+    """Files that were used, with their stage and sha256."""
     pqf_source: str
+    """What peaks were found by: "qp", "hm-log", "period" or "none"."""
     pqf_count: int
+    """Peak quality frames."""
     duplicates: int
+    """Frames that were not computed because they equal their predecessor."""
     scene_cuts: int
+    """Scene cuts found."""
     warnings: tuple[str, ...]
+    """One sentence each."""
     kept_frames: int = 0
+    """Of the written frames, those that an earlier run had made."""
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
