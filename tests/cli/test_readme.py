@@ -73,3 +73,18 @@ def test_files_that_pages_cite_exist() -> None:
     ]
     assert len(cited) > 20
     assert [each for each in cited if not any((place / each[1]).exists() for place in places)] == []
+
+
+def test_rooms_that_the_map_of_the_code_cites_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    cited = {*re.findall(r"`([\w-]+)/`", page), *re.findall(r"^ +([a-z_]+)/  ", page, re.MULTILINE)}
+    assert len(cited) > 10
+    assert {
+        room for room in cited if not any((at / room).is_dir() for at in (ROOT, ROOT / "vqe_cli"))
+    } == set()
+
+
+def test_every_room_is_on_the_map_of_the_code() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "vqe_cli").glob("*/__init__.py")}
+    assert {room for room in rooms if not re.search(rf"^ +{room}/  ", page, re.MULTILINE)} == set()
