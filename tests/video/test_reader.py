@@ -43,6 +43,7 @@ REFUSED = {
 
 # Pictures at the start that need a key picture which the stream does not have.
 LEFT_OUT = {"hm_ldp_midstart": 5, "hm_ra_cracut": 15, "hm_ra_qp37_cracut": 15}
+LEFT_OUT |= {"x265_cracut": 7, "x265_cracut_norepeat": 3}
 
 
 def read(path: Path) -> tuple[list[Frame], list[str]]:
