@@ -138,8 +138,11 @@ def test_a_terminal_that_closes(tmp_path: Path, ignored: bool) -> None:
         preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None,
     )
     until = time.monotonic() + 120
-    while not list((tmp_path / "out").glob(".*.part")) and time.monotonic() < until:
+    while time.monotonic() < until:
+        if any(part.stat().st_size for part in (tmp_path / "out").glob(".*.part")):
+            break
         time.sleep(0.01)
+    time.sleep(0.2)  # the header is written: frames are on their way
     process.send_signal(signal.SIGHUP)
     _, errors = process.communicate(timeout=120)
     left = [path.name for path in (tmp_path / "out").iterdir()]
