@@ -118,8 +118,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def nearest(name: str, known: Iterable[str], likeness: float = 0.5) -> str | None:
     """The known name most like `name`, None where none is as like (0 … 1, difflib's ratio)."""
     names = sorted(set(known))
-    names, name = sorted(set(known)), name[:LONGEST_NAME]
-    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=likeness)), None)
+    return next(iter(difflib.get_close_matches(name[:LONGEST_NAME], names, n=1, cutoff=likeness)), None)
 
 
 def shortened(value: object, most: int = LONGEST_VALUE) -> str:

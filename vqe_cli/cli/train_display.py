@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from vqe_cli.cli.console import messages, plain_column, say
 from vqe_cli.text import printable
-from vqe_cli.training.progress import Progress as WorkerMessage
+from vqe_cli.training.progress import Progress as TrainingProgress
 
 LINE_EVERY_S = 30.0
 
@@ -50,7 +50,7 @@ class TrainDisplay:
         logging.getLogger("vqe.training").removeHandler(self._notes)
         self._bar.stop()
 
-    def listen(self, told: WorkerMessage) -> None:
+    def listen(self, told: TrainingProgress) -> None:
         """Show the figures of a run."""
         if self._quiet:
             return
@@ -68,7 +68,7 @@ class TrainDisplay:
             self._last_line = now
             say(f"{name} step {told.step}, {100 * told.share:.1f} %, {figures}")
 
-    def _left_s(self, told: WorkerMessage, now: float) -> float | None:
+    def _left_s(self, told: TrainingProgress, now: float) -> float | None:
         """Seconds to the end of the phase, by the pace since it was first heard of."""
         assert self._origin is not None
         began, share, _ = self._origin
@@ -97,12 +97,12 @@ class _Notes(logging.Handler):
         self._show(record.getMessage())
 
 
-def phase_name(told: WorkerMessage) -> str:
+def phase_name(told: TrainingProgress) -> str:
     """Which part of the run this is."""
     return f"phase {told.leg}/{told.legs} {told.phase}".strip() if told.legs > 1 else "training"
 
 
-def figures_line(told: WorkerMessage, left_s: float | None) -> str:
+def figures_line(told: TrainingProgress, left_s: float | None) -> str:
     """Loss, learning rate, speed and time left."""
     line = f"loss {told.loss:.5f}  rate {told.rate:.1e}  {told.steps_per_s:.2f} it/s"
     if told.waiting > 0.05:
