@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqe_cli.networks.alignment import new_alignment
-from vqe_cli.networks.flow import SpyNet, flow_warp, resize_flow
+from vqe_cli.networks.flow import SpyNet, flow_warp
 from vqe_cli.networks.layers import FeatureModulation, PixelShuffleUp, ResidualBlocks, pad_to_multiple
 from vqe_cli.networks.propagation import Visit, choose, nearest_peak, plan_visits, second_order
 
@@ -123,17 +123,10 @@ class BasicVSRPlusPlus(nn.Module):
         Each (N, T-1, 2, h, w) with (h, w) = size, in pixels of that grid.
         """
         padded = pad_to_multiple(clip, self.multiple)
-        if self.flow_stride > 1:
-            small = F.interpolate(padded.flatten(0, 1), scale_factor=1 / self.flow_stride, mode="bicubic")
-            small = small.unflatten(0, clip.shape[:2])
-        else:
-            small = padded
         height, width = (length // self.feature_stride for length in padded.shape[-2:])
-        directions = []
-        for flow in self.spynet.clip_flows(small):
-            resized = resize_flow(flow.flatten(0, 1), (height, width))[..., : size[0], : size[1]]
-            directions.append(resized.unflatten(0, flow.shape[:2]))
-        return directions[0], directions[1]
+        flows = self.spynet.flows_on_grid(padded, self.flow_stride, (height, width))
+        forward, backward = (flow[..., : size[0], : size[1]] for flow in flows)
+        return forward, backward
 
     def propagate_all(
         self, spatial: Sequence[Tensor], clip: Tensor, pqf: Tensor | None

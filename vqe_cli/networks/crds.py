@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqe_cli.networks.flow import SpyNet, flow_warp, resize_flow
+from vqe_cli.networks.flow import SpyNet, flow_warp
 from vqe_cli.networks.layers import FeatureModulation, ResidualBlocks, kaiming_conv, pad_to_multiple
 from vqe_cli.networks.muna import MuNA, Reference
 from vqe_cli.networks.propagation import Visit, choose, nearest_peak, plan_visits
@@ -263,13 +263,7 @@ class CRDS(nn.Module):
     ) -> tuple[list[Visit], list[Visit]]:
         """How frames of a padded clip lead to the one before (forward in time) and behind (backward)."""
         peaks = torch.zeros(padded.shape[:2], dtype=torch.bool) if pqf is None else pqf.to("cpu", torch.bool)
-        small = padded
-        if self.flow_stride > 1:
-            small = F.interpolate(padded.flatten(0, 1), scale_factor=1 / self.flow_stride, mode="bicubic")
-            small = small.unflatten(0, padded.shape[:2])
-        flows = []
-        for flow in self.spynet.clip_flows(small):
-            flows.append(resize_flow(flow.flatten(0, 1), size).unflatten(0, flow.shape[:2]))
-        forward = plan_visits(flows[0], nearest_peak(peaks))
-        backward = plan_visits(flows[1].flip(1), nearest_peak(peaks.flip(1)))
+        to_previous, to_next = self.spynet.flows_on_grid(padded, self.flow_stride, size)
+        forward = plan_visits(to_previous, nearest_peak(peaks))
+        backward = plan_visits(to_next.flip(1), nearest_peak(peaks.flip(1)))
         return forward, backward

@@ -149,6 +149,21 @@ class SpyNet(nn.Module):
         forward, backward = torch.cat(flows).view(2, count, frames - 1, 2, height, width)
         return forward, backward
 
+    def flows_on_grid(self, clip: Tensor, stride: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """`clip_flows` of a clip seen at 1 / stride of its size, on a grid of `size` (h, w) and in its pixels.
+
+        clip (N, T, 3, H, W), H and W multiples of stride.
+        """
+        small = clip
+        if stride > 1:
+            small = F.interpolate(clip.flatten(0, 1), scale_factor=1 / stride, mode="bicubic")
+            small = small.unflatten(0, clip.shape[:2])
+        forward, backward = (
+            resize_flow(flow.flatten(0, 1), size).unflatten(0, flow.shape[:2])
+            for flow in self.clip_flows(small)
+        )
+        return forward, backward
+
     def resize_up(self, x: Tensor) -> Tensor:
         """x (N, 3, h, w) enlarged (bilinear) to the next multiple of `self.multiple`."""
         height, width = (-(-length // self.multiple) * self.multiple for length in x.shape[-2:])
