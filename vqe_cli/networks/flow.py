@@ -150,7 +150,7 @@ class SpyNet(nn.Module):
         return forward, backward
 
     def flows_on_grid(self, clip: Tensor, stride: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """`clip_flows` of a clip seen at 1 / stride of its size, on a grid of `size` (h, w) and in its pixels.
+        """`clip_flows` of a clip seen at 1 / stride of its size, on a grid of `size` (h, w), in its pixels.
 
         clip (N, T, 3, H, W), H and W multiples of stride.
         """
