@@ -308,7 +308,7 @@ def write_error(error: Exception, path: Path) -> VqeError:
     code, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
     if code in FULL:
         return OutputError(
-            f"The disk is full; {path} could not be completed and was removed.",
+            f"the disk is full; {path} could not be completed and was removed.",
             remedy="Free some space, or choose an output on another disk.",
         )
     if code == errno.EEXIST:
@@ -322,7 +322,7 @@ def write_error(error: Exception, path: Path) -> VqeError:
             f"What reads from {path} stopped before the end.", remedy="See what it says, and run again."
         )
     if code == errno.ENAMETOOLONG:
-        return OutputError(f"The name {path.name} is too long.", remedy="Choose a shorter one.")
+        return OutputError(f"the name {path.name} is too long.", remedy="Choose a shorter one.")
     if code == errno.ELOOP:
         return OutputError(
             f"{path} is a link, and is not written through.", remedy="Remove it, or choose another place."

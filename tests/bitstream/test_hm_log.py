@@ -63,7 +63,7 @@ def test_log_that_ends_early_says_both_counts():
     with pytest.raises(VqeError) as raised:
         hm_log.match(log, pictures, "hm_ra_qp37.bin")
     assert raised.value.message == (
-        f"The log {log.path} does not match hm_ra_qp37.bin: it lists 26 pictures, the stream has 49."
+        f"the log {log.path} does not match hm_ra_qp37.bin: it lists 26 pictures, the stream has 49."
     )
     assert raised.value.remedy
 
@@ -81,8 +81,8 @@ def test_log_of_another_stream_of_equal_length_says_where():
     ("name", "said"),
     [
         ("garbled.enc.log", "46 of its 48 picture lines make no sense"),
-        ("binary.log", "is no HM log"),
-        ("empty.log", "is no HM log"),
+        ("binary.log", "is not an HM log"),
+        ("empty.log", "is not an HM log"),
         ("absent.log", "cannot be read: No such file"),
     ],
 )

@@ -190,7 +190,7 @@ def test_two_workers_give_the_same_files_in_the_same_order(
     ("output", "options", "words"),
     [
         ("in", [], "input folder itself"),
-        ("out.mkv", [], "is no folder"),
+        ("out.mkv", [], "is not a folder"),
         ("no/such/out", [], "no/such"),
         ("out", ["--pattern", "*.mov"], "'*.mov'"),
         ("out", ["--hm-log", "a.log"], "--hm-log"),

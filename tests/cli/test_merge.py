@@ -55,7 +55,7 @@ def test_keys_may_be_written_with_either_stroke_and_paths_are_relative_to_the_fi
     ("text", "words"),
     [
         ("tile_overlp: 3", "Did you mean 'tile-overlap'"),
-        ("input: a.mkv", "'input', which is no setting"),
+        ("input: a.mkv", "'input', which is not a setting"),
         ("scale: 3", "scale is 1, 2 or 4, not 3"),
         ("tta: many", "tta is a whole number, not 'many'"),
         ("frames: 0", "frames is at least 1, not 0"),
@@ -231,7 +231,7 @@ def test_a_variable_with_a_slip_is_an_error_and_foreign_ones_are_not() -> None:
     refuse_slips(
         {"VQE_TTA": "8", "VQE_WEIGHTS_TOML": "a", "VQE_SHARED": "b", "VQE_CI_CACHE": "c", "PATH": ""}
     )
-    with pytest.raises(VqeError, match=r"VQE_TILE_OVERLP is no setting.* Did you mean VQE_TILE_OVERLAP"):
+    with pytest.raises(VqeError, match=r"VQE_TILE_OVERLP is not a setting.* Did you mean VQE_TILE_OVERLAP"):
         refuse_slips({"VQE_TILE_OVERLP": "8"})
 
 

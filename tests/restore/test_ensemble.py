@@ -192,7 +192,7 @@ def test_a_faulty_entry_is_named(folder: Path, entry: str, said: str) -> None:
 
 def test_a_mask_network_that_is_missing_or_none_is_named(folder: Path) -> None:
     write_tiny(folder / "gate.safetensors")
-    with pytest.raises(VqeError, match=r"gate\.safetensors is no mask network"):
+    with pytest.raises(VqeError, match=r"gate\.safetensors is not a mask network"):
         load_model(settings(folder, "masked").networks)
     (folder / "gate.safetensors").unlink()
     with pytest.raises(VqeError, match=r"no file of weights gate\.safetensors"):

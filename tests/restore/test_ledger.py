@@ -1,4 +1,4 @@
-"""vqe-report.jsonl: several runs add to it; what is no report is called that; links are not followed."""
+"""vqe-report.jsonl: several runs add to it; what is not a report is refused; links are not followed."""
 
 import json
 from pathlib import Path

@@ -114,7 +114,7 @@ def test_unreadable_checkpoint(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(VqeError, match="is not a readable checkpoint"):
         checkpoint.load_state(tmp_path / "last.pt", SMALL)
     torch.save([1], tmp_path / "last.pt")
-    with pytest.raises(VqeError, match="is no checkpoint of a training run"):
+    with pytest.raises(VqeError, match="is not a checkpoint of a training run"):
         checkpoint.load_state(tmp_path / "last.pt", SMALL)
 
 

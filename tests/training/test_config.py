@@ -101,7 +101,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
             "network: {joint: one.safetensors}\ndata: {inputs: stage1}",
             "network.joint computes stage I itself: data.inputs must be lq then",
         ),
-        ("network: {arch: spynet}\ndata: {inputs: stage1, frames: 2}", "spynet is no network of stage II"),
+        ("network: {arch: spynet}\ndata: {inputs: stage1, frames: 2}", "spynet is not a network of stage II"),
         ("network: {frozen: [tial.]}", "no parameter of qecnn begins with 'tial.'"),
         ("network: {arch: spynet}\ndata: {frames: 1}", "real pairs need data.frames of at least 2"),
         ("network: {init: /no/such/file.pth}", "network.init: there is no file /no/such/file.pth"),

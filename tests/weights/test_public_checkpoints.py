@@ -130,8 +130,8 @@ def broken(kind: str, path: Path) -> None:
         ("shape", r"norm.bias is \[13\] instead of \[12\]"),
         ("stranger", "no network that vqe knows"),
         ("code", "objects that vqe does not run"),
-        ("noise", "cannot be read|no readable"),
-        ("empty", "cannot be read|no readable"),
+        ("noise", "cannot be read|not a readable"),
+        ("empty", "cannot be read|not a readable"),
         ("list", "holds no weights"),
         ("absent", "there is no checkpoint"),
     ],
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_by_name(kind, message, tmp_path):
 def test_a_broken_safetensors_file_is_refused(tmp_path):
     path = tmp_path / "noise.safetensors"
     path.write_bytes(b"not a header")
-    with pytest.raises(VqeError, match="no readable checkpoint"):
+    with pytest.raises(VqeError, match="not a readable checkpoint"):
         read_checkpoint(path)
 
 

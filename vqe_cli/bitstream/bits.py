@@ -48,7 +48,7 @@ class BitReader:
         left = self.length - self.position
         zeros = left - (self.value & ((1 << left) - 1)).bit_length()
         if zeros > 32 or 2 * zeros + 1 > left:
-            raise HeaderError(f"{name} is no code of the standard, or the header ends in it")
+            raise HeaderError(f"{name} is not a code of the standard, or the header ends in it")
         value = self.u(2 * zeros + 1) - 1
         if value > most:
             raise HeaderError(f"{name} is {value}, more than {most}")

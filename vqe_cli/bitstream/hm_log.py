@@ -62,15 +62,15 @@ def read(path: str | Path) -> HmLog:
                     garbled += 1
     except OSError as error:
         raise InputError(
-            f"The log {path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+            f"the log {path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
     if garbled:
         total = len(pictures) + garbled
         raise InputError(
-            f"The log {path} is damaged: {garbled} of its {total} picture lines make no sense.", REMEDY
+            f"the log {path} is damaged: {garbled} of its {total} picture lines make no sense.", REMEDY
         )
     if not pictures:
-        raise InputError(f"{path} is no HM log: no line of it tells a picture's QP.", REMEDY)
+        raise InputError(f"{path} is not an HM log: no line of it gives a picture's QP.", REMEDY)
     return HmLog(path, encoder, tuple(pictures))
 
 
@@ -85,7 +85,7 @@ def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -
     listed = [k for k, picture in enumerate(result) if log.encoder or not picture.skipped]
     if len(listed) != len(log.pictures):
         raise InputError(
-            f"The log {log.path} does not match {stream}: it lists {len(log.pictures)} pictures, "
+            f"the log {log.path} does not match {stream}: it lists {len(log.pictures)} pictures, "
             f"the stream has {len(listed)}.",
             REMEDY,
         )
@@ -94,7 +94,7 @@ def match(log: HmLog, pictures: Iterable[Picture], stream: str = "the stream") -
         picture = result[k]
         if not _same(line, picture, log.encoder, offsets):
             raise InputError(
-                f"The log {log.path} does not match {stream}: both have {len(listed)} pictures, but number "
+                f"the log {log.path} does not match {stream}: both have {len(listed)} pictures, but number "
                 f"{position} in coding order is POC {line.poc}, {line.kind}, QP {line.qp} in the log and "
                 f"POC {picture.poc}, {picture.kind}, QP {picture.qp} in the stream.",
                 REMEDY,
@@ -128,7 +128,7 @@ def in_display_order(log: HmLog, shown_count: int, source: str) -> list[LogPictu
     """
     if shown_count != len(log.pictures):
         raise InputError(
-            f"The log {log.path} does not match {source}: it lists {len(log.pictures)} pictures, "
+            f"the log {log.path} does not match {source}: it lists {len(log.pictures)} pictures, "
             f"there are {shown_count} frames.",
             REMEDY,
         )

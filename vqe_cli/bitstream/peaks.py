@@ -52,11 +52,11 @@ def mark(
 def check_choice(rule: str, mode: str, period: int) -> None:
     """Raises VqeError for a rule or mode that does not exist and for a period below 1."""
     if rule not in RULES:
-        raise InputError(f"There is no PQF rule {rule!r}.", f"Choose one of {', '.join(RULES)}.")
+        raise InputError(f"there is no PQF rule {rule!r}.", f"Choose one of {', '.join(RULES)}.")
     if mode not in MODES:
-        raise InputError(f"There is no PQF mode {mode!r}.", f"Choose one of {', '.join(MODES)}.")
+        raise InputError(f"there is no PQF mode {mode!r}.", f"Choose one of {', '.join(MODES)}.")
     if period < 1:
-        raise InputError(f"A PQF period of {period} is not possible.", "Give 1 or more.")
+        raise InputError(f"a PQF period of {period} is not possible.", "Give 1 or more.")
 
 
 def mark_sequence(

@@ -177,7 +177,7 @@ class Results:
         except BrokenPipeError:
             raise  # whoever read it has seen enough
         except OSError as error:
-            with suppress(OSError, ValueError):  # where it is no file of the system's
+            with suppress(OSError, ValueError):  # where it is not a system file
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)

@@ -171,4 +171,4 @@ def numbers(weights: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(weight) for weight in weights.split(",")) if weights else ()
     except ValueError as error:
-        raise VqeError(f"--weights {weights} is no list of numbers.", "Write it like 0.6,0.4.") from error
+        raise VqeError(f"--weights {weights} is not a list of numbers.", "Write it like 0.6,0.4.") from error

@@ -108,7 +108,7 @@ def refuse_slips(environment: Mapping[str, str]) -> None:
         meant = nearest(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], SLIP)
         if name.startswith(PREFIX) and meant:
             raise SettingsError(
-                f"the variable {name} is no setting.", f"Did you mean {PREFIX}{meant}? Otherwise unset it."
+                f"the variable {name} is not a setting.", f"Did you mean {PREFIX}{meant}? Otherwise unset it."
             )
 
 
@@ -142,7 +142,9 @@ def _value(path: Path, key: str, value: Any) -> tuple[str, Any]:
     name = key.replace("-", "_")
     if name not in known:
         shown = [entry.replace("_", "-") for entry in known]
-        raise SettingsError(f"{path} sets {shortened(key)}, which is no setting.", did_you_mean(key, shown))
+        raise SettingsError(
+            f"{path} sets {shortened(key)}, which is not a setting.", did_you_mean(key, shown)
+        )
     try:
         value = checked(name, value)
     except ValueError as error:

@@ -116,7 +116,7 @@ def load_mask(gate: StageSpec, compute: Compute) -> Mask:
     """The mask network of a file, ready to run; raises VqeError when it is missing or is another network."""
     network = load_network(gate)
     if not isinstance(network, GateNet):
-        raise VqeError(f"{gate.path()} is no mask network.", "Train one with `vqe train-stage gate`.")
+        raise VqeError(f"{gate.path()} is not a mask network.", "Train one with `vqe train-stage gate`.")
     prepared = compute.prepare(network)
 
     def mask(first: Tensor, second: Tensor) -> Tensor:

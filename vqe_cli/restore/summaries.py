@@ -74,7 +74,7 @@ def row_of(seen: FrameSummary) -> list[Any]:
 
 
 def seen_of(index: int, row: Sequence[Any]) -> FrameSummary:
-    """The opposite of `row_of`; raises ValueError for what is no such row."""
+    """The opposite of `row_of`; raises ValueError for what is not such a row."""
     if len(row) != len(ROW) or not all(map(fits, row, ROW)):
         raise ValueError(f"frame {index} is not remembered as it should be")
     pts, duration, kind, irap, qp, network_qp, sequence, duplicate_of, difference, crc = row

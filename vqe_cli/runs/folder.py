@@ -195,14 +195,14 @@ def _check_folders(source: Path, target: Path) -> None:
     """Raises VqeError where the tree cannot be written to `target`."""
     refuse_standard_output(target)
     if not target.is_dir() and (target.exists() or target.suffix.lower() in MUXERS):
-        raise VqeError(f"{target} is no folder, but {source} is.", "Name a folder for the output, too.")
+        raise VqeError(f"{target} is not a folder, but {source} is.", "Name a folder for the output, too.")
     if target.is_dir() and target.samefile(source):
         raise VqeError(f"{target} is the input folder itself.", "Choose another folder for the output.")
     if not target.absolute().parent.is_dir():
-        raise VqeError(f"The folder {target.absolute().parent} does not exist.", "Make it first.")
+        raise VqeError(f"the folder {target.absolute().parent} does not exist.", "Make it first.")
     place = existing_folder(target.absolute())
     if not os.access(place, os.W_OK | os.X_OK):
-        raise VqeError(f"The folder {place} cannot be written to.", "Choose another folder for the output.")
+        raise VqeError(f"the folder {place} cannot be written to.", "Choose another folder for the output.")
 
 
 def _check_room(jobs: list[Job], target: Path) -> None:

@@ -26,5 +26,5 @@ def failed_writing(error: OSError | FFmpegError | VqeError, journal: Journal, fr
         needed = max(MIB, round(2 * size * frames / done) - size)
         missing = f"; about {needed / MIB:.0f} MiB more are needed"
     return VqeError(
-        f"The disk is full; {kept}{missing}.", "Free some space and give the same command again to go on."
+        f"the disk is full; {kept}{missing}.", "Free some space and give the same command again to go on."
     )

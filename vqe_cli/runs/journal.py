@@ -98,7 +98,7 @@ def _locked(folder: Path, output: Path) -> int:
         except FileNotFoundError:
             if folder.parent.is_dir():
                 continue  # removed by another process that has just ended
-            raise OutputError(f"The folder {folder.parent} does not exist.", "Make it first.") from None
+            raise OutputError(f"the folder {folder.parent} does not exist.", "Make it first.") from None
         except OSError as error:
             raise OutputError(
                 f"the work folder {folder} cannot be made: {error.strerror}.",
@@ -362,7 +362,7 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
             _difference(name, before.get(name), now.get(name)) for name in changed[:MOST_CHANGES]
         )
         raise OutputError(
-            f"{folder} holds an unfinished run that cannot be gone on with: {told}.",
+            f"{folder} holds an unfinished run that cannot be resumed: {told}.",
             "Give the old settings and files again, or begin anew with --restart.",
         )
 

@@ -195,11 +195,11 @@ def _absolute(job: Job) -> Job:
 
 
 def shipped_for(job: Job) -> Shipped:
-    """The packets of a job; raises VqeError for an input that is no video file."""
+    """The packets of a job; raises VqeError for an input that is not a video file."""
     info = job.plan.info
     if not info.path.is_file() or info.container == "images":
         raise VqeError(
-            f"--cluster-ship is for video files, and {info.path} is none.",
+            f"--cluster-ship is for video files, and {info.path} is not one.",
             "Leave it out, or make it a video.",
         )
     # Times of chunks are those to write; the last frame's own is not known, its place in the file is.

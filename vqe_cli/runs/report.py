@@ -139,7 +139,7 @@ class Report:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
-        """The opposite of `as_dict`; raises ValueError for what is no report."""
+        """The opposite of `as_dict`; raises ValueError for what is not a report."""
         table(tree, REPORT, REPORT.keys() - {"kept_frames"}, "a report")
         table(tree["plan"], PLAN, PLAN, "its plan")
         table(tree["seconds"], SECONDS, SECONDS, "its seconds")

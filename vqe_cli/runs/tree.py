@@ -70,7 +70,7 @@ def videos_below(
         for _, error in closed:
             raise error
         which = f" that fit {pattern!r}" if pattern else ""
-        raise VqeError(f"There are no videos below {folder}{which}.", "Check the folder and --pattern.")
+        raise VqeError(f"there are no videos below {folder}{which}.", "Check the folder and --pattern.")
     return sorted(found), closed
 
 
@@ -110,7 +110,7 @@ def _files(folder: Path, leave_out: Path, close: Callable[[Path, VqeError], None
 
 
 def _unreadable(folder: Path, error: OSError) -> VqeError:
-    return VqeError(f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions.")
+    return VqeError(f"the folder {folder} cannot be read: {error.strerror}.", "Check its permissions.")
 
 
 def _key(folder: Path) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def load_state(path: Path, config: TrainConfig) -> dict[str, Any]:
         found = (state["config"]["network"]["arch"], state["config"]["network"]["config"])
     except (KeyError, TypeError) as error:
         raise VqeError(
-            f"{path} is no checkpoint of a training run.", "Start afresh without --resume."
+            f"{path} is not a checkpoint of a training run.", "Start afresh without --resume."
         ) from error
     wanted = (config.network.arch, config.network.config)
     if wanted != found:

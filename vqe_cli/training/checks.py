@@ -209,7 +209,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
         problems.append("network.init and network.grow_from contradict each other")
     second = _second_stage(config)
     if second and (built.is_video or network.arch in ("spynet", "gate")):
-        problems.append(f"{second} is for stage II, {network.arch} is no network of stage II")
+        problems.append(f"{second} is for stage II, {network.arch} is not a network of stage II")
     if network.joint and data.inputs != "lq":
         problems.append("network.joint computes stage I itself: data.inputs must be lq then")
     if data.context and not (built.is_video or network.joint):

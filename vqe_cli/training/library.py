@@ -85,7 +85,7 @@ def find_sources(folder: Path, recipes: list[str], inputs: str = "lq") -> list[S
                 sources.append(Source(recipe, name, path, truths[name], given[name]))
     if problems:
         raise VqeError(
-            "; ".join(problems) + ".", "Mend or remove these; a data folder holds raw/ and lq/RECIPE/."
+            "; ".join(problems) + ".", "Fix or remove these; a data folder holds raw/ and lq/RECIPE/."
         )
     return sources
 
@@ -143,7 +143,7 @@ class Library:
             else:
                 kept.clear()
         if problems:
-            raise VqeError("; ".join(problems) + ".", "Mend or remove these clips.")
+            raise VqeError("; ".join(problems) + ".", "Fix or remove these clips.")
         return (kept if sum(sizes.values()) <= self.limit else None), sizes
 
     def _load(self, sources: list[Source]) -> list[Pair]:

@@ -248,7 +248,7 @@ def find_photographs(paths: Sequence[Path]) -> list[Path]:
             continue
         below = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES)
         if not below:
-            raise VqeError(f"There are no images in {path}.", "Name a folder with PNG or JPEG images.")
+            raise VqeError(f"there are no images in {path}.", "Name a folder with PNG or JPEG images.")
         found += below
     return found
 

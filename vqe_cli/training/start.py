@@ -37,7 +37,9 @@ def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) 
     if named.flow and checkpoint.load_fitting(
         network.get_submodule("spynet"), checkpoint.read_weights(Path(named.flow))
     ):
-        raise VqeError(f"{named.flow} is no flow network of this shape.", "Train it with train-stage flow.")
+        raise VqeError(
+            f"{named.flow} is not a flow network of this shape.", "Train it with train-stage flow."
+        )
     whole: nn.Module = network
     if named.joint:
         whole = with_stage_one(network, Path(named.joint))

@@ -96,10 +96,12 @@ def check_codec(name: str) -> None:
         codec = av.Codec(name, "w")
     except (ValueError, av.error.FFmpegError) as error:
         raise OutputError(
-            f"There is no encoder named {name}.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
+            f"there is no encoder named {name}.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
         ) from error
     if codec.type != "video":
-        raise OutputError(f"{name} is no video encoder.", remedy="Use libx265, libx264, libsvtav1 or ffv1.")
+        raise OutputError(
+            f"{name} is not a video encoder.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
+        )
 
 
 def written_format(codec: str, planar: str) -> str:
@@ -202,7 +204,7 @@ def _known_format(pix_fmt: str) -> str:
         av.VideoFormat(pix_fmt)
     except ValueError as error:
         raise OutputError(
-            f"There is no pixel format named {pix_fmt}.", remedy="Use yuv420p, yuv420p10le, yuv444p …"
+            f"there is no pixel format named {pix_fmt}.", remedy="Use yuv420p, yuv420p10le, yuv444p …"
         ) from error
     return pix_fmt
 

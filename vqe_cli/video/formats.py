@@ -62,7 +62,7 @@ def sample_format(pix_fmt: str) -> SampleFormat:
     try:
         described = av.VideoFormat(pix_fmt.replace("yuvj", "yuv"))
     except ValueError:
-        raise ValueError(f"{pix_fmt} is no pixel format of FFmpeg") from None
+        raise ValueError(f"{pix_fmt} is not a pixel format of FFmpeg") from None
     components = [part for part in described.components if not part.is_alpha]
     odd = described.is_bayer or any(mark in pix_fmt for mark in ("f32", "f16", "xyz"))
     odd = odd or pix_fmt in UNREADABLE

@@ -32,7 +32,7 @@ def image_files(path: Path) -> list[Path]:
         found = [each for each in path.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES and each.is_file()]
         if not found:
             raise InputError(
-                f"There are no images in {path}.", remedy="Name a folder with PNG or JPEG images."
+                f"there are no images in {path}.", remedy="Name a folder with PNG or JPEG images."
             )
         [(suffix, _)] = Counter(each.suffix.lower() for each in found).most_common(1)
         return sorted((each for each in found if each.suffix.lower() == suffix), key=_natural)
@@ -42,7 +42,7 @@ def image_files(path: Path) -> list[Path]:
         folder = path.parent.iterdir() if path.parent.is_dir() else iter(())
         found = [each for each in folder if name.fullmatch(each.name)]
         if not found:
-            raise InputError(f"There are no images named {path}.", remedy="Check the folder and the pattern.")
+            raise InputError(f"there are no images named {path}.", remedy="Check the folder and the pattern.")
         return sorted(found, key=_natural)
     return [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
 

@@ -83,7 +83,7 @@ def refuse_standard_output(output: Path) -> None:
     """Raises VqeError for "-"."""
     if str(output) == "-":
         raise OutputError(
-            "The result cannot be written to standard output (-).",
+            "the result cannot be written to standard output (-).",
             remedy="Name a file, or a named pipe (mkfifo out.y4m), which is written to when all is complete.",
         )
 
@@ -138,10 +138,10 @@ def check_target(target: Target, source: Path, overwrite: bool, new_folder: bool
     if target.is_taken() and not overwrite:
         raise OutputError(f"{path} exists already.", remedy="Choose another name, or give --overwrite.")
     if not folder.is_dir():
-        raise OutputError(f"The folder {folder} does not exist.", remedy="Make it first.")
+        raise OutputError(f"the folder {folder} does not exist.", remedy="Make it first.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(
-            f"The folder {folder} cannot be written to.", remedy="Choose another folder for the output."
+            f"the folder {folder} cannot be written to.", remedy="Choose another folder for the output."
         )
 
 

@@ -7,7 +7,7 @@ FORM = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.,])(\d{1,5})")
 
 
 def later(code: str, pictures: int, rate: Fraction | None) -> str:
-    """The time code so many pictures later; what is no time code, or has no rate, stays as it is."""
+    """The time code so many pictures later; what is not a time code, or has no rate, stays as it is."""
     found = FORM.fullmatch(code.strip())
     if found is None or not rate or pictures == 0:
         return code

@@ -83,7 +83,7 @@ def token(info: VideoInfo) -> str:
     elif base in TOKENS and (base, samples.bit_depth) not in UNREADABLE:
         name = TOKENS[base]
     else:
-        raise OutputError(f"A .y4m file cannot hold {samples.planar} pictures.", remedy="Write an .mkv file.")
+        raise OutputError(f"a .y4m file cannot hold {samples.planar} pictures.", remedy="Write an .mkv file.")
     if samples.bit_depth == 8:
         return name
     return f"{name}{samples.bit_depth}" if base == "gray" else f"{name}p{samples.bit_depth}"

@@ -35,7 +35,7 @@ class Header:
 def read_header(path: Path) -> Header:
     """The header of a file of weights, without reading the tensors.
 
-    Raises VqeError when the file is missing, is no safetensors file, or has no header of ours.
+    Raises VqeError when the file is missing, is not a safetensors file, or has no header of ours.
     """
     if not path.is_file():
         raise WeightsError(f"there is no file of weights {path}.", "Check the path.")

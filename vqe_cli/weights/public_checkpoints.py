@@ -104,7 +104,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         stored = read_tensor_file(path)
     except TensorError as error:
         remedy = "Fetch it again, or save its state dict alone, with the program that made it."
-        raise WeightsError(f"{path} is no readable checkpoint ({error}).", remedy) from error
+        raise WeightsError(f"{path} is not a readable checkpoint ({error}).", remedy) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}).", "Check it.") from error
     if not isinstance(stored, Mapping):
