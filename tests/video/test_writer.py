@@ -271,7 +271,7 @@ def test_refused_before_anything_is_written(tmp_path: Path) -> None:
         ("out.jpg", {}, "PNG only"),
         ("out.mp4", {}, r"stream #2 of the input \(subtitle, srt\)"),
         ("out.mkv", {"codec": "nosuch"}, "no encoder named nosuch"),
-        ("out.mkv", {"codec": "flac"}, "no video encoder"),
+        ("out.mkv", {"codec": "flac"}, "not a video encoder"),
         ("out.mkv", {"pix_fmt": "nosuch"}, "no pixel format named nosuch"),
         ("out.mkv", {"pix_fmt": "yuv411p", "codec": "libx265"}, "cannot write yuv411p"),
         ("out.mkv", {"options": {"nosuch": "1"}}, "does not know the option nosuch"),
