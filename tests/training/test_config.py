@@ -26,29 +26,29 @@ def test_every_shipped_config_builds(path: Path) -> None:
     by_arch = {"spynet": "flow", "gate": "gate"}
     second = config.network.joint or config.data.inputs != "lq"
     stage = by_arch.get(config.network.arch, "2" if second else "1")
-    legs = load(path, stage=stage, need_files=False).legs()
-    for leg in legs:
+    phases = load(path, stage=stage, need_files=False).all_phases()
+    for phase in phases:
         with torch.device("meta"):
-            network = networks.build(leg.network.arch, leg.network.config)
-        assert network.scale == leg.data.scale
-        assert leg.name == path.stem
+            network = networks.build(phase.network.arch, phase.network.config)
+        assert network.scale == phase.data.scale
+        assert phase.name == path.stem
     assert {path.stem for path in SHIPPED} >= {"fast", "flow", "tiny", "stage1_c128n25", "stage2_swinir"}
 
 
 def test_the_papers_stage_one_has_the_papers_sizes() -> None:
     """SPEC section 4: 44,075,631 parameters with 5 blocks, 3,099,264 more for each group of ten."""
-    legs = load(ROOT / "configs/paper/stage1_c128n25.yaml", stage="1").legs()
+    phases = load(ROOT / "configs/paper/stage1_c128n25.yaml", stage="1").all_phases()
     counts = []
-    for leg in legs:
+    for phase in phases:
         with torch.device("meta"):
-            network = networks.build(leg.network.arch, leg.network.config)
+            network = networks.build(phase.network.arch, phase.network.config)
         counts.append(sum(parameter.numel() for parameter in network.parameters()))
     grown = [44_075_631 + 3_099_264 * groups for groups in range(6)]
     assert counts == [*grown, grown[-1], grown[-1]]
 
 
 def test_the_papers_stage_two_is_the_public_denoiser() -> None:
-    [alone, _] = load(ROOT / "configs/paper/stage2_swinir.yaml", need_files=False).legs()
+    [alone, _] = load(ROOT / "configs/paper/stage2_swinir.yaml", need_files=False).all_phases()
     with torch.device("meta"):
         network = networks.build(alone.network.arch, alone.network.config)
     assert sum(parameter.numel() for parameter in network.parameters()) == 11_504_163
@@ -143,14 +143,14 @@ def test_phases_inherit_and_overrides_win(tmp_path: Path) -> None:
         "  - {phase: b, network: {config: {blocks: 2}}, data: {recipes: {qp37: 1}}, schedule: {rate: 1e-5}}\n"
         "  - {phase: c, network: {arch: spynet, config: {levels: 2}}, data: {frames: 2}}\n"
     )
-    one, two, three = load(path, ["schedule.steps=7", "name=y"]).legs()
+    one, two, three = load(path, ["schedule.steps=7", "name=y"]).all_phases()
     assert two.network.config == {"channels": 8, "blocks": 2}
     assert two.data.recipes == {"qp37": 1.0}
     assert one.data.recipes == three.data.recipes == {"qp37": 1.0, "qp42": 2.0}
     assert (one.schedule.rate, two.schedule.rate) == (1e-3, 1e-5)
     assert three.network.config == {"levels": 2}
-    assert {leg.schedule.steps for leg in (one, two, three)} == {7}
-    assert {leg.name for leg in (one, two, three)} == {"y"}
+    assert {phase.schedule.steps for phase in (one, two, three)} == {7}
+    assert {phase.name for phase in (one, two, three)} == {"y"}
 
 
 ABSURD = [

@@ -112,7 +112,7 @@ def test_other_networks_have_no_such_schedule(key: str) -> None:
 
 def test_the_paper_s_config_is_one() -> None:
     config = load(ROOT / "configs/paper/crds.yaml")
-    latents, main = config.legs()
+    latents, main = config.all_phases()
     assert latents.network.arch == "latent_autoencoder" and main.network.arch == "crds"
     assert main.schedule.steps * main.schedule.encoder_frozen == pytest.approx(20_000, rel=0.01)
     assert main.schedule.steps * main.schedule.flow_frozen == pytest.approx(5_000, rel=0.01)
@@ -123,8 +123,8 @@ def test_the_whole_starts_from_the_autoencoder(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", clips=1, frames=4)
     config = load(ROOT / "configs/crds_tiny.yaml")
     short = tuple(
-        replace(leg, schedule=replace(leg.schedule, steps=2), data=replace(leg.data, crop=32))
-        for leg in config.phases
+        replace(phase, schedule=replace(phase.schedule, steps=2), data=replace(phase.data, crop=32))
+        for phase in config.phases
     )
     path = loop.train(replace(config, phases=short), data, tmp_path / "run")
     header = read_header(path)

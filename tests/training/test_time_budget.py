@@ -46,11 +46,11 @@ def three_phases() -> TrainConfig:
     """Phases of a half, a quarter and a quarter of the time, which never validate by themselves."""
     base = shared_work("image", batch=1)
     base = replace(base, validation=replace(base.validation, every_minutes=1e9))
-    legs = [
+    phases = [
         replace(base, phase=name, schedule=ScheduleConfig(steps=steps, rate=1e-3, final_rate=1e-6))
         for name, steps in (("one", 20), ("two", 10), ("three", 10))
     ]
-    return replace(base, phases=tuple(legs))
+    return replace(base, phases=tuple(phases))
 
 
 def test_phases_end_in_time(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_phases_end_in_time(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
     loop.train(three_phases(), data, tmp_path, max_minutes=MINUTES, listen=told.append)
     assert 60 * MINUTES - STEP_S <= work.now <= 60 * MINUTES + STEP_S
     ends = [each for each in told if each.share >= 1]
-    assert {each.leg for each in ends} == {1, 2, 3}
+    assert {each.phase_number for each in ends} == {1, 2, 3}
     assert all(each.rate == pytest.approx(1e-6) for each in ends)
     minutes = [
         phase["minutes"] for phase in read_header(tmp_path / "small.safetensors").card["phases_before"]

@@ -38,25 +38,25 @@ def bench_train(
     does.
     """
     compute = choose(device)
-    leg = config.legs()[-1]
+    phase = config.all_phases()[-1]
     with tempfile.TemporaryDirectory(prefix="vqe-") as folder:
-        leg = replace(leg, validation=replace(leg.validation, clips=1))
-        run = setup(leg, Place(data, compute.device, World(), lambda _: None), Path(folder), resume=False)
+        phase = replace(phase, validation=replace(phase.validation, clips=1))
+        run = setup(phase, Place(data, compute.device, World(), lambda _: None), Path(folder), resume=False)
     flops = flops_of_a_step(run)
     steps, waited_s, passed_s = timed_steps(run, seconds)
     rate = matrix_rate(compute.device, torch.bfloat16 if run.bf16 else torch.float32)
     reached = flops * steps / passed_s
     shares = shares_of_work(run)
-    kept = len(range(leg.data.frames)[leg.data.kept])
-    pixels = leg.data.batch * kept * (leg.data.scale * leg.data.crop) ** 2
+    kept = len(range(phase.data.frames)[phase.data.kept])
+    pixels = phase.data.batch * kept * (phase.data.scale * phase.data.crop) ** 2
     return {
-        "config": leg.name,
+        "config": phase.name,
         "device": compute.name,
         "precision": "bf16" if run.bf16 else "fp32",
         "threads": torch.get_num_threads(),
         "steps_per_s": steps / passed_s,
-        "clips_per_s": steps * leg.data.batch / passed_s,
-        "frames_per_s": steps * leg.data.batch * leg.data.frames / passed_s,
+        "clips_per_s": steps * phase.data.batch / passed_s,
+        "frames_per_s": steps * phase.data.batch * phase.data.frames / passed_s,
         "pixels_per_s": steps * pixels / passed_s,
         **{f"{part}_percent": 100 * share for part, share in shares.items()},
         "waiting_percent": 100 * waited_s / passed_s,

@@ -50,31 +50,31 @@ class TrainDisplay:
         logging.getLogger("vqe.training").removeHandler(self._notes)
         self._bar.stop()
 
-    def listen(self, told: TrainingProgress) -> None:
+    def listen(self, progress: TrainingProgress) -> None:
         """Show the figures of a run."""
         if self._quiet:
             return
         now = self._clock()
-        if self._origin is None or self._origin[2] != told.leg:
-            self._origin = now, told.share, told.leg
-        figures = figures_line(told, self._left_s(told, now))
-        name = phase_name(told)
+        if self._origin is None or self._origin[2] != progress.phase_number:
+            self._origin = now, progress.share, progress.phase_number
+        figures = figures_line(progress, self._left_s(progress, now))
+        name = phase_name(progress)
         self._bar.update(
-            self._task, description=printable(name), total=1.0, completed=told.share, figures=figures
+            self._task, description=printable(name), total=1.0, completed=progress.share, figures=figures
         )
-        if told.gains is not None:
-            self._line(f"{name} step {told.step}: " + gains_line(told.gains, told.figure))
+        if progress.gains is not None:
+            self._line(f"{name} step {progress.step}: " + gains_line(progress.gains, progress.figure))
         elif self._bar.disable and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            say(f"{name} step {told.step}, {100 * told.share:.1f} %, {figures}")
+            say(f"{name} step {progress.step}, {100 * progress.share:.1f} %, {figures}")
 
-    def _left_s(self, told: TrainingProgress, now: float) -> float | None:
+    def _left_s(self, progress: TrainingProgress, now: float) -> float | None:
         """Seconds to the end of the phase, by the pace since it was first heard of."""
         assert self._origin is not None
         began, share, _ = self._origin
-        if told.share <= share or told.share >= 1:
+        if progress.share <= share or progress.share >= 1:
             return None
-        return (now - began) * (1 - told.share) / (told.share - share)
+        return (now - began) * (1 - progress.share) / (progress.share - share)
 
     def _line(self, text: str) -> None:
         """A line above the bar."""
@@ -97,16 +97,20 @@ class _Notes(logging.Handler):
         self._show(record.getMessage())
 
 
-def phase_name(told: TrainingProgress) -> str:
+def phase_name(progress: TrainingProgress) -> str:
     """Which part of the run this is."""
-    return f"phase {told.leg}/{told.legs} {told.phase}".strip() if told.legs > 1 else "training"
+    return (
+        f"phase {progress.phase_number}/{progress.phase_count} {progress.phase}".strip()
+        if progress.phase_count > 1
+        else "training"
+    )
 
 
-def figures_line(told: TrainingProgress, left_s: float | None) -> str:
+def figures_line(progress: TrainingProgress, left_s: float | None) -> str:
     """Loss, learning rate, speed and time left."""
-    line = f"loss {told.loss:.5f}  rate {told.rate:.1e}  {told.steps_per_s:.2f} it/s"
-    if told.waiting > 0.05:
-        line += f"  waiting for data {100 * told.waiting:.0f} %"
+    line = f"loss {progress.loss:.5f}  rate {progress.rate:.1e}  {progress.steps_per_s:.2f} it/s"
+    if progress.waiting > 0.05:
+        line += f"  waiting for data {100 * progress.waiting:.0f} %"
     if left_s is not None:
         left = max(0, round(left_s))
         line += f"  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"

@@ -39,11 +39,11 @@ def load(
         raise SettingsError(f"{path} holds no settings.", "configs/ has examples.")
     config, problems = _with_phases(with_bundled_weights(tree), overrides)
     found: dict[str, list[str]] = {}
-    for leg in config.legs() if config else ():
-        for problem in contradictions(leg, stage) + (missing_files(leg) if need_files else []):
-            found.setdefault(problem, []).append(leg.phase)
+    for phase in config.all_phases() if config else ():
+        for problem in contradictions(phase, stage) + (missing_files(phase) if need_files else []):
+            found.setdefault(problem, []).append(phase.phase)
     for problem, phases in found.items():
-        everywhere = config is not None and len(phases) == len(config.legs())
+        everywhere = config is not None and len(phases) == len(config.all_phases())
         problems.append(problem if everywhere else f"phase {', '.join(phases)}: {problem}")
     if problems or config is None:
         raise SettingsError(f"{path}: {_listed(problems)}.", "Correct these and run again.")
@@ -102,11 +102,13 @@ def _with_phases(tree: dict[str, Any], overrides: list[str]) -> tuple[TrainConfi
         return None, problems
     phases = []
     for number, change in enumerate(changes, 1):
-        leg = {**merged(base, change), "phase": str(change.get("phase", f"phase{number}"))}
-        apply_overrides(leg, overrides, [])
+        whole = {**merged(base, change), "phase": str(change.get("phase", f"phase{number}"))}
+        apply_overrides(whole, overrides, [])
         wrong: list[str] = []
-        phases.append(parse(TrainConfig, leg, "", wrong))
-        problems += [f"phase {leg['phase'][:60]}: {problem}" for problem in wrong if problem not in problems]
+        phases.append(parse(TrainConfig, whole, "", wrong))
+        problems += [
+            f"phase {whole['phase'][:60]}: {problem}" for problem in wrong if problem not in problems
+        ]
     names = [phase.phase for phase in phases if phase]
     problems += [
         f"two phases are named {shortened(name)}" for name in sorted(set(names)) if names.count(name) > 1

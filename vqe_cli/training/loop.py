@@ -43,40 +43,40 @@ def train(
     `Interrupted` after Ctrl-C.
     """
     started = time.monotonic()
-    legs = config.legs()
+    phases = config.all_phases()
     weights: dict[str, Tensor] | None = None
     ended: list[Ended] = []
     run: Run | None = None
     path = out / f"{config.name}.safetensors"
     with distributed.joined() as world:
-        place = Place(data, world.device(device), world, listen, len(legs), shard_mib)
-        for number, leg in enumerate(legs, 1):
-            folder = out / f"{number}-{leg.phase}" if config.phases else out
-            if resume and number < len(legs) and shards.exists(folder / path.name):
-                state = checkpoint.load_state(folder / checkpoint.LAST, leg)
-                ended.append(Ended(leg, state["step"], state["elapsed_s"], state["elapsed_s"]))
+        place = Place(data, world.device(device), world, listen, len(phases), shard_mib)
+        for number, phase in enumerate(phases, 1):
+            folder = out / f"{number}-{phase.phase}" if config.phases else out
+            if resume and number < len(phases) and shards.exists(folder / path.name):
+                state = checkpoint.load_state(folder / checkpoint.LAST, phase)
+                ended.append(Ended(phase, state["step"], state["elapsed_s"], state["elapsed_s"]))
                 weights = state["ema"]
                 continue
             with memory.explained_outside_steps(
                 "setting up", "Lower data.cache_gib, or use data.cache: ram."
             ):
-                run = setup(leg, place, folder, resume, number, weights, run)
+                run = setup(phase, place, folder, resume, number, weights, run)
             run.ended, earlier_s = tuple(ended), run.elapsed_s
-            budget_s = budget_of(legs[number - 1 :], max_minutes, sum(phase.took_s for phase in ended))
+            budget_s = budget_of(phases[number - 1 :], max_minutes, sum(each.took_s for each in ended))
             fit(run, budget_s, overhead_s=time.monotonic() - started)
-            finish(run, path if number == len(legs) else folder / path.name)
+            finish(run, path if number == len(phases) else folder / path.name)
             now = time.monotonic()
-            ended.append(Ended(leg, run.step, run.elapsed_s, earlier_s + now - started))
+            ended.append(Ended(phase, run.step, run.elapsed_s, earlier_s + now - started))
             weights, started = run.ema.state_dict(), now
     return path
 
 
-def budget_of(legs: Sequence[TrainConfig], max_minutes: float | None, spent_s: float) -> float | None:
+def budget_of(phases: Sequence[TrainConfig], max_minutes: float | None, spent_s: float) -> float | None:
     """Seconds that the first of the phases to come may take: its part, by its steps, of what is left."""
     if max_minutes is None:
         return None
     left_s = max(0.0, 60 * max_minutes - spent_s)
-    return left_s * legs[0].schedule.steps / max(1, sum(leg.schedule.steps for leg in legs))
+    return left_s * phases[0].schedule.steps / max(1, sum(phase.schedule.steps for phase in phases))
 
 
 def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
@@ -163,8 +163,8 @@ def tell(run: Run, meter: Meter, share: float, gains: dict[str, float] | None = 
             waiting=waiting,
             minutes=run.elapsed_s / 60,
             phase=run.config.phase,
-            leg=run.number,
-            legs=run.place.legs,
+            phase_number=run.number,
+            phase_count=run.place.phase_count,
         )
         run.journal.note(now)
         run.place.listen(now)

@@ -22,8 +22,8 @@ class Progress:
     gains by recipe (dB) right after a validation.
 
     figure: what the gains are: "gain_db", or "warped_psnr_db" for a flow network. waiting: share of the time
-    in which no batch was ready. minutes: of training so far. phase: the leg of a progressive run, and leg,
-    legs: its number and their count.
+    in which no batch was ready. minutes: of training so far. phase: its name in a progressive run;
+    phase_number, phase_count: which of how many.
     """
 
     step: int
@@ -36,8 +36,8 @@ class Progress:
     waiting: float = 0.0
     minutes: float = 0.0
     phase: str = ""
-    leg: int = 1
-    legs: int = 1
+    phase_number: int = 1
+    phase_count: int = 1
 
 
 Listener = Callable[[Progress], None]

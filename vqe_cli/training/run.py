@@ -30,14 +30,14 @@ from vqe_cli.training.tasks import Task, channels_last, task_of
 class Place:
     """What holds for all phases of a run: data, device and processes, who is told, and how files are written.
 
-    legs: how many phases there are. shard_mib: size of the parts of files, None for whole ones.
+    phase_count: how many phases there are. shard_mib: size of the parts of files, None for whole ones.
     """
 
     data: Path
     device: torch.device
     world: World
     listen: Listener
-    legs: int = 1
+    phase_count: int = 1
     shard_mib: int | None = None
 
 
@@ -124,7 +124,7 @@ def setup(
     make_folder(folder)
     # A phase that was not reached yet has nothing to resume from; without phases that is an error.
     last = folder / checkpoint.LAST
-    wanted = resume and (place.legs == 1 or shards.exists(last))
+    wanted = resume and (place.phase_count == 1 or shards.exists(last))
     state = checkpoint.load_state(last, config) if wanted else None
     network = channels_last(build_network(config, weights), device)
     optimizer = optimizer_of(network, config.schedule)

@@ -126,8 +126,8 @@ class TrainConfig:
     whether torch.compile fuses the network (pays on a GPU). footage: a sentence on the material, for the
     card.
 
-    phases: legs of a progressive run, each a whole config of its own that starts from the weights that the
-    one before ended with; in the file a phase names only what it changes. phase: the name of such a leg.
+    phases: of a progressive run, each a whole config of its own that starts from the weights that the
+    one before ended with; in the file a phase names only what it changes. phase: the name of such a phase.
     """
 
     name: str
@@ -143,6 +143,6 @@ class TrainConfig:
     phase: str = ""
     phases: tuple["TrainConfig", ...] = ()
 
-    def legs(self) -> tuple["TrainConfig", ...]:
-        """The phases in order; a run without phases is its only leg."""
+    def all_phases(self) -> tuple["TrainConfig", ...]:
+        """The phases in order; a run without phases is its only phase."""
         return self.phases or (self,)
