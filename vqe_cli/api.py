@@ -178,8 +178,8 @@ class Model:
         if self.scale > 1:
             base = F.interpolate(clip, scale_factor=self.scale, mode="bicubic", align_corners=False)
         known = [None if level != level else level for level in qp.tolist()]
-        strength = [engine.pipeline.strength_at(level, engine.stages[0].tta) for level in known]
-        return base + torch.tensor(strength, device=clip.device).view(-1, 1, 1, 1) * (out - base)
+        scales = [engine.pipeline.residual_scale_at(level, engine.stages[0].tta) for level in known]
+        return base + torch.tensor(scales, device=clip.device).view(-1, 1, 1, 1) * (out - base)
 
 
 def load_model(

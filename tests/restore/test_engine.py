@@ -195,7 +195,7 @@ def test_strength_by_qp(tmp_path, clip) -> None:
     settings = settings_for(tmp_path / "a.safetensors", chunk=1)
     engine = engine_for(settings, frames, colour)
     full = [planes for _, planes in enhanced_frames(frames, settings.peaks, engine, Tally())]
-    engine.pipeline = replace(engine.pipeline, strength=((20.0, 0.0), (30.0, 1.0)))
+    engine.pipeline = replace(engine.pipeline, residual_scale=((20.0, 0.0), (30.0, 1.0)))
     out = [planes for _, planes in enhanced_frames(frames, settings.peaks, engine, Tally())]
     assert equal(out[0], frames[0].planes) and equal(out[2], full[2])
     change, half = (planes[0].astype(float) - frames[1].planes[0] for planes in (full[1], out[1]))
@@ -203,19 +203,19 @@ def test_strength_by_qp(tmp_path, clip) -> None:
 
 
 def test_an_average_of_turns_is_made_stronger(tmp_path, clip) -> None:
-    """What the pipeline's spread asks for reaches the written change, and only where turns are averaged."""
+    """What the TTA noise ratio asks for reaches the written change, only where several answers are averaged."""
     frames, colour = clip[0][:1], clip[1]
     write_tiny(tmp_path / "a.safetensors")
     out = {}
     for tta in (1, 8):
         settings = settings_for(tmp_path / "a.safetensors", chunk=1, tta=tta)
         engine = engine_for(settings, frames, colour)
-        for spread in (0.0, 0.5):
-            engine.pipeline = replace(engine.pipeline, spread=spread)
+        for ratio in (0.0, 0.5):
+            engine.pipeline = replace(engine.pipeline, tta_noise_ratio=ratio)
             [(_, planes)] = enhanced_frames(frames, settings.peaks, engine, Tally())
-            out[tta, spread] = planes
+            out[tta, ratio] = planes
     assert equal(out[1, 0.0], out[1, 0.5])
-    plain, strong = (out[8, spread][0].astype(float) - frames[0].planes[0] for spread in (0.0, 0.5))
+    plain, strong = (out[8, ratio][0].astype(float) - frames[0].planes[0] for ratio in (0.0, 0.5))
     inside = (out[8, 0.5][0] > 0) & (out[8, 0.5][0] < 255)
     assert np.abs(strong - plain * 1.5 / (1 + 0.5 / 8))[inside].max() <= 1.3
     assert np.abs(plain).max() > 3

@@ -85,7 +85,7 @@ def test_the_loss_is_least_where_the_mask_takes_the_right_member() -> None:
 
 
 def test_members_keep_the_share_of_their_change_that_their_pipeline_keeps() -> None:
-    pipeline = Pipeline("p", 1, (), strength=((30.0, 0.5), (40.0, 1.0)))
+    pipeline = Pipeline("p", 1, (), residual_scale=((30.0, 0.5), (40.0, 1.0)))
     member = FrozenPipeline(pipeline, [Constant(left=False)])
     clip = torch.rand(3, 3, 6, 6)
     qp = torch.tensor([30.0, 40.0, float("nan")])

@@ -50,23 +50,23 @@ def test_an_entry_is_read_as_written(registry: Registry) -> None:
     ("qp", "share"), [(18.0, 0.5), (24.0, 0.5), (26.0, 0.75), (28.0, 1.0), (44.0, 1.0), (None, 1.0)]
 )
 def test_strength_rises_with_the_qp(qp: float | None, share: float) -> None:
-    pipeline = Pipeline("ramp", 1, (), strength=((24.0, 0.5), (28.0, 1.0)))
-    assert pipeline.strength_at(qp) == pytest.approx(share)
-    assert Pipeline("plain", 1, ()).strength_at(qp) == 1.0
+    pipeline = Pipeline("ramp", 1, (), residual_scale=((24.0, 0.5), (28.0, 1.0)))
+    assert pipeline.residual_scale_at(qp) == pytest.approx(share)
+    assert Pipeline("plain", 1, ()).residual_scale_at(qp) == 1.0
 
 
 def test_strength_makes_up_for_what_an_average_loses() -> None:
     """Of answers that share a change and differ by noise the average loses energy; the best multiple of it,
-    by least squares, grows by what `strength_at` says."""
+    by least squares, grows by what `residual_scale_at` says."""
     draw = np.random.default_rng(0)
     truth = draw.normal(size=200_000)
     noise = draw.normal(size=(8, len(truth))) * 0.3  # energy 0.09 of the shared change's
     for turns in (2, 4, 8):
         mean = truth + noise[:turns].mean(axis=0)
         best, single = (float(answer @ truth / (answer @ answer)) for answer in (mean, truth + noise[0]))
-        pipeline = Pipeline("noisy", 1, (), strength=((24.0, single),), spread=0.09)
-        assert pipeline.strength_at(37, turns) == pytest.approx(best, abs=2e-3)
-        assert pipeline.strength_at(37) == single
+        pipeline = Pipeline("noisy", 1, (), residual_scale=((24.0, single),), tta_noise_ratio=0.09)
+        assert pipeline.residual_scale_at(37, turns) == pytest.approx(best, abs=2e-3)
+        assert pipeline.residual_scale_at(37) == single
 
 
 def test_an_unknown_name_gets_the_nearest_one(registry: Registry) -> None:
@@ -132,11 +132,11 @@ HOSTILE_TABLES = {
     "chunk is negative": PIPELINE + "defaults = { chunk = -1 }",
     "chunk is huge": PIPELINE + "defaults = { chunk = 1000000000000 }",
     "tta is a list": PIPELINE + "defaults = { tta = [1] }",
-    "strength is NaN": PIPELINE + "strength = [[nan, 1.0]]",
-    "strength is infinite": PIPELINE + "strength = [[20, inf]]",
-    "strength of one": PIPELINE + "strength = [[20]]",
-    "strength is text": PIPELINE + "strength = 'all'",
-    "spread is a list": PIPELINE + "spread = [0.1]",
+    "residual scale is NaN": PIPELINE + "residual_scale = [[nan, 1.0]]",
+    "residual scale is infinite": PIPELINE + "residual_scale = [[20, inf]]",
+    "residual scale of one": PIPELINE + "residual_scale = [[20]]",
+    "residual scale is text": PIPELINE + "residual_scale = 'all'",
+    "noise ratio is a list": PIPELINE + "tta_noise_ratio = [0.1]",
     "measured is text": PIPELINE + "measured = 'much'",
     "measured gain is text": PIPELINE + "measured = [{ on = 'x', gain_db = 'y' }]",
     "measured lacks its gain": PIPELINE + "measured = [{ on = 'x' }]",
@@ -148,10 +148,10 @@ HOSTILE_TABLES = {
     "default is a number": PIPELINE
     + "[[pipeline]]\n"
     + "name = 'b'\nstages = [{ file = 'b' }]\n[default]\nx = 1",
-    "5,000 digits": PIPELINE + "spread = " + "9" * 5000,
+    "5,000 digits": PIPELINE + "tta_noise_ratio = " + "9" * 5000,
     "20 digits": PIPELINE + "scale = " + "9" * 20,
-    "deep lists": PIPELINE + "strength = " + "[" * 5000 + "]" * 5000,
-    "100 lists": PIPELINE + "strength = " + "[" * 100 + "]" * 100,
+    "deep lists": PIPELINE + "residual_scale = " + "[" * 5000 + "]" * 5000,
+    "100 lists": PIPELINE + "residual_scale = " + "[" * 100 + "]" * 100,
     "deep tables": PIPELINE + "x = " + "{a=" * 5000 + "1" + "}" * 5000,
     "a dotted key": ".".join("a" * 9000) + " = 1",
     "an endless dotted key": ".".join("a" * 60_000) + " = 1",

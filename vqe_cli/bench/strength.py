@@ -1,4 +1,4 @@
-"""What a pipeline's change had better be multiplied by: `strength` and `spread` in weights.toml."""
+"""Fits what a pipeline's change is multiplied by: `residual_scale`, `tta_noise_ratio` (weights.toml)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ def bench_strength(
 def at_full_strength(options: dict[str, Any], tta: int) -> LoadedEnsemble:
     """The pipeline of the settings by itself, what it changes left as the networks give it."""
     loaded = load(Settings(Path(), Path(), tta=tta, **options).networks)
-    plain = replace(loaded, pipeline=replace(loaded.pipeline, strength=(), spread=0.0))
+    plain = replace(loaded, pipeline=replace(loaded.pipeline, residual_scale=(), tta_noise_ratio=0.0))
     return LoadedEnsemble(Ensemble(loaded.name, (loaded.name,)), (plain,), None, loaded.weights)
 
 

@@ -81,7 +81,7 @@ def strength_command(
     json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
-    """Fit a pipeline's `strength` and `spread` (weights.toml) on clips whose truth is known."""
+    """Fit `residual_scale` and `tta_noise_ratio` (weights.toml) on clips whose truth is known."""
     from vqe_cli.bench.strength import bench_strength
 
     options = {"model": model, "weights": tuple(weights or ()), "scale": scale, "frames": frames}

@@ -119,7 +119,11 @@ class Loaded:
     @property
     def entry(self) -> list[Any]:
         pipeline = self.pipeline
-        return [*map(list, pipeline.strength), pipeline.spread, pipeline.defaults.get("tta", 1)]
+        return [
+            *map(list, pipeline.residual_scale),
+            pipeline.tta_noise_ratio,
+            pipeline.defaults.get("tta", 1),
+        ]
 
     def on(self, compute: Compute) -> "Loaded":
         return replace(self, networks=tuple(map(compute.prepare, self.networks)), compute=compute)
@@ -250,7 +254,7 @@ class Engine:
         picture, before: RGB (1, 3, H, W), the latter of what the change is added to. It is as strong as the
         pipeline wants it at this QP.
         """
-        residual = self.pipeline.strength_at(qp, self.stages[0].tta) * (picture - before)
+        residual = self.pipeline.residual_scale_at(qp, self.stages[0].tta) * (picture - before)
         if self.colour.matrix == "gray":
             # The three channels went in alike and come out a little different: their mean is the change of
             # gray.

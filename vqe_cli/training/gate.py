@@ -40,7 +40,7 @@ class FrozenPipeline:
     def _kept(self, lq: Tensor, enhanced: Tensor, qp: Tensor) -> Tensor:
         """The share of the change that the pipeline keeps at each picture's QP."""
         levels = [None if level != level else level for level in qp.tolist()]
-        shares = torch.tensor([self.pipeline.strength_at(level) for level in levels], device=lq.device)
+        shares = torch.tensor([self.pipeline.residual_scale_at(level) for level in levels], device=lq.device)
         return lq + shares[:, None, None, None] * (enhanced - lq)
 
 

@@ -34,8 +34,8 @@ ENTRIES: dict[str, Any] = {
     "description": str,
     "trained_on": str,
     "defaults": {str: int},
-    "strength": [[float]],
-    "spread": float,
+    "residual_scale": [[float]],
+    "tta_noise_ratio": float,
     "stages": [dict],
     "measured": [dict],
 }
@@ -43,8 +43,8 @@ FILE_ENTRIES = {"file": str, "sha256": str, "url": str}
 MEASURED_ENTRIES = {"on": str, "gain_db": float, "worst_db": float}
 SCALES = (1, 2, 4)
 MOST_FRAMES_OR_PIXELS = 1 << 20  # of a default
-TTA_COUNTS = (1, 2, 4, 8)  # that may be averaged; which turns they are, `restore.tta` knows
-MOST_STRENGTH = 1.5
+TTA_COUNTS = (1, 2, 4, 8)  # that may be averaged; `restore.tta` lists the flips and rotations
+MOST_RESIDUAL_SCALE = 1.5
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,9 @@ class Pipeline:
 
     scale: output size over input size. stages: stage I, then stage II if there is one.
     defaults: values for the settings in `DEFAULTS` that the user left open.
-    strength: (QP, share) in rising order: what the networks' change is multiplied by, linear in between.
-    spread: energy of what the answers to turned inputs do not share, relative to what they do.
+    residual_scale: (QP, share), rising: what the networks' change is multiplied by, linear in between.
+    tta_noise_ratio: energy of the noise in the answers to flipped and rotated inputs, relative to the change
+    that they share.
     """
 
     name: str
@@ -125,24 +126,24 @@ class Pipeline:
     description: str = ""
     trained_on: str = ""
     defaults: Mapping[str, int] = field(default_factory=dict)
-    strength: tuple[tuple[float, float], ...] = ()
-    spread: float = 0.0
+    residual_scale: tuple[tuple[float, float], ...] = ()
+    tta_noise_ratio: float = 0.0
     measured: tuple[Measured, ...] = ()
 
-    def strength_at(self, qp: float | None, turns: int = 1) -> float:
-        """What the change of a picture of this QP, averaged over so many turns, is multiplied by.
+    def residual_scale_at(self, qp: float | None, tta: int = 1) -> float:
+        """The factor on the change of a picture of this QP. tta: flips and rotations averaged.
 
-        An average has less energy than the answers that it is made of. Of (1 + spread) it keeps
-        (1 + spread / turns), and the best multiple grows by as much.
+        An average has less energy than the answers that it is made of. Of (1 + tta_noise_ratio) it keeps
+        (1 + tta_noise_ratio / tta), and the best multiple grows by as much.
         """
-        return self._strength_of_one(qp) * ((1 + self.spread) / (1 + self.spread / turns))
+        return self._scale_of_one(qp) * ((1 + self.tta_noise_ratio) / (1 + self.tta_noise_ratio / tta))
 
-    def _strength_of_one(self, qp: float | None) -> float:
-        """As `strength_at` without averaging; 1 where the QP is unknown."""
-        if qp is None or not self.strength:
+    def _scale_of_one(self, qp: float | None) -> float:
+        """As `residual_scale_at` without averaging; 1 where the QP is unknown."""
+        if qp is None or not self.residual_scale:
             return 1.0
-        before = [point for point in self.strength if point[0] <= qp]
-        after = [point for point in self.strength if point[0] > qp]
+        before = [point for point in self.residual_scale if point[0] <= qp]
+        after = [point for point in self.residual_scale if point[0] > qp]
         if not before or not after:
             return (before or after[:1])[-1][1]
         (low, least), (high, most) = before[-1], after[0]
@@ -272,17 +273,17 @@ def _pipeline(entry: Any, folder: Path) -> Pipeline:
     stages = tuple(stage_of(stage, folder) for stage in entry["stages"])
     if not 1 <= len(stages) <= 2:
         raise DocumentError(f"{shown} has {len(stages)} stages, not 1 or 2")
-    spread = float(entry.get("spread", 0))
-    if not 0 <= spread <= 1:
-        raise DocumentError(f"spread of {shown} lies between 0 and 1")
+    tta_noise_ratio = float(entry.get("tta_noise_ratio", 0))
+    if not 0 <= tta_noise_ratio <= 1:
+        raise DocumentError(f"tta_noise_ratio of {shown} lies between 0 and 1")
     texts = {key: entry[key] for key in ("description", "trained_on") if key in entry}
     return Pipeline(
         name,
         scale,
         stages,
         defaults=_defaults(entry, shown),
-        strength=_strength(entry, shown),
-        spread=spread,
+        residual_scale=_residual_scale(entry, shown),
+        tta_noise_ratio=tta_noise_ratio,
         measured=measured_of(entry),
         **texts,
     )
@@ -299,12 +300,12 @@ def _defaults(entry: Mapping[str, Any], shown: str) -> dict[str, int]:
     return defaults
 
 
-def _strength(entry: Mapping[str, Any], shown: str) -> tuple[tuple[float, float], ...]:
-    """The points of `strength`."""
-    points = entry.get("strength", [])
+def _residual_scale(entry: Mapping[str, Any], shown: str) -> tuple[tuple[float, float], ...]:
+    """The points of `residual_scale`."""
+    points = entry.get("residual_scale", [])
     in_pairs = all(len(point) == 2 for point in points)
-    if not in_pairs or points != sorted(points) or not all(0 <= s <= MOST_STRENGTH for _, s in points):
+    if not in_pairs or points != sorted(points) or not all(0 <= s <= MOST_RESIDUAL_SCALE for _, s in points):
         raise DocumentError(
-            f"strength of {shown} is a list of [QP, share 0 to {MOST_STRENGTH}] with rising QPs"
+            f"residual_scale of {shown} is a list of [QP, share 0 to {MOST_RESIDUAL_SCALE}] with rising QPs"
         )
     return tuple((float(qp), float(share)) for qp, share in points)
