@@ -26,8 +26,9 @@ from vqe_cli.runs.report import Event, Progress, Report
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.tree import refuse_folder_options
 from vqe_cli.video.frame import Colour, Frame
+from vqe_cli.video.inspect import Inspection
+from vqe_cli.video.inspect import inspect as inspect_video
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.survey import Survey, survey
 from vqe_cli.weights.ensembles import find_ensemble
 
 AnyPath = str | PathLike[str]
@@ -61,7 +62,7 @@ def enhance(
         return restorer.enhance(settings, listen)
 
 
-def inspect(path: AnyPath, *, hm_log: AnyPath | None = None, duplicates: bool = True) -> Survey:
+def inspect(path: AnyPath, *, hm_log: AnyPath | None = None, duplicates: bool = True) -> Inspection:
     """What a video says of itself, frame by frame, as `vqe inspect` shows it.
 
     The result has `info` (size in pixels, rate in frames a second, codec, colour, streams), `frames` in
@@ -74,7 +75,7 @@ def inspect(path: AnyPath, *, hm_log: AnyPath | None = None, duplicates: bool = 
     are decoded to find equal ones; without it HEVC is read from its headers alone, which is much faster.
     Raises InputError for what cannot be read and for a log that does not match.
     """
-    return survey(Path(path), None if hm_log is None else Path(hm_log), duplicates=duplicates)
+    return inspect_video(Path(path), None if hm_log is None else Path(hm_log), duplicates=duplicates)
 
 
 @dataclass(frozen=True)

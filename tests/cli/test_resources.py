@@ -46,7 +46,7 @@ def test_out_of_memory_is_called_that(clip: Path, error: Exception, monkeypatch:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("vqe_cli.video.survey.survey", fail)
+    monkeypatch.setattr("vqe_cli.video.inspect.inspect", fail)
     told = one_sentence(vqe("inspect", clip))
     assert "not enough memory" in told and "--tile" in told
 

@@ -45,9 +45,11 @@ def tasks() -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if TASK in line]
 
 
-@pytest.mark.parametrize("ships", [False, True], ids=["shared", "shipped"])
+@pytest.mark.parametrize("sends_packets", [False, True], ids=["shared", "sent"])
 @pytest.mark.slow
-def test_a_cluster_writes_the_same_bytes_though_a_process_is_killed(ships, folder, address, tmp_path) -> None:
+def test_a_cluster_writes_the_same_bytes_though_a_process_is_killed(
+    sends_packets, folder, address, tmp_path
+) -> None:
     killed: list[int] = []
     over = threading.Event()
 
@@ -59,7 +61,7 @@ def test_a_cluster_writes_the_same_bytes_though_a_process_is_killed(ships, folde
             time.sleep(0.005)
 
     killer = threading.Thread(target=kill_one, daemon=True)
-    chosen = {"cluster": address, "cluster_ship": ships, "tta": 1}
+    chosen = {"cluster": address, "cluster_ship": sends_packets, "tta": 1}
     settings = settings_for(folder / "in.mkv", tmp_path / "out.mkv", folder / "tiny.safetensors", **chosen)
     killer.start()
     try:

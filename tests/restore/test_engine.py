@@ -203,7 +203,7 @@ def test_strength_by_qp(tmp_path, clip) -> None:
 
 
 def test_an_average_of_turns_is_made_stronger(tmp_path, clip) -> None:
-    """What the TTA noise ratio asks for reaches the written change, only where several answers are averaged."""
+    """What the TTA noise ratio asks for reaches the written change, only where answers are averaged."""
     frames, colour = clip[0][:1], clip[1]
     write_tiny(tmp_path / "a.safetensors")
     out = {}

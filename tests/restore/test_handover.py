@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vqe_cli.restore.handover import Clock, background, prefetched
+from vqe_cli.restore.handover import Stopwatch, background, prefetched
 
 
 def no_threads_left() -> bool:
@@ -14,7 +14,7 @@ def no_threads_left() -> bool:
 
 def test_everything_in_order() -> None:
     got: list[int] = []
-    with prefetched(range(100), 3, Clock()) as items, background(got.append, 3, Clock()) as hand:
+    with prefetched(range(100), 3, Stopwatch()) as items, background(got.append, 3, Stopwatch()) as hand:
         for item in items:
             hand(item)
     assert got == list(range(100))
@@ -24,7 +24,7 @@ def test_everything_in_order() -> None:
 def test_queues_are_bounded() -> None:
     made: list[int] = []
     source = (made.append(i) or i for i in range(100))
-    with prefetched(source, 4, Clock()) as items:
+    with prefetched(source, 4, Stopwatch()) as items:
         assert next(items) == 0
         time.sleep(0.3)
         assert len(made) <= 6  # taken, four that wait, one in hand
@@ -36,7 +36,7 @@ def test_error_of_the_source_comes_after_the_items_before_it() -> None:
         yield 1
         raise ValueError("broken input")
 
-    with prefetched(source(), 4, Clock()) as items:
+    with prefetched(source(), 4, Stopwatch()) as items:
         assert next(items) == 1
         with pytest.raises(ValueError, match="broken input"):
             next(items)
@@ -50,7 +50,7 @@ def test_error_of_the_consumer_is_raised_once() -> None:
         calls.append(item)
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), background(consume, 2, Clock()) as hand:
+    with pytest.raises(OSError, match="disk full"), background(consume, 2, Stopwatch()) as hand:
         for item in range(1000):
             hand(item)
     assert calls == [0]
@@ -62,7 +62,7 @@ def test_error_on_the_last_item() -> None:
         time.sleep(0.05)
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), background(consume, 2, Clock()) as hand:
+    with pytest.raises(OSError, match="disk full"), background(consume, 2, Stopwatch()) as hand:
         hand(1)
     assert no_threads_left()
 
@@ -76,8 +76,8 @@ def test_leaving_early_stops_both_threads() -> None:
 
     with (
         pytest.raises(KeyboardInterrupt),
-        prefetched(range(10**9), 4, Clock()) as items,
-        background(slow, 50, Clock()) as hand,
+        prefetched(range(10**9), 4, Stopwatch()) as items,
+        background(slow, 50, Stopwatch()) as hand,
     ):
         for item in items:
             hand(item)
@@ -88,7 +88,7 @@ def test_leaving_early_stops_both_threads() -> None:
 
 
 def test_clock_counts_work_and_not_waiting() -> None:
-    clock = Clock()
+    clock = Stopwatch()
     with background(lambda item: time.sleep(0.05), 1, clock) as hand:
         hand(1)
         time.sleep(0.3)

@@ -11,23 +11,23 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.engine import load
 from vqe_cli.runs.pipeline import enhance
-from vqe_cli.runs.ray_workers import shipped_for
+from vqe_cli.runs.ray_workers import packets_for
 from vqe_cli.runs.worker import Worker
 from vqe_cli.runs.workers import WorkerMessage
 from vqe_cli.video.reader import Entry, WrongEntry
 
 
 class Elsewhere:
-    """A crew of one, in this process, that is given jobs as bytes; keeps the jobs. ships: packets, too."""
+    """One worker, in this process, that is given jobs as bytes; keeps the jobs."""
 
     size = 1
 
-    def __init__(self, worker: Worker, ships: bool) -> None:
-        self.worker, self.ships, self.jobs = worker, ships, []
+    def __init__(self, worker: Worker, sends_packets: bool) -> None:
+        self.worker, self.sends_packets, self.jobs = worker, sends_packets, []
 
     def submit(self, job, inbox) -> None:
         self.jobs.append(job)
-        packets = shipped_for(job) if self.ships else None
+        packets = packets_for(job) if self.sends_packets else None
         job, packets = pickle.loads(pickle.dumps((job, packets)))
         inbox.put(WorkerMessage(job.number, finished=self.worker.make(job, lambda frames: None, packets)))
 
@@ -48,22 +48,22 @@ def settings_in(folder, output):
     return settings_for(folder / "in.mkv", output, weights, overlap=2, pqf_period=2, codec="ffv1")
 
 
-@pytest.mark.parametrize("ships", [False, True], ids=["shared", "shipped"])
-def test_a_job_holds_all_that_a_segment_needs(ships, folder, tmp_path) -> None:
+@pytest.mark.parametrize("sends_packets", [False, True], ids=["shared", "sent"])
+def test_a_job_holds_all_that_a_segment_needs(sends_packets, folder, tmp_path) -> None:
     settings = settings_in(folder, tmp_path / "out.mkv")
     worker = Worker("cpu")
     worker.take(load(settings.networks).on(choose("cpu", "fp32")), settings.networks)
-    crew = Elsewhere(worker, ships)
+    crew = Elsewhere(worker, sends_packets)
     enhance(settings, crew=crew)
     assert (tmp_path / "out.mkv").read_bytes() == (folder / "alone.mkv").read_bytes()
     assert len(crew.jobs) >= 4 and crew.jobs[-1].entry is not None
-    whole = shipped_for(replace(crew.jobs[-1], entry=None, last_pts=None))
+    whole = packets_for(replace(crew.jobs[-1], entry=None, last_pts=None))
     assert len(whole.packets) == 36
-    assert len(shipped_for(crew.jobs[2]).packets) < 30
+    assert len(packets_for(crew.jobs[2]).packets) < 30
 
 
 def test_an_entry_that_is_none(folder, tmp_path) -> None:
-    """Decoding begins at the beginning; from shipped packets it cannot, and says so."""
+    """Decoding begins at the beginning; from sent packets it cannot, and says so."""
     settings = settings_in(folder, tmp_path / "out.mkv")
     crew = Elsewhere(Worker("cpu"), False)
     enhance(settings, crew=crew)
@@ -72,7 +72,7 @@ def test_an_entry_that_is_none(folder, tmp_path) -> None:
     right = crew.worker.make(job, lambda frames: None)
     assert crew.worker.make(wrong, lambda frames: None) == right
     with pytest.raises(WrongEntry):
-        crew.worker.make(wrong, lambda frames: None, shipped_for(wrong))
+        crew.worker.make(wrong, lambda frames: None, packets_for(wrong))
     other = {index: checksum ^ 1 for index, checksum in job.checksums.items()}
     with pytest.raises(VqeError, match="has changed"):
         crew.worker.make(replace(job, checksums=other), lambda frames: None)

@@ -11,8 +11,8 @@ from joined_clips import make_recording
 from tiny_clips import make_clip
 
 from vqe_cli.video.damage import is_cut_short
+from vqe_cli.video.inspect import inspect
 from vqe_cli.video.reader import Reader
-from vqe_cli.video.survey import survey
 
 CASES = DATA / "cases"
 
@@ -25,7 +25,7 @@ def read(path: Path) -> tuple[int, list[str]]:
 def test_what_an_edit_list_hides_is_no_damage() -> None:
     """31 pictures are in the cut; decoders show 29, for two before its beginning are hidden (ffprobe)."""
     assert read(CASES / "cut.mp4") == (29, [])
-    assert len(survey(CASES / "cut.mp4").frames) == 29
+    assert len(inspect(CASES / "cut.mp4").frames) == 29
 
 
 def test_pictures_that_are_left_out_at_the_start_are_counted() -> None:
@@ -33,7 +33,7 @@ def test_pictures_that_are_left_out_at_the_start_are_counted() -> None:
     assert frames == 30
     assert len(warnings) == 1 and " 6 pictures" in warnings[0] and "damaged" not in warnings[0]
     for duplicates in (True, False):
-        listed = survey(CASES / "no_first_key.mkv", duplicates=duplicates)
+        listed = inspect(CASES / "no_first_key.mkv", duplicates=duplicates)
         assert len(listed.frames) == 30
         assert any(" 6 pictures" in warning for warning in listed.warnings)
 

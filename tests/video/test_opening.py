@@ -15,10 +15,10 @@ from tiny_clips import make_clip, picture
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.images import ImageReader
+from vqe_cli.video.inspect import inspect
 from vqe_cli.video.opening import open_input, video_stream
 from vqe_cli.video.probe import probe
 from vqe_cli.video.reader import Reader
-from vqe_cli.video.survey import survey
 
 CASES = DATA / "cases"
 SOURCES = sorted((ROOT / "vqe_cli").rglob("*.py"))
@@ -88,7 +88,7 @@ def test_a_video_of_any_name_is_read(tmp_path: Path, stem: str, monkeypatch: pyt
     for path in (Path(f"{stem}.mkv"), tmp_path / f"{stem}.mkv"):
         with Reader(path) as reader:
             assert len(list(reader)) == 2
-        assert len(survey(path).frames) == 2
+        assert len(inspect(path).frames) == 2
 
 
 @odd_names
@@ -141,8 +141,8 @@ def test_a_second_layer_is_passed_over(tmp_path: Path) -> None:
                 doubled.is_keyframe, doubled.stream = packet.is_keyframe, copy
                 output.mux(doubled)
     assert two.stat().st_size > one.stat().st_size + 100
-    expected = [(frame.kind, frame.qp, frame.duplicate_of) for frame in survey(one).frames]
-    assert [(frame.kind, frame.qp, frame.duplicate_of) for frame in survey(two).frames] == expected
+    expected = [(frame.kind, frame.qp, frame.duplicate_of) for frame in inspect(one).frames]
+    assert [(frame.kind, frame.qp, frame.duplicate_of) for frame in inspect(two).frames] == expected
     with Reader(one) as first, Reader(two) as second:
         for frame, other in zip(first, second, strict=True):
             assert all((a == b).all() for a, b in zip(frame.planes, other.planes, strict=True))
@@ -153,14 +153,14 @@ def test_a_second_layer_is_passed_over(tmp_path: Path) -> None:
 def test_tags_that_are_not_utf_8_are_decoded() -> None:
     with open_input(CASES / "latin1_title.avi") as container:
         assert container.metadata["title"].strip() == "Été à plage"
-    assert len(survey(CASES / "latin1_title.avi").frames) > 0
+    assert len(inspect(CASES / "latin1_title.avi").frames) > 0
 
 
 def test_a_cover_picture_is_no_video_also_where_it_comes_first() -> None:
     path = CASES / "cover_first.mp4"
     assert probe(path).codec == "hevc"
-    assert len(survey(path).frames) == 40
-    assert len(survey(path, duplicates=False).frames) == 40
+    assert len(inspect(path).frames) == 40
+    assert len(inspect(path, duplicates=False).frames) == 40
 
 
 def test_what_ffmpeg_logs_is_said(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from conftest import DATA
 from joined_clips import joined, make_recording, packet_times, rewrite, steps
 
+from vqe_cli.video.inspect import inspect
 from vqe_cli.video.reader import Reader
-from vqe_cli.video.shipped import ship, unpacked
-from vqe_cli.video.survey import survey
+from vqe_cli.video.sent_packets import decoded, packets_between
 
 CASE = DATA / "cases" / "joined_video.ts"
 # 26 hours, 30 minutes and 43.717 seconds: here clocks of 33 bits wrap.
@@ -86,7 +86,7 @@ def test_inspect_lists_the_same_times() -> None:
     with Reader(CASE) as reader:
         times = [frame.pts for frame in reader]
     for duplicates in (True, False):
-        found = survey(CASE, duplicates=duplicates)
+        found = inspect(CASE, duplicates=duplicates)
         assert [frame.pts for frame in found.frames] == times
         assert any("jump once" in warning for warning in found.warnings)
 
@@ -96,8 +96,8 @@ def test_packets_for_other_machines_give_the_same_pictures(name: str) -> None:
     """Those that are hidden or left out are so there, too."""
     with Reader(CASE.with_name(name)) as reader:
         frames = list(reader)
-        shipped = ship(CASE.with_name(name), reader.info, None, None)
-    others = list(unpacked(shipped))
+        packets = packets_between(CASE.with_name(name), reader.info, None, None)
+    others = list(decoded(packets))
     assert [frame.index for frame in others] == [frame.index for frame in frames]
     if name != "h264_bframes.avi":  # packets do not tell times there
         assert [frame.pts for frame in others] == [frame.pts for frame in frames]

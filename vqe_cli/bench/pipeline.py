@@ -12,7 +12,7 @@ from torch import nn
 from vqe_cli.networks.deform import SecondOrderDeformableAlignment
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.handover import Clock
+from vqe_cli.restore.handover import Stopwatch
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Report
 from vqe_cli.runs.settings import Settings
@@ -30,7 +30,7 @@ def bench_pipeline(input: Path, options: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(input, Path(folder) / "enhanced.mkv", **options)
         loaded = load_model(settings.networks)
-        alignment = Clock()
+        alignment = Stopwatch()
         with timed(nn.ModuleList(loaded.networks), alignment, loaded.compute):
             report = enhance(settings, load=lambda networks: loaded)
     plan = report.plan
@@ -69,7 +69,7 @@ def parts_of(report: Report, alignment_s: float) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def timed(network: nn.Module, clock: Clock, compute: Compute) -> Iterator[None]:
+def timed(network: nn.Module, clock: Stopwatch, compute: Compute) -> Iterator[None]:
     """Adds the time that the network's alignment modules take to the clock."""
     started: list[float] = []
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from vqe_cli.cli.console import messages, say, show, write_lines
 from vqe_cli.cli.display import Display, summary_line
 from vqe_cli.cli.plan_lines import written_line
-from vqe_cli.runs.folder import Job, Started, enhance_folder, survey
+from vqe_cli.runs.folder import FileJob, Started, enhance_folder, scan
 from vqe_cli.runs.manifest import Outcome
 from vqe_cli.runs.settings import Settings
 from vqe_cli.text import command_line, printable
@@ -64,7 +64,7 @@ def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> Non
 
 def show_tree(settings: Settings, json_file: Path | None) -> None:
     """Print what would be done with each video of the folder; exit code 1 where one cannot be enhanced."""
-    jobs = survey(settings)
+    jobs = scan(settings)
     if str(json_file) != "-":
         for job in jobs:
             show(job_line(job))
@@ -74,7 +74,7 @@ def show_tree(settings: Settings, json_file: Path | None) -> None:
         raise typer.Exit(1)
 
 
-def job_line(job: Job) -> str:
+def job_line(job: FileJob) -> str:
     """One file of a dry run."""
     if job.outcome is None:
         assert job.plan is not None
@@ -84,7 +84,7 @@ def job_line(job: Job) -> str:
     return f"{job.input}: error: {job.outcome.error} {job.outcome.remedy}".rstrip()
 
 
-def job_document(job: Job) -> dict[str, object]:
+def job_document(job: FileJob) -> dict[str, object]:
     """One file of a dry run, for JSON."""
     if job.outcome is not None:
         return job.outcome.as_dict()

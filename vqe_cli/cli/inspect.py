@@ -10,7 +10,7 @@ from vqe_cli.cli.options import Debug, JsonFile
 from vqe_cli.text import printable
 
 if TYPE_CHECKING:
-    from vqe_cli.video.survey import Survey
+    from vqe_cli.video.inspect import Inspection
 
 EXAMPLE = "Example: vqe inspect in.mkv --json frames.json"
 
@@ -30,11 +30,11 @@ def inspect_command(
     debug: Debug = False,
 ) -> None:
     """Show streams, and kind, QP, peaks and duplicates of every frame in display order."""
-    from vqe_cli.video.survey import survey
+    from vqe_cli.video.inspect import inspect
 
     check_target(json_file)
     with messages().status(printable(f"reading {input}")):
-        found = survey(input, hm_log, pqf_rule, duplicates)
+        found = inspect(input, hm_log, pqf_rule, duplicates)
     for warning in found.warnings:
         say(f"warning: {warning}")
     if json_file:
@@ -43,8 +43,8 @@ def inspect_command(
         _show(found)
 
 
-def as_json(found: "Survey") -> dict[str, Any]:
-    """The survey as one JSON document; ratios are written as "25/1"."""
+def as_json(found: "Inspection") -> dict[str, Any]:
+    """The inspection as one JSON document; ratios are written as "25/1"."""
     info = found.info
     video = {
         "path": str(info.path),
@@ -70,7 +70,7 @@ def as_json(found: "Survey") -> dict[str, Any]:
     return {"video": video, "frames": [vars(frame) for frame in found.frames]}
 
 
-def _show(found: "Survey") -> None:
+def _show(found: "Inspection") -> None:
     """Streams, a summary and the QP curve on the terminal."""
     from rich.table import Table
 

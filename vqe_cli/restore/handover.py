@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Clock:
+class Stopwatch:
     """Seconds that a thread worked, waiting for others left out."""
 
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class _End:
 
 
 @contextmanager
-def prefetched(source: Iterable[T], depth: int, clock: Clock) -> Iterator[Iterator[T]]:
+def prefetched(source: Iterable[T], depth: int, clock: Stopwatch) -> Iterator[Iterator[T]]:
     """The items of `source`, made by a thread at most `depth` items ahead; clock: its working time."""
     items: queue.Queue[T | _Failed | _End] = queue.Queue(depth)
     stop = threading.Event()
@@ -72,7 +72,7 @@ def prefetched(source: Iterable[T], depth: int, clock: Clock) -> Iterator[Iterat
 
 
 @contextmanager
-def background(consume: Callable[[T], None], depth: int, clock: Clock) -> Iterator[Callable[[T], None]]:
+def background(consume: Callable[[T], None], depth: int, clock: Stopwatch) -> Iterator[Callable[[T], None]]:
     """A function that hands items to a thread which gives them to `consume`; at most `depth` items wait.
 
     All items are consumed when the block is left, but when it is left by an exception those that wait are

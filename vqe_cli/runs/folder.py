@@ -25,7 +25,7 @@ from vqe_cli.video.targets import MUXERS, existing_folder, refuse_standard_outpu
 
 
 @dataclass(frozen=True)
-class Job:
+class FileJob:
     """A file of the folder.
 
     settings: of its run. input, output: relative to the folders. plan: of the run, where it can start.
@@ -45,13 +45,13 @@ class Started:
 
     number: int
     of: int
-    job: Job
+    job: FileJob
 
 
 Watcher: TypeAlias = Callable[[Started | Outcome], None]
 
 
-def survey(settings: Settings) -> list[Job]:
+def scan(settings: Settings) -> list[FileJob]:
     """All videos below the input folder with what is known of each before the first frame; writes nothing.
 
     Raises VqeError for what concerns all of them: the folders, the networks, the device, the disk.
@@ -62,15 +62,15 @@ def survey(settings: Settings) -> list[Job]:
         raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
     model = load_model(settings.networks, empty=True)
     ledger = Manifest(target)
-    jobs: list[Job] = []
+    jobs: list[FileJob] = []
     taken: dict[Path, str] = {}
     found, closed = videos_below(source, settings.pattern, target)
-    jobs += [_failed(Job(settings, str(place), str(place)), error) for place, error in closed]
+    jobs += [_failed(FileJob(settings, str(place), str(place)), error) for place, error in closed]
     inputs = {os.path.realpath(source / relative) for relative in found}
     for relative in found:
         written = written_as(relative, settings)
         one = replace(settings, input=source / relative, output=target / written, overwrite=True)
-        job = Job(one, str(relative), str(written))
+        job = FileJob(one, str(relative), str(written))
         if written in taken or os.path.realpath(one.output) in inputs:
             jobs.append(_failed(job, _same_name(job, taken.get(written, "another input"))))
             continue
@@ -85,9 +85,9 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
 
     listen: hears the events of each run. watch: hears which file begins, and each outcome. The outcomes of
     this run go into the ledger, too, as soon as they are known.
-    Raises VqeError as `survey` does; KeyboardInterrupt passes through, what is finished stays.
+    Raises VqeError as `scan` does; KeyboardInterrupt passes through, what is finished stays.
     """
-    jobs = survey(settings)
+    jobs = scan(settings)
     try:
         settings.output.mkdir(exist_ok=True)
     except OSError as error:
@@ -107,7 +107,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
         settle(number, known)
     with Restorer() as restorer:
 
-        def work(job: Job, hear: Listener) -> Outcome:
+        def work(job: FileJob, hear: Listener) -> Outcome:
             return _enhanced(job, ledger, restorer, hear)
 
         for number, told in _running(settings, [jobs[number] for number in todo], work, listen):
@@ -119,7 +119,10 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
 
 
 def _running(
-    settings: Settings, jobs: Sequence[Job], work: Callable[[Job, Listener], Outcome], listen: Listener
+    settings: Settings,
+    jobs: Sequence[FileJob],
+    work: Callable[[FileJob, Listener], Outcome],
+    listen: Listener,
 ) -> Iterator[tuple[int, Outcome | None]]:
     """Enhances the files: (position, None) when one begins, (position, outcome) when it has ended.
 
@@ -142,7 +145,7 @@ def _running(
             together.hear(position, told)
 
 
-def _looked_at(job: Job, model: Model, ledger: Manifest, overwrite: bool) -> Job:
+def _looked_at(job: FileJob, model: Model, ledger: Manifest, overwrite: bool) -> FileJob:
     """The job with its plan, and with its outcome where that is settled."""
     settings = job.settings
     try:
@@ -157,7 +160,7 @@ def _looked_at(job: Job, model: Model, ledger: Manifest, overwrite: bool) -> Job
     return replace(job, settings=replace(job.settings, overwrite=overwrite), plan=planned)
 
 
-def _enhanced(job: Job, ledger: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
+def _enhanced(job: FileJob, ledger: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
     """Enhances one file, unless another run has done so meanwhile; what goes wrong with it is its outcome."""
     made: list[Path] = []
     try:
@@ -178,14 +181,14 @@ def _enhanced(job: Job, ledger: Manifest, restorer: Restorer, listen: Listener) 
     return Outcome(job.input, job.output, "done", report=report)
 
 
-def _done_meanwhile(job: Job, ledger: Manifest) -> bool:
+def _done_meanwhile(job: FileJob, ledger: Manifest) -> bool:
     """Whether another run on the same folders has finished the file since this one looked."""
     with suppress(VqeError):  # the ledger was read before; the next run says what has become of it
         ledger.refresh()
     return job.plan is not None and ledger.state(job.input, job.output, job.plan.fingerprint) == "done"
 
 
-def _failed(job: Job, error: Exception) -> Job:
+def _failed(job: FileJob, error: Exception) -> FileJob:
     """The job with the error as its outcome; errors that are not the user's are named as such."""
     said = unexpected(error, "Enhance this file by itself")
     return replace(job, outcome=Outcome(job.input, job.output, "failed", said.message, said.remedy))
@@ -205,7 +208,7 @@ def _check_folders(source: Path, target: Path) -> None:
         raise VqeError(f"the folder {place} cannot be written to.", "Choose another folder for the output.")
 
 
-def _check_room(jobs: list[Job], target: Path) -> None:
+def _check_room(jobs: list[FileJob], target: Path) -> None:
     """Raises VqeError where the results together surely do not fit on the disk."""
     estimates = [job.plan.estimates for job in jobs if job.plan is not None and job.outcome is None]
     least = sum(found.room.low for found in estimates if found.room is not None)
@@ -216,7 +219,7 @@ def _check_room(jobs: list[Job], target: Path) -> None:
         )
 
 
-def _same_name(job: Job, other: str) -> VqeError:
+def _same_name(job: FileJob, other: str) -> VqeError:
     return VqeError(
         f"{job.settings.input} would be written to {job.settings.output}, as {other} is.",
         "Rename one of them.",

@@ -2,7 +2,7 @@
 
 Networks go into the cluster's object store once, and each process takes them from there once. A segment is
 one task: Ray places it where a processor or a GPU is free, and gives it to another process when its own is
-lost. Files are reached over a file system that all machines share, or shipped: the packets that a segment is
+lost. Files lie on a file system that all machines share, or packets are sent: those that a segment is
 decoded from, and those that it became.
 """
 
@@ -20,11 +20,11 @@ from vqe_cli.restore.choices import NetworkChoice
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.journal import Finished
-from vqe_cli.runs.segments import Job
+from vqe_cli.runs.segments import SegmentJob
 from vqe_cli.runs.worker import Worker
 from vqe_cli.runs.workers import TRIES, Messages, WorkerMessage
 from vqe_cli.video.reader import WrongEntry
-from vqe_cli.video.shipped import Shipped, ship
+from vqe_cli.video.sent_packets import SentPackets, packets_between
 
 POLL_S = 0.5
 KNOCK_S = 5.0
@@ -34,30 +34,30 @@ KNOCK_S = 5.0
 class Parcel:
     """A job and, for machines that do not see our files, the packets that it needs."""
 
-    job: Job
-    shipped: Shipped | None
+    job: SegmentJob
+    packets: SentPackets | None
 
 
 class RayWorkers:
-    """The machines of a Ray cluster: `with RayCrew("auto", networks) as crew`.
+    """The machines of a Ray cluster: `with RayWorkers("auto", networks) as workers`.
 
-    address: of the cluster, "auto" for one that runs here. networks: of all files. ships: its machines do not
-    see our files. Raises VqeError where Ray is not installed or the cluster cannot be reached.
+    address: of the cluster, "auto" for one that runs here. networks: of all files. sends_packets: whether its
+    machines do not see our files. Raises VqeError without Ray and where the cluster cannot be reached.
     """
 
-    def __init__(self, address: str, networks: NetworkChoice, ships: bool = False) -> None:
+    def __init__(self, address: str, networks: NetworkChoice, sends_packets: bool = False) -> None:
         self._ray = connected(address)
         resources = self._ray.cluster_resources()
         on_gpu = networks.device.startswith("cuda") or (networks.device == "auto" and "GPU" in resources)
         self.size = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
         neutral = load_model(networks.on("cpu", "fp32"))
         self._model = self._ray.put(neutral)
-        self._ships = ships
+        self._sends_packets = sends_packets
         self._device = "cuda" if on_gpu else "cpu"
         self._task = self._ray.remote(
             num_cpus=0 if on_gpu else 1, num_gpus=1 if on_gpu else 0, max_retries=TRIES - 1
         )(make_remotely)
-        self._running: dict[Any, tuple[Job, Messages]] = {}
+        self._running: dict[Any, tuple[SegmentJob, Messages]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._collect, name="vqe-cluster", daemon=True)
@@ -75,10 +75,10 @@ class RayWorkers:
             self._ray.cancel(running, force=True)
         self._ray.shutdown()
 
-    def submit(self, job: Job, inbox: Messages) -> None:
+    def submit(self, job: SegmentJob, inbox: Messages) -> None:
         """As `WorkerPool.submit`."""
-        shipped = shipped_for(job) if self._ships else None
-        running = self._task.remote(self._model, self._device, Parcel(_absolute(job), shipped))
+        packets = packets_for(job) if self._sends_packets else None
+        running = self._task.remote(self._model, self._device, Parcel(_absolute(job), packets))
         with self._lock:
             self._running[running] = (job, inbox)
 
@@ -96,7 +96,7 @@ class RayWorkers:
                     job, inbox = self._running.pop(each)
                 inbox.put(self._told(each, job))
 
-    def _told(self, ended: Any, job: Job) -> WorkerMessage:
+    def _told(self, ended: Any, job: SegmentJob) -> WorkerMessage:
         try:
             finished, data = self._ray.get(ended)
             if data is not None:
@@ -156,7 +156,7 @@ _WORKER: list[Worker] = []
 
 
 def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, bytes | None]:
-    """The task: makes a segment; gives its file's bytes, too, where files are shipped."""
+    """The task: makes a segment; gives its file's bytes, too, where packets are sent."""
     import tempfile
 
     import torch
@@ -168,12 +168,12 @@ def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, by
         worker = Worker(device)
         worker.take(model.on(choose(device, job.plan.networks.precision)), job.plan.networks)
         _WORKER.append(worker)
-    if parcel.shipped is None:
+    if parcel.packets is None:
         return _WORKER[0].make(job, lambda frames: None), None
     with tempfile.TemporaryDirectory() as folder:
         job = replace(job, file=Path(folder) / job.file.name)
         try:
-            finished = _WORKER[0].make(job, lambda frames: None, parcel.shipped)
+            finished = _WORKER[0].make(job, lambda frames: None, parcel.packets)
         except WrongEntry as error:
             raise VqeError(
                 f"{job.name} cannot be decoded from its packets alone.",
@@ -182,7 +182,7 @@ def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, by
         return finished, job.file.read_bytes()
 
 
-def _absolute(job: Job) -> Job:
+def _absolute(job: SegmentJob) -> SegmentJob:
     """The job with paths that mean the same on all machines."""
     plan = job.plan
     plan = replace(
@@ -194,7 +194,7 @@ def _absolute(job: Job) -> Job:
     return replace(job, plan=plan)
 
 
-def shipped_for(job: Job) -> Shipped:
+def packets_for(job: SegmentJob) -> SentPackets:
     """The packets of a job; raises VqeError for an input that is not a video file."""
     info = job.plan.info
     if not info.path.is_file() or info.container == "images":
@@ -203,4 +203,4 @@ def shipped_for(job: Job) -> Shipped:
             "Leave it out, or make it a video.",
         )
     # Times of chunks are those to write; the last frame's own is not known, its place in the file is.
-    return ship(info.path, info, job.entry, job.last_pts)
+    return packets_between(info.path, info, job.entry, job.last_pts)

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.chunks import Chunk, frames_held
 from vqe_cli.restore.engine import Enhancer, Model
-from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.stream import Tally, decided_chunks
 from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, recalled
 from vqe_cli.runs.full_disk import failed_writing
@@ -25,9 +25,9 @@ from vqe_cli.runs.journal import Finished, Journal
 from vqe_cli.runs.outcome import Notices, Took, report_of
 from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.report import Progress, Report, Resumed
-from vqe_cli.runs.segments import Job, SegmentWriter, coder_of, header_hash, numbered, shown
+from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, header_hash, numbered, shown
 from vqe_cli.runs.workers import Messages, WorkerMessage, WorkerPool
-from vqe_cli.video.clock import Clock as Timeline
+from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.unchanged import Unchanged
@@ -50,9 +50,9 @@ class Run:
     began: float
     kept: dict[int, Finished] = field(init=False)
     tally: Tally = field(default_factory=Tally)
-    timeline: Timeline = field(init=False)
-    decode: Clock = field(default_factory=Clock)
-    encode: Clock = field(default_factory=Clock)
+    timeline: Clock = field(init=False)
+    decode: Stopwatch = field(default_factory=Stopwatch)
+    encode: Stopwatch = field(default_factory=Stopwatch)
     done: int = 0  # frames enhanced in this run
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ class Run:
         """Chunks with the numbers of their segments; everything is counted anew."""
         plan = self.plan
         self.tally = Tally()
-        self.timeline = Timeline(plan.info, plan.source.is_part)
+        self.timeline = Clock(plan.info, plan.source.is_part)
 
         def timed(frame: Frame) -> Frame:
             return replace(frame, pts=self.timeline.tick(frame))
@@ -196,7 +196,7 @@ class Run:
             under_way[told.number] = told.frames
         self._progress(sum(under_way.values()))
 
-    def _jobs(self, frames: Iterable[FrameSummary], finished: frozenset[int]) -> Iterator[Job]:
+    def _jobs(self, frames: Iterable[FrameSummary], finished: frozenset[int]) -> Iterator[SegmentJob]:
         """A job for each segment that is missing, as soon as all its chunks are known."""
         recent: list[FrameSummary] = []
 
@@ -215,7 +215,7 @@ class Run:
             if entry is not None:
                 del recent[: entry.index - recent[0].frame.index]
 
-    def _job(self, number: int, chunks: tuple[Chunk, ...], recent: list[FrameSummary]) -> Job:
+    def _job(self, number: int, chunks: tuple[Chunk, ...], recent: list[FrameSummary]) -> SegmentJob:
         first = min(chunk.frames[0].index for chunk in chunks)
         last = max(max(chunk.frames[-1].index, chunk.shown[-1][-1].index) for chunk in chunks)
         start = recent[0].frame.index
@@ -223,7 +223,7 @@ class Run:
         checksums = {seen.frame.index: seen.checksum for seen in needed if seen.checksum is not None}
         entry = entry_before(recent, first) if self._uses_entry else None
         file = self.journal.file_of(number)
-        return Job(self.plan, number, chunks, checksums, entry, needed[-1].frame.pts, file)
+        return SegmentJob(self.plan, number, chunks, checksums, entry, needed[-1].frame.pts, file)
 
     def _progress(self, more: int) -> None:
         self.notices.listen(Progress(self.kept_frames + self.done + more, self.plan.summary.frames))

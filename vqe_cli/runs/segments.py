@@ -47,7 +47,7 @@ def coder_of(plan: Plan) -> Callable[[], Coder]:
 
 
 @dataclass(frozen=True)
-class Job:
+class SegmentJob:
     """A segment to be made by somebody else.
 
     chunks: without planes. checksums: of the planes of all frames that they hold, by index. entry: where

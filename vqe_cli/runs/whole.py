@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.choices import NetworkChoice
 from vqe_cli.restore.engine import Model, Planes
-from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.stream import Tally, decided_chunks
 from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.outcome import Notices, Took, report_of
@@ -33,7 +33,7 @@ def enhance_whole(
     load: gives the networks; it is called when the place of the output has been found to be in order.
     unchanged: the input, as it was before it was opened. began: when the run did, by `time.perf_counter`.
     """
-    decode, encode, tally = Clock(), Clock(), Tally()
+    decode, encode, tally = Stopwatch(), Stopwatch(), Tally()
     with ExitStack() as stack:
         reader = stack.enter_context(plan.source.open())
         # The file gets its name where the input has not changed.
@@ -68,7 +68,7 @@ def written_by(writer: Writer) -> Callable[[tuple[Frame, Planes]], None]:
 
 
 @contextmanager
-def finished_on(clock: Clock, writer: Writer) -> Iterator[Writer]:
+def finished_on(clock: Stopwatch, writer: Writer) -> Iterator[Writer]:
     """The writer; what it does at the end counts as encoding, too (encoders hold many pictures back)."""
     with ExitStack() as stack:
         yield stack.enter_context(writer)

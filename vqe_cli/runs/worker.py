@@ -10,12 +10,12 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.choices import NetworkChoice
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Clock, background, prefetched
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.runs.journal import Finished
-from vqe_cli.runs.segments import Job, SegmentWriter, coder_of, with_planes
+from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, with_planes
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
-from vqe_cli.video.shipped import Shipped, unpacked
+from vqe_cli.video.sent_packets import SentPackets, decoded
 from vqe_cli.video.targets import write_error
 from vqe_cli.video.unchanged import RESUME
 
@@ -31,14 +31,16 @@ class Worker:
         """Takes networks that were loaded by somebody else, for jobs that ask for these."""
         self._model = (networks.on(self._device), model)
 
-    def make(self, job: Job, progress: Callable[[int], None], shipped: Shipped | None = None) -> Finished:
+    def make(
+        self, job: SegmentJob, progress: Callable[[int], None], packets: SentPackets | None = None
+    ) -> Finished:
         """Makes the segment; progress: called with the number of frames done, for each.
 
-        shipped: packets to decode in place of the input, which is not there. Raises VqeError for what a user
-        can cause; with shipped packets, WrongEntry where they do not give the frames.
+        packets: what to decode in place of the input, which is not there. Raises VqeError for what a user
+        can cause; with sent packets, WrongEntry where they do not give the frames.
         """
-        if shipped is not None:
-            with closing(unpacked(shipped)) as frames:
+        if packets is not None:
+            with closing(decoded(packets)) as frames:
                 return self._made(job, frames, progress)
         try:
             return self._make(job, progress)
@@ -49,11 +51,11 @@ class Worker:
         except WrongEntry as error:
             raise VqeError(f"{job.plan.info.path} has changed while it was read.", RESUME) from error
 
-    def _make(self, job: Job, progress: Callable[[int], None]) -> Finished:
+    def _make(self, job: SegmentJob, progress: Callable[[int], None]) -> Finished:
         with job.plan.source.open(job.entry) as reader:
             return self._made(job, reader, progress)
 
-    def _made(self, job: Job, source: Iterable[Frame], progress: Callable[[int], None]) -> Finished:
+    def _made(self, job: SegmentJob, source: Iterable[Frame], progress: Callable[[int], None]) -> Finished:
         model = self._loaded(job.plan.networks)
         engine = job.plan.start(model)
         if engine.sizes != job.plan.sizes:
@@ -64,8 +66,8 @@ class Worker:
         done: list[Finished] = []
         with (
             written(SegmentWriter(coder_of(job.plan), lambda number: job.file, done.append), job) as writer,
-            prefetched(source, READ_AHEAD, Clock()) as frames,
-            background(writer.write, WRITE_AHEAD, Clock()) as write,
+            prefetched(source, READ_AHEAD, Stopwatch()) as frames,
+            background(writer.write, WRITE_AHEAD, Stopwatch()) as write,
         ):
             count = 0
             for chunk in with_planes(job.chunks, frames, job.checksums):
@@ -84,7 +86,7 @@ class Worker:
 
 
 @contextmanager
-def written(writer: SegmentWriter, job: Job) -> Iterator[SegmentWriter]:
+def written(writer: SegmentWriter, job: SegmentJob) -> Iterator[SegmentWriter]:
     """The writer; its segment is complete when the block ends, and gone when it ends by an error."""
     try:
         yield writer

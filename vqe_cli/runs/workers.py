@@ -22,7 +22,7 @@ import torch
 from vqe_cli.errors import VqeError, explained
 from vqe_cli.machine import usable_cores
 from vqe_cli.runs.journal import Finished
-from vqe_cli.runs.segments import Job
+from vqe_cli.runs.segments import SegmentJob
 from vqe_cli.runs.worker import Worker
 
 TRIES = 3
@@ -47,13 +47,13 @@ class WorkerPool(Protocol):
 
     size: int
 
-    def submit(self, job: Job, inbox: Messages) -> None:
+    def submit(self, job: SegmentJob, inbox: Messages) -> None:
         """Takes a job; what is told of it comes into the inbox, at the end `finished` or `error`."""
 
 
 @dataclass
 class _Task:
-    job: Job
+    job: SegmentJob
     inbox: Messages
     tries: int = 0
 
@@ -102,7 +102,7 @@ class LocalWorkers:
         for worker in self._workers:
             self._dismiss(worker)
 
-    def submit(self, job: Job, inbox: Messages) -> None:
+    def submit(self, job: SegmentJob, inbox: Messages) -> None:
         """As `WorkerPool.submit`."""
         self._tasks.append(_Task(job, inbox))
         self._nudge()
@@ -207,13 +207,13 @@ def serve(device: str, threads: int, core: int | None, master: Connection) -> No
     worker = Worker(device)
     try:
         while True:
-            job: Job = master.recv()
+            job: SegmentJob = master.recv()
             master.send(_made(worker, job, master))
     except (EOFError, OSError):
         os._exit(0)  # the master is gone
 
 
-def _made(worker: Worker, job: Job, master: Connection) -> WorkerMessage:
+def _made(worker: Worker, job: SegmentJob, master: Connection) -> WorkerMessage:
     try:
         finished = worker.make(job, lambda frames: master.send(WorkerMessage(job.number, frames)))
         return WorkerMessage(job.number, finished=finished)

@@ -13,7 +13,7 @@ from vqe_cli.bitstream.packets import PacketParser
 from vqe_cli.bitstream.peaks import mark
 from vqe_cli.bitstream.picture import Picture, Retention
 from vqe_cli.cli.qp_curve import qp_curve
-from vqe_cli.video.survey import survey
+from vqe_cli.video.inspect import inspect
 
 FEW, FOLD = 4_000, 4
 UNREADABLE = bytes.fromhex("0000010201 80aaaaaaaa")
@@ -51,7 +51,7 @@ def hostile(path: Path, count: int) -> Path:
 @pytest.mark.parametrize("duplicates", [False, True])
 def test_unreadable_headers_behind_a_picture(tmp_path: Path, duplicates: bool) -> None:
     def work(count: int) -> None:
-        found = survey(hostile(tmp_path / "hostile.hevc", count), duplicates=duplicates)
+        found = inspect(hostile(tmp_path / "hostile.hevc", count), duplicates=duplicates)
         assert len(found.frames) == count + 1
         assert {frame.qp for frame in found.frames[1:]} == {None}
 
@@ -62,7 +62,7 @@ def test_unreadable_headers_behind_a_picture(tmp_path: Path, duplicates: bool) -
 def test_a_million_nal_units_take_less_than_twenty_seconds(tmp_path: Path) -> None:
     path = hostile(tmp_path / "million.hevc", 1_000_000)
     start = time.process_time()
-    assert len(survey(path).frames) == 1_000_001
+    assert len(inspect(path).frames) == 1_000_001
     assert time.process_time() - start < 20
 
 
@@ -118,7 +118,7 @@ def test_peaks_and_the_curve(rule: str, qps: list[float | None]) -> None:
 
 def test_the_second_pass_changes_nothing_of_what_headers_say() -> None:
     path = DATA / "hevc" / "streams" / "hm_ra_qp37.bin"
-    once, twice = survey(path, duplicates=False), survey(path)
+    once, twice = inspect(path, duplicates=False), inspect(path)
     assert [(frame.kind, frame.qp, frame.pqf) for frame in twice.frames] == [
         (frame.kind, frame.qp, frame.pqf) for frame in once.frames
     ]

@@ -19,7 +19,7 @@ from vqe_cli.video.timeline import timeline_of
 
 
 @dataclass(frozen=True)
-class Shipped:
+class SentPackets:
     """Packets in decoding order, each with pts, dts and whether decoding may begin there, and their codec.
 
     entry: where they begin; None for the beginning of the stream. hidden: pts of pictures that an edit list
@@ -39,7 +39,7 @@ class Shipped:
         return sum(len(data) for data, *_ in self.packets)
 
 
-def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None) -> Shipped:
+def packets_between(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None) -> SentPackets:
     """The packets that it takes to decode from the entry to the picture shown at `last_pts` (None: all).
 
     They go on to the second random access picture after it: those that lead the first one are shown before.
@@ -71,34 +71,34 @@ def ship(path: Path, info: VideoInfo, entry: Entry | None, last_pts: int | None)
                 hidden.add(packet.pts)
             packets.append((bytes(packet), packet.pts, packet.dts, packet.is_keyframe))
     size = (info.width, info.height)
-    return Shipped(info.codec, extradata, size, info.pix_fmt, entry, tuple(packets), frozenset(hidden))
+    return SentPackets(info.codec, extradata, size, info.pix_fmt, entry, tuple(packets), frozenset(hidden))
 
 
-def unpacked(shipped: Shipped) -> Generator[Frame, None, None]:
-    """The pictures of shipped packets, numbered as in the whole video; only planes and side data are told."""
-    decoder = cast(VideoCodecContext, av.CodecContext.create(shipped.codec, "r"))
-    decoder.width, decoder.height = shipped.size
-    decoder.extradata = shipped.extradata or None
+def decoded(packets: SentPackets) -> Generator[Frame, None, None]:
+    """The pictures of sent packets, numbered as in the whole video; with planes and side data alone."""
+    decoder = cast(VideoCodecContext, av.CodecContext.create(packets.codec, "r"))
+    decoder.width, decoder.height = packets.size
+    decoder.extradata = packets.extradata or None
     decoder.flags |= OUTPUT_CORRUPT | UNALIGNED
     if decoder.pix_fmt is None:
-        decoder.pix_fmt = shipped.pix_fmt
-    index = 0 if shipped.entry is None else shipped.entry.index
-    for packet in _packets(shipped):
+        decoder.pix_fmt = packets.pix_fmt
+    index = 0 if packets.entry is None else packets.entry.index
+    for packet in _packets(packets):
         try:
             pictures = decoder.decode(packet)
         except av.error.FFmpegError:
             continue
         for picture in pictures:
-            if picture.pts in shipped.hidden:
+            if picture.pts in packets.hidden:
                 continue
-            if shipped.entry is None or (picture.pts is not None and picture.pts >= shipped.entry.pts):
-                told = {name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED}
-                yield Frame(index, planes_of(picture), picture.pts, side_data=told)
+            if packets.entry is None or (picture.pts is not None and picture.pts >= packets.entry.pts):
+                kept = {name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED}
+                yield Frame(index, planes_of(picture), picture.pts, side_data=kept)
                 index += 1
 
 
-def _packets(shipped: Shipped) -> Iterator[Packet | None]:
-    for data, pts, dts, is_keyframe in shipped.packets:
+def _packets(packets: SentPackets) -> Iterator[Packet | None]:
+    for data, pts, dts, is_keyframe in packets.packets:
         packet = Packet(data)
         packet.pts, packet.dts, packet.is_keyframe = pts, dts, is_keyframe
         yield packet

@@ -1,4 +1,4 @@
-"""What a video says of itself, frame by frame: from headers alone where they tell, and repeated pictures."""
+"""A video frame by frame: from its headers alone where they suffice, and which pictures repeat others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class ListedFrame:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Inspection:
     """A video's frames in display order. warnings: sentences about what could not be known."""
 
     info: VideoInfo
@@ -63,9 +63,9 @@ class _Packets(NamedTuple):
     hidden: list[bool]
 
 
-def survey(
+def inspect(
     path: Path, hm_log: Path | None = None, rule: str = "prominent", duplicates: bool = True
-) -> Survey:
+) -> Inspection:
     """List the shown pictures of a video.
 
     HEVC is listed from its headers; its pictures are decoded, too, where `duplicates` are wanted, and a
@@ -95,7 +95,7 @@ def survey(
         ListedFrame(index, picture.pts, picture.kind, picture.qp, peak, picture.duplicate_of)
         for index, (picture, peak) in enumerate(zip(shown, marks, strict=True))
     )
-    return Survey(info, frames, tuple(warnings))
+    return Inspection(info, frames, tuple(warnings))
 
 
 def _coded(path: Path, log: Path | None) -> tuple[list[Picture], _Packets, list[str]]:
@@ -146,10 +146,10 @@ def _with_duplicates(
     except VqeError as error:
         return list(shown), [f"duplicates are not listed: {error.message}"]
     if len(decoded) != len(shown):
-        note = f"the headers tell of {len(shown)} pictures, the decoder shows {len(decoded)}"
+        note = f"the headers list {len(shown)} pictures, the decoder shows {len(decoded)}"
         return list(shown), [f"duplicates are not listed: {note}"]
     joined = zip(shown, decoded, strict=True)
-    return [told._replace(pts=seen.pts, duplicate_of=seen.duplicate_of) for told, seen in joined], []
+    return [listed._replace(pts=shown.pts, duplicate_of=shown.duplicate_of) for listed, shown in joined], []
 
 
 def _decoded(

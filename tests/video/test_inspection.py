@@ -9,7 +9,7 @@ import pytest
 from conftest import DATA, shared_path
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.survey import survey
+from vqe_cli.video.inspect import inspect
 
 HEVC = DATA / "hevc"
 TRUTH = json.loads((HEVC / "truth.json").read_text())
@@ -20,7 +20,7 @@ LISTED = sorted(name for name in TRUTH if not name.startswith("other") and (HEVC
 @pytest.mark.parametrize("name", LISTED)
 def test_kinds_qps_and_peaks_are_those_of_the_truth(name: str) -> None:
     """Also where a decoder shows less: from the middle of a stream, or across a change of size."""
-    found = survey(HEVC / name, duplicates=False)
+    found = inspect(HEVC / name, duplicates=False)
     assert [(frame.kind, frame.qp) for frame in found.frames] == [
         (row[1], row[6][0]) for row in TRUTH[name]["frames"]
     ]
@@ -28,7 +28,7 @@ def test_kinds_qps_and_peaks_are_those_of_the_truth(name: str) -> None:
     expected = PEAKS.get(Path(name).stem)
     if name.startswith("streams") and expected:
         assert [frame.index for frame in found.frames if frame.pqf] == expected["prominent"]
-        by_minima = survey(HEVC / name, rule="minima", duplicates=False)
+        by_minima = inspect(HEVC / name, rule="minima", duplicates=False)
         assert [frame.index for frame in by_minima.frames if frame.pqf] == expected["qp"]
 
 
@@ -36,7 +36,7 @@ def test_kinds_qps_and_peaks_are_those_of_the_truth(name: str) -> None:
 @pytest.mark.parametrize("duplicates", [True, False])
 def test_times_are_those_of_the_container(name: str, duplicates: bool) -> None:
     truth = json.loads(shared_path(f"hevc/containers/{name}.json").read_text())["frames"]
-    found = survey(shared_path(f"hevc/containers/{name}"), duplicates=duplicates)
+    found = inspect(shared_path(f"hevc/containers/{name}"), duplicates=duplicates)
     times = [frame.pts * found.info.time_base for frame in found.frames if frame.pts is not None]
     assert [float(time) for time in times] == pytest.approx([row["time"] for row in truth], abs=0.0011)
 
@@ -44,10 +44,10 @@ def test_times_are_those_of_the_container(name: str, duplicates: bool) -> None:
 @pytest.mark.parametrize("name", ["x264_crf28.mkv", "vp9.webm"])
 def test_other_codecs_are_listed_by_what_their_decoders_export(name: str) -> None:
     truth = TRUTH[f"other/{name}"]["frames"]
-    found = survey(HEVC / "other" / name)
+    found = inspect(HEVC / "other" / name)
     assert len(found.frames) == len(truth)
     assert all(frame.qp is not None for frame in found.frames)
-    assert survey(HEVC / "other" / "av1.mkv").frames[0].qp is None
+    assert inspect(HEVC / "other" / "av1.mkv").frames[0].qp is None
 
 
 @pytest.mark.parametrize("codec", ["ffv1", "libx265"])
@@ -62,20 +62,20 @@ def test_repeated_pictures_are_told(tmp_path: Path, codec: str) -> None:
             picture = av.VideoFrame.from_ndarray(np.full((72, 64), shade, np.uint8), format="yuv420p")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    found = survey(path)
+    found = inspect(path)
     assert [frame.duplicate_of for frame in found.frames] == [None, 0, 0, None, 3, None]
     assert found.warnings == ()
 
 
 def test_what_cannot_be_decoded_is_listed_with_a_warning() -> None:
-    found = survey(HEVC / "streams" / "two_res_hm.hevc")
+    found = inspect(HEVC / "streams" / "two_res_hm.hevc")
     assert len(found.frames) == len(TRUTH["streams/two_res_hm.hevc"]["frames"])
     assert all(frame.duplicate_of is None for frame in found.frames)
     assert len(found.warnings) == 1 and "duplicates are not listed" in found.warnings[0]
 
 
 def test_unknown_qps_are_none_and_counted_in_one_warning() -> None:
-    found = survey(HEVC / "damaged" / "first_pps_missing.hevc", duplicates=False)
+    found = inspect(HEVC / "damaged" / "first_pps_missing.hevc", duplicates=False)
     assert [frame.qp for frame in found.frames[:10]] == [None] * 10
     assert all(frame.qp is not None for frame in found.frames[10:])
     assert len(found.warnings) == 1 and "10 of 33" in found.warnings[0]
@@ -84,15 +84,15 @@ def test_unknown_qps_are_none_and_counted_in_one_warning() -> None:
 @pytest.mark.parametrize("name", ["empty.hevc", "random.hevc", "text.hevc", "no_sps.hevc"])
 def test_what_is_no_video_is_an_error(name: str) -> None:
     with pytest.raises(VqeError, match=name):
-        survey(HEVC / "damaged" / name)
+        inspect(HEVC / "damaged" / name)
 
 
 def test_a_log_must_match(tmp_path: Path) -> None:
     stream, logs = HEVC / "streams" / "hm_ra_qp37.bin", HEVC / "logs"
     with pytest.raises(VqeError, match="does not match"):
-        survey(stream, hm_log=logs / "mismatch_hm_ra_qp37.dec.log")
+        inspect(stream, hm_log=logs / "mismatch_hm_ra_qp37.dec.log")
     own = HEVC / "streams" / "hm_ra_idr_qp37.bin"
-    found = survey(own, hm_log=logs / "hm_ra_idr_qp37.enc.log", duplicates=False)
+    found = inspect(own, hm_log=logs / "hm_ra_idr_qp37.enc.log", duplicates=False)
     assert [frame.qp for frame in found.frames] == [
         row[6][0] for row in TRUTH["streams/hm_ra_idr_qp37.bin"]["frames"]
     ]
