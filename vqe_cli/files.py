@@ -367,7 +367,7 @@ def _created(path: Path, folder: bool) -> tuple[Path, int | None]:
 
 
 def _remove_unlocked(place: Path) -> None:
-    """Removes a file or a folder of this user that nobody has locked; OSError where that cannot be told."""
+    """Removes a file or a folder of this user that nobody has locked; OSError where that is unknown."""
     found = place.lstat()
     is_folder = stat.S_ISDIR(found.st_mode)
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():

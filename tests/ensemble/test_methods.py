@@ -25,7 +25,9 @@ def picture(seed: int, colour: Colour = RGB, smooth: bool = False) -> list[Tenso
     return [torch.from_numpy(plane)[None, None] for plane in codes]
 
 
-def moments(*members: list[list[Tensor]], given: list[list[Tensor]] | None = None) -> list[MemberFrames]:
+def member_frames(
+    *members: list[list[Tensor]], given: list[list[Tensor]] | None = None
+) -> list[MemberFrames]:
     frames = [Frame(t, (np.zeros((1, 1), np.uint8),), t) for t in range(len(members[0]))]
     inputs = given or [None] * len(frames)
     return [
@@ -44,7 +46,7 @@ def test_members_are_weighted_and_nothing_is_rounded_on_the_way(colour, weights)
     members = [[picture(seed, colour)] for seed in range(3)]
     fusion = Fusion("weighted" if weights else "mean", weights)
     shares = np.array(weights or (1, 1, 1)) / sum(weights or (1, 1, 1))
-    [(frame, planes)] = fused(moments(*members), fusion, colour)
+    [(frame, planes)] = fused(member_frames(*members), fusion, colour)
     assert frame.index == 0
     for index, plane in enumerate(arrays(planes)):
         truth = sum(share * arrays(member[0])[index] for share, member in zip(shares, members, strict=True))
@@ -57,7 +59,7 @@ def test_members_are_weighted_and_nothing_is_rounded_on_the_way(colour, weights)
 def test_where_members_agree_every_code_stays() -> None:
     """Also at 16 bits, where a third of a large code is no float32."""
     codes = [torch.randint(0, 65536, (1, 1, 9, 7)).float() for _ in range(3)]
-    [(_, planes)] = fused(moments([codes], [codes], [codes]), Fusion(), RGB)
+    [(_, planes)] = fused(member_frames([codes], [codes], [codes]), Fusion(), RGB)
     assert all(torch.equal(one, other) for one, other in zip(planes, codes, strict=True))
 
 
@@ -67,7 +69,9 @@ def test_a_mask_of_one_is_the_first_member() -> None:
     mask = torch.zeros(1, 1, HEIGHT, WIDTH)
     mask[..., : WIDTH // 2 + 1] = 1
     for share in (mask, torch.full_like(mask, 0.25)):
-        [(_, planes)] = fused(moments([one], [other]), Fusion("gated"), YUV, lambda a, b, share=share: share)
+        [(_, planes)] = fused(
+            member_frames([one], [other]), Fusion("gated"), YUV, lambda a, b, share=share: share
+        )
         np.testing.assert_allclose(
             arrays(planes)[0],
             (share * one[0] + (1 - share) * other[0])[0, 0].numpy(),
@@ -90,7 +94,7 @@ def test_adaptive_is_equations_4_to_6() -> None:
     """out = (1 - M) * A + M * B; M is B's local variance between the extremes over t-1, t, t+1."""
     steady = [picture(seed) for seed in range(4)]
     textured = [picture(10 + seed, smooth=seed == 2) for seed in range(4)]
-    out = list(fused(moments(steady, textured), Fusion("adaptive"), RGB))
+    out = list(fused(member_frames(steady, textured), Fusion("adaptive"), RGB))
     assert [frame.index for frame, _ in out] == [0, 1, 2, 3]
     variances = [variance_of(planes) for planes in textured]
     for t, (_, planes) in enumerate(out):
@@ -106,7 +110,7 @@ def test_adaptive_is_equations_4_to_6() -> None:
 def test_adaptive_takes_the_steadier_member_where_all_is_flat(count: int) -> None:
     flat = [torch.full((1, 1, HEIGHT, WIDTH), 90.0)] * 3
     steady = [picture(seed) for seed in range(count)]
-    out = list(fused(moments(steady, [flat] * count), Fusion("adaptive"), RGB))
+    out = list(fused(member_frames(steady, [flat] * count), Fusion("adaptive"), RGB))
     assert len(out) == count
     for (_, planes), truth in zip(out, steady, strict=True):
         assert all(torch.equal(one, other) for one, other in zip(planes, truth, strict=True))
@@ -120,7 +124,7 @@ def test_the_guard_replaces_segments_that_stray() -> None:
     safe = [[plane + 2 for plane in planes] for planes in given]
     guard = Guard(["keen", "safe"], limit_db=30, segment=2)
     fusion = Fusion("guard", segment=2)
-    out = list(fused(moments(first, safe, given=given), fusion, RGB, guard=guard))
+    out = list(fused(member_frames(first, safe, given=given), fusion, RGB, guard=guard))
     changes = [float((planes[0] - given[t][0]).mean()) for t, (_, planes) in enumerate(out)]
     assert changes == [1, 1, 2, 2, 1]
     [sentence] = guard.sentences()
@@ -132,9 +136,9 @@ def test_without_a_fit_member_the_safest_is_taken_and_without_straying_nothing_i
     guard = Guard(["a", "b", "c"], limit_db=30, segment=4)
     farther = [[plane + 35 for plane in picture(1)]]
     [(_, planes)] = fused(
-        moments(farther, farther, far, given=given), Fusion("guard", segment=4), RGB, guard=guard
+        member_frames(farther, farther, far, given=given), Fusion("guard", segment=4), RGB, guard=guard
     )
     assert torch.equal(planes[0], far[0][0])
     quiet = Guard(["a", "b"], limit_db=30, segment=4)
-    list(fused(moments(given, far, given=given), Fusion("guard", segment=4), RGB, guard=quiet))
+    list(fused(member_frames(given, far, given=given), Fusion("guard", segment=4), RGB, guard=quiet))
     assert quiet.sentences() == []

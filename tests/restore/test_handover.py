@@ -14,9 +14,9 @@ def no_threads_left() -> bool:
 
 def test_everything_in_order() -> None:
     got: list[int] = []
-    with prefetched(range(100), 3, Stopwatch()) as items, background(got.append, 3, Stopwatch()) as hand:
+    with prefetched(range(100), 3, Stopwatch()) as items, background(got.append, 3, Stopwatch()) as put:
         for item in items:
-            hand(item)
+            put(item)
     assert got == list(range(100))
     assert no_threads_left()
 
@@ -27,7 +27,7 @@ def test_queues_are_bounded() -> None:
     with prefetched(source, 4, Stopwatch()) as items:
         assert next(items) == 0
         time.sleep(0.3)
-        assert len(made) <= 6  # taken, four that wait, one in hand
+        assert len(made) <= 6  # taken, four that wait, one in put
     assert no_threads_left()
 
 
@@ -50,9 +50,9 @@ def test_error_of_the_consumer_is_raised_once() -> None:
         calls.append(item)
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), background(consume, 2, Stopwatch()) as hand:
+    with pytest.raises(OSError, match="disk full"), background(consume, 2, Stopwatch()) as put:
         for item in range(1000):
-            hand(item)
+            put(item)
     assert calls == [0]
     assert no_threads_left()
 
@@ -62,8 +62,8 @@ def test_error_on_the_last_item() -> None:
         time.sleep(0.05)
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), background(consume, 2, Stopwatch()) as hand:
-        hand(1)
+    with pytest.raises(OSError, match="disk full"), background(consume, 2, Stopwatch()) as put:
+        put(1)
     assert no_threads_left()
 
 
@@ -77,10 +77,10 @@ def test_leaving_early_stops_both_threads() -> None:
     with (
         pytest.raises(KeyboardInterrupt),
         prefetched(range(10**9), 4, Stopwatch()) as items,
-        background(slow, 50, Stopwatch()) as hand,
+        background(slow, 50, Stopwatch()) as put,
     ):
         for item in items:
-            hand(item)
+            put(item)
             if item == 20:
                 raise KeyboardInterrupt
     assert len(got) < 20  # what waited was dropped
@@ -89,8 +89,8 @@ def test_leaving_early_stops_both_threads() -> None:
 
 def test_clock_counts_work_and_not_waiting() -> None:
     clock = Stopwatch()
-    with background(lambda item: time.sleep(0.05), 1, clock) as hand:
-        hand(1)
+    with background(lambda item: time.sleep(0.05), 1, clock) as put:
+        put(1)
         time.sleep(0.3)
-        hand(2)
+        put(2)
     assert 0.09 < clock.seconds < 0.25

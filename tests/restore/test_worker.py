@@ -25,11 +25,11 @@ class Elsewhere:
     def __init__(self, worker: Worker, sends_packets: bool) -> None:
         self.worker, self.sends_packets, self.jobs = worker, sends_packets, []
 
-    def submit(self, job, inbox) -> None:
+    def submit(self, job, messages) -> None:
         self.jobs.append(job)
         packets = packets_for(job) if self.sends_packets else None
         job, packets = pickle.loads(pickle.dumps((job, packets)))
-        inbox.put(WorkerMessage(job.number, finished=self.worker.make(job, lambda frames: None, packets)))
+        messages.put(WorkerMessage(job.number, finished=self.worker.make(job, lambda frames: None, packets)))
 
 
 @pytest.fixture(scope="module")
@@ -53,26 +53,26 @@ def test_a_job_holds_all_that_a_segment_needs(sends_packets, folder, tmp_path) -
     settings = settings_in(folder, tmp_path / "out.mkv")
     worker = Worker("cpu")
     worker.take(load(settings.networks).on(choose("cpu", "fp32")), settings.networks)
-    crew = Elsewhere(worker, sends_packets)
-    enhance(settings, crew=crew)
+    pool = Elsewhere(worker, sends_packets)
+    enhance(settings, pool=pool)
     assert (tmp_path / "out.mkv").read_bytes() == (folder / "alone.mkv").read_bytes()
-    assert len(crew.jobs) >= 4 and crew.jobs[-1].entry is not None
-    whole = packets_for(replace(crew.jobs[-1], entry=None, last_pts=None))
+    assert len(pool.jobs) >= 4 and pool.jobs[-1].entry is not None
+    whole = packets_for(replace(pool.jobs[-1], entry=None, last_pts=None))
     assert len(whole.packets) == 36
-    assert len(packets_for(crew.jobs[2]).packets) < 30
+    assert len(packets_for(pool.jobs[2]).packets) < 30
 
 
 def test_an_entry_that_is_none(folder, tmp_path) -> None:
     """Decoding begins at the beginning; from sent packets it cannot, and says so."""
     settings = settings_in(folder, tmp_path / "out.mkv")
-    crew = Elsewhere(Worker("cpu"), False)
-    enhance(settings, crew=crew)
-    job = replace(crew.jobs[-1], file=tmp_path / "again.segment")
+    pool = Elsewhere(Worker("cpu"), False)
+    enhance(settings, pool=pool)
+    job = replace(pool.jobs[-1], file=tmp_path / "again.segment")
     wrong = replace(job, entry=Entry(job.entry.index - 4, job.entry.pts))
-    right = crew.worker.make(job, lambda frames: None)
-    assert crew.worker.make(wrong, lambda frames: None) == right
+    right = pool.worker.make(job, lambda frames: None)
+    assert pool.worker.make(wrong, lambda frames: None) == right
     with pytest.raises(WrongEntry):
-        crew.worker.make(wrong, lambda frames: None, packets_for(wrong))
+        pool.worker.make(wrong, lambda frames: None, packets_for(wrong))
     other = {index: checksum ^ 1 for index, checksum in job.checksums.items()}
     with pytest.raises(VqeError, match="has changed"):
-        crew.worker.make(replace(job, checksums=other), lambda frames: None)
+        pool.worker.make(replace(job, checksums=other), lambda frames: None)

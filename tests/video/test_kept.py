@@ -13,7 +13,7 @@ from conftest import DATA
 from tiny_clips import make_clip
 
 from vqe_cli.video.dolby_vision import is_ipt
-from vqe_cli.video.dry_run import rehearse
+from vqe_cli.video.dry_run import dry_run
 from vqe_cli.video.image_writer import turned
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.sources import open_reader
@@ -27,8 +27,8 @@ def rewrite(source: Path, output: Path) -> list[str]:
     with open_reader(source) as reader, Writer(output, reader.info, codec=None) as writer:
         for frame in reader:
             writer.write(frame.planes, frame)
-    foretold = rehearse(Output(output, overwrite=True), reader.info).warnings
-    assert set(foretold) == set(writer.warnings), "what is said afterwards was known before"
+    planned = dry_run(Output(output, overwrite=True), reader.info).warnings
+    assert set(planned) == set(writer.warnings), "what is said afterwards was known before"
     return [*reader.warnings, *writer.warnings]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tiny_clips import planes
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.dry_run import rehearse
+from vqe_cli.video.dry_run import dry_run
 from vqe_cli.video.formats import SampleFormat, sample_format
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
 from vqe_cli.video.image_writer import png
@@ -111,8 +111,8 @@ def test_images_keep_depth_and_channels(tmp_path: Path, deep: bool, channels: in
     with av.open(str(tmp_path / "out.png")) as container:
         written = next(container.decode(video=0))
     assert np.array_equal(written.to_ndarray(), levels)
-    foretold = rehearse(Output(tmp_path / "out.png", overwrite=True), reader.info)
-    assert foretold.pix_fmt == written.format.name
+    planned = dry_run(Output(tmp_path / "out.png", overwrite=True), reader.info)
+    assert planned.pix_fmt == written.format.name
 
 
 @pytest.mark.parametrize("name", ["rgb4", "bgr4", "gbrpf32le", "xyz12le", "bayer_rggb8"])

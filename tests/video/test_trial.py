@@ -19,7 +19,7 @@ from rich_clips import make, sound, subtitles
 from tiny_clips import make_clip
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.dry_run import rehearse
+from vqe_cli.video.dry_run import dry_run
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.timecode import later
@@ -328,10 +328,10 @@ def test_a_codec_that_the_container_loses_is_refused(tmp_path: Path) -> None:
     with Reader(source) as reader:
         info = reader.info
     with pytest.raises(VqeError, match="ffv1") as caught:
-        rehearse(Output(tmp_path / "out.ts", Encoding("ffv1")), info)
+        dry_run(Output(tmp_path / "out.ts", Encoding("ffv1")), info)
     assert ".mkv" in caught.value.remedy
     with pytest.raises(VqeError, match="webm") as caught:
-        rehearse(Output(tmp_path / "out.webm"), info)
+        dry_run(Output(tmp_path / "out.webm"), info)
     assert ".mkv" in caught.value.remedy and "--codec libsvtav1" in caught.value.remedy
 
 

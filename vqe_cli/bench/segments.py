@@ -108,7 +108,7 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
 def _rate(settings: Settings, workers: int, say: Callable[[str], None]) -> float:
     """Frames a second of so many workers with one core each, their start included."""
     say(f"{workers} worker{'' if workers == 1 else 's'}")
-    with LocalWorkers(["cpu"] * workers, one_core=True) as crew:
-        fps = enhance(settings, crew=crew).fps
+    with LocalWorkers(["cpu"] * workers, one_core=True) as pool:
+        fps = enhance(settings, pool=pool).fps
     settings.output.unlink()
     return fps

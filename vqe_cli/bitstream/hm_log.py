@@ -117,8 +117,8 @@ def _same(line: LogPicture, picture: Picture, encoder: bool, offsets: dict[int, 
         return False
     if len(picture.slice_qps) == 1 and picture.kind not in ("?", line.kind):
         return False
-    told = picture.slice_qps[0 if encoder else -1]
-    return told is None or told == line.qp
+    qp = picture.slice_qps[0 if encoder else -1]
+    return qp is None or qp == line.qp
 
 
 def in_display_order(log: HmLog, shown_count: int, source: str) -> list[LogPicture]:

@@ -9,7 +9,7 @@ class Retention(NamedTuple):
 
     starts_clean: pictures of earlier sequences that were not yet shown are dropped (NoOutputOfPriorPicsFlag).
     reorder, latency, buffering: the SPS's bounds (see `Sps`). kept: POCs of the pictures that stay for
-    reference; kept_lsbs: the same for long-term pictures told by least significant bits alone, modulo
+    reference; kept_lsbs: the same for long-term pictures identified by least significant bits alone, modulo
     `lsb_range`.
     """
 
@@ -53,7 +53,7 @@ class Picture:
     def skipped(self) -> bool:
         """True for RASL pictures without their reference and pictures before the first random access picture.
 
-        A decoder must not be given these: told to show damaged pictures, too (`output_corrupt`), FFmpeg 8.1
+        A decoder must not be given these: asked to show damaged pictures, too (`output_corrupt`), FFmpeg 8.1
         shows them and loses the random access picture behind them.
         """
         return self.decode_index < 0

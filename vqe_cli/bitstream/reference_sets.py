@@ -52,7 +52,7 @@ def _distances(bits: BitReader, count: int, sign: int) -> tuple[tuple[int, ...],
 
 
 def _predicted(bits: BitReader, known: Sequence[ShortTermSet], in_slice: bool) -> ShortTermSet:
-    """A set told as the difference to an earlier one (equations 7-59 … 7-62)."""
+    """A set coded as the difference to an earlier one (equations 7-59 … 7-62)."""
     back = bits.ue(len(known) - 1, "delta_idx_minus1") + 1 if in_slice else 1
     source = known[-back]
     negative = bits.flag()

@@ -104,10 +104,10 @@ def _long_term(bits: BitReader, sps: Sps) -> tuple[tuple[tuple[int, int | None],
             lsb, used = bits.u(sps.poc_lsb_bits), bits.flag()
         if index in (0, from_sps):
             cycle = 0  # the two lists count their cycles apart (7-52)
-        told = bits.flag()
-        if told:
+        cycle_present = bits.flag()
+        if cycle_present:
             cycle += bits.ue(2**32 - 2, "delta_poc_msb_cycle_lt")
-        kept.append((lsb, cycle if told else None))
+        kept.append((lsb, cycle if cycle_present else None))
         used_count += used
     return tuple(kept), used_count
 

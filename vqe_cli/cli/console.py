@@ -49,7 +49,7 @@ def plain_column(format: str) -> "TextColumn":
 
 
 def say(text: object) -> None:
-    """One plain line to stderr; where that is closed or full, nobody can be told."""
+    """One plain line to stderr; where that is closed or full, nothing is printed."""
     with suppress(OSError):
         print(printable(text), file=sys.stderr, flush=True)
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from vqe_cli.cli.console import messages, say
-from vqe_cli.runs import report as told
+from vqe_cli.runs import report as events
 from vqe_cli.text import printable
 
 LINE_EVERY_S = 10.0
@@ -36,7 +36,7 @@ class Display:
             transient=True,
         )
         self._task = self._bar.add_task("enhancing", total=None, of="?", unit="frames")
-        self._chunk = 0  # frames after which the time is told, 0 where it was
+        self._chunk = 0  # frames after which the time left is shown, 0 where it was
         self._before: int | None = None  # frames that were there when this run began
         self._started = self._last_line = self._clock()
 
@@ -50,17 +50,17 @@ class Display:
         with suppress(OSError):  # the terminal may have been closed
             self._bar.stop()
 
-    def listen(self, event: told.Event) -> None:
+    def listen(self, event: events.Event) -> None:
         """Show one event."""
-        if isinstance(event, told.Notice):
+        if isinstance(event, events.Notice):
             self._line(f"warning: {event.text}")
         elif self._quiet:
             return
-        elif isinstance(event, told.Resumed):
+        elif isinstance(event, events.Resumed):
             self._line(
                 f"an unfinished run goes on: {event.frames} frames are there, in {event.segments} segments"
             )
-        elif isinstance(event, told.Summary):
+        elif isinstance(event, events.Summary):
             self._started = self._last_line = self._clock()
             self._bar.reset(self._task, total=event.frames)
             self._bar.update(self._task, of=event.frames or "?")
@@ -69,7 +69,7 @@ class Display:
         else:
             self._progress(event)
 
-    def _progress(self, event: told.Progress) -> None:
+    def _progress(self, event: events.Progress) -> None:
         now = self._clock()
         self._bar.update(self._task, completed=event.frames)
         if self._before is None:
@@ -99,7 +99,7 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.1f} fps" if speed else "")
 
 
-def plan_line(plan: told.Summary) -> str:
+def plan_line(plan: events.Summary) -> str:
     """What was chosen, sizes included: the automatic ones are part of what makes a result reproducible."""
     (width, height), (to_width, to_height) = plan.size_in, plan.size_out
     tiles = [
@@ -113,7 +113,7 @@ def plan_line(plan: told.Summary) -> str:
     )
 
 
-def progress_line(event: told.Progress, seconds: float, before: int = 0) -> str:
+def progress_line(event: events.Progress, seconds: float, before: int = 0) -> str:
     """Frames, speed and time left as a plain line; before: frames that were there when the clock started."""
     speed = (event.frames - before) / seconds if seconds > 0 else 0.0
     of = f" of {event.total}" if event.total else ""
@@ -124,7 +124,7 @@ def progress_line(event: told.Progress, seconds: float, before: int = 0) -> str:
     return line
 
 
-def summary_line(report: told.Report) -> str:
+def summary_line(report: events.Report) -> str:
     """What was done and where the time went."""
     parts = {
         "decode": report.seconds.decode,

@@ -101,8 +101,8 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
     for outcome in outcomes:
         report = outcome.report
         numbers = (str(report.frames), f"{report.fps:.1f}") if report is not None else ("", "")
-        told = outcome.output if outcome.status != "failed" else f"{outcome.input}: {outcome.error}"
-        table.add_row(outcome.status, *numbers, printable(told))
+        shown = outcome.output if outcome.status != "failed" else f"{outcome.input}: {outcome.error}"
+        table.add_row(outcome.status, *numbers, printable(shown))
     return table
 
 

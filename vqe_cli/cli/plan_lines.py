@@ -18,7 +18,7 @@ def plan_lines(found: Plan) -> list[str]:
         f"runs     {plan_line(found.summary)}",
         f"writes   {found.written.target.path}: {written_line(found)}, {amount(found.estimates.free)} free",
         f"takes    {', '.join(map(_need, found.estimates.needs))}",
-        "time     is told after the first chunk",
+        "time     is shown after the first chunk",
         *(f"warning: {text}" for text in found.warnings),
     ]
 

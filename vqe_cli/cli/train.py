@@ -77,17 +77,17 @@ def train_command(
     from vqe_cli.training.interrupt import Interrupted
 
     from_flag = [f"network.init={json.dumps(str(init))}"] if init else []
-    told = load(config, [*changes, *from_flag], stage)
+    chosen = load(config, [*changes, *from_flag], stage)
     place = None if device == "auto" else choose(device).device
 
     from vqe_cli.cli.train_display import TrainDisplay
     from vqe_cli.training.loop import train
 
-    folder = out or Path("runs") / told.name
+    folder = out or Path("runs") / chosen.name
     first = os.environ.get("RANK", "0") == "0"
     with TrainDisplay(quiet=bool(quiet) or not first) as display:
         try:
-            path = train(told, data, folder, resume, max_minutes, place, display.listen, shard_mib)
+            path = train(chosen, data, folder, resume, max_minutes, place, display.listen, shard_mib)
         except Interrupted as stopped:
             if first:
                 say(f"stopped after step {stopped.step}; the same command with --resume goes on from there")

@@ -33,8 +33,8 @@ def check_agreement(infos: Sequence[VideoInfo]) -> None:
 def check_counts(counts: Sequence[tuple[Path, int]]) -> None:
     """Raises VqeError with all counts where one has another number of frames than the first."""
     if len({count for _, count in counts}) > 1:
-        told = " and ".join(f"{path} has {count}" for path, count in counts)
-        raise VqeError(f"the frame counts differ: {told}.", REMEDY)
+        listed = " and ".join(f"{path} has {count}" for path, count in counts)
+        raise VqeError(f"the frame counts differ: {listed}.", REMEDY)
 
 
 def _matrix(info: VideoInfo) -> str | None:

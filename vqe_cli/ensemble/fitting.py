@@ -124,7 +124,7 @@ def least_squares(products: Tensor) -> list[float]:
 def errors_of_results(name: str, results: Results, truth: Path) -> ClipErrors:
     """Products of errors of finished results; raises VqeError as `Opened` and `clip_errors` do."""
     with Opened(results) as opened, truth_side(truth, results.frames) as side:
-        return clip_errors(name, opened.moments(), opened.info, side)
+        return clip_errors(name, opened.member_frames(), opened.info, side)
 
 
 def truth_side(path: Path, frames: int | None) -> Side:
@@ -132,7 +132,7 @@ def truth_side(path: Path, frames: int | None) -> Side:
     return Side("truth", path, open_reader(path, frames=frames))
 
 
-def clip_errors(name: str, moments: Iterable[MemberFrames], info: VideoInfo, truth: Side) -> ClipErrors:
+def clip_errors(name: str, groups: Iterable[MemberFrames], info: VideoInfo, truth: Side) -> ClipErrors:
     """Products of errors of a clip's members against its truth, which is walked through in step.
 
     info: of the members or of the input (the colour counts). truth: entered.
@@ -142,13 +142,13 @@ def clip_errors(name: str, moments: Iterable[MemberFrames], info: VideoInfo, tru
     gt_colour, colour = agreement.colours
     products: list[Tensor] = []
     has_input, counts = False, [0, 0]
-    for moment, frame in zip_longest(moments, truth):
-        counts = [counts[0] + (moment is not None), counts[1] + (frame is not None)]
-        if moment is None or frame is None:
+    for group, frame in zip_longest(groups, truth):
+        counts = [counts[0] + (group is not None), counts[1] + (frame is not None)]
+        if group is None or frame is None:
             continue
         gt = to_rgb(to_tensors(frame.planes), gt_colour)
-        has_input = moment.given is not None
-        candidates = [*moment.members, *([moment.given] if moment.given is not None else [])]
+        has_input = group.given is not None
+        candidates = [*group.members, *([group.given] if group.given is not None else [])]
         pictures = [to_rgb(planes, colour).cpu() for planes in candidates]
         if pictures[0].shape != gt.shape:
             (rows, columns), (height, width) = pictures[0].shape[-2:], gt.shape[-2:]

@@ -1,4 +1,4 @@
-"""The ways in which several results become one, each a stream of moments to a stream of fused planes.
+"""The ways in which several results become one: from the members' frames to fused planes.
 
 Planes are fused as float in code units and rounded once, by whoever writes them (`rounded`).
 """
@@ -38,7 +38,7 @@ class MemberFrames:
 
 
 def fused(
-    moments: Iterable[MemberFrames],
+    groups: Iterable[MemberFrames],
     fusion: Fusion,
     colour: Colour,
     mask: Mask | None = None,
@@ -49,20 +49,20 @@ def fused(
     colour: of the planes. mask: of the mask network, for `gated`. guard: decides and counts, for `guard`.
     """
     if fusion.method == "adaptive":
-        yield from _adaptive(moments, colour)
+        yield from _adaptive(groups, colour)
     elif fusion.method == "guard":
         assert guard is not None
-        yield from _guarded(moments, colour, guard)
+        yield from _guarded(groups, colour, guard)
     else:
-        for moment in moments:
+        for group in groups:
             if fusion.method == "gated":
                 assert mask is not None
-                one, other = moment.members
+                one, other = group.members
                 # (1 - M) * B + M * A
                 planes = blended(other, one, mask(to_rgb(one, colour), to_rgb(other, colour)))
             else:
-                planes = weighted(moment.members, fusion.shares(len(moment.members)))
-            yield moment.frame, planes
+                planes = weighted(group.members, fusion.shares(len(group.members)))
+            yield group.frame, planes
 
 
 def weighted(members: Sequence[Planes], shares: Sequence[float]) -> list[Tensor]:
@@ -109,20 +109,20 @@ def rounded(planes: Planes, bit_depth: int) -> list[Tensor]:
     return [plane.round().clamp(0, 2**bit_depth - 1).to(dtype) for plane in planes]
 
 
-def _adaptive(moments: Iterable[MemberFrames], colour: Colour) -> Iterator[tuple[Frame, list[Tensor]]]:
+def _adaptive(groups: Iterable[MemberFrames], colour: Colour) -> Iterator[tuple[Frame, list[Tensor]]]:
     """out = (1 - M) * A + M * B, M from the local variance of B over the frames t-1, t, t+1 (equations 4 to 6
-    of the NTIRE 2021 report): texture comes from B, smooth areas from A, the steadier member. One moment is
+    of the NTIRE 2021 report): texture comes from B, smooth areas from A, the steadier member. One frame is
     held back.
     """
     near: deque[tuple[MemberFrames, Tensor]] = deque(maxlen=3)
 
     def blend(position: int) -> tuple[Frame, list[Tensor]]:
-        moment, variance = near[position]
+        group, variance = near[position]
         mask = variance_mask(variance, [each for _, each in near])
-        return moment.frame, blended(moment.members[0], moment.members[1], mask)
+        return group.frame, blended(group.members[0], group.members[1], mask)
 
-    for moment in moments:
-        near.append((moment, local_variance(to_rgb(moment.members[1], colour))))
+    for group in groups:
+        near.append((group, local_variance(to_rgb(group.members[1], colour))))
         if len(near) > 1:
             yield blend(-2)
     if near:
@@ -132,7 +132,7 @@ def _adaptive(moments: Iterable[MemberFrames], colour: Colour) -> Iterator[tuple
 
 
 def _guarded(
-    moments: Iterable[MemberFrames], colour: Colour, guard: Guard
+    groups: Iterable[MemberFrames], colour: Colour, guard: Guard
 ) -> Iterator[tuple[Frame, list[Tensor]]]:
     """The first member that has not strayed from the input, segment by segment.
 
@@ -142,14 +142,14 @@ def _guarded(
 
     def release() -> Iterator[tuple[Frame, list[Tensor]]]:
         member = guard.decide(waiting[0][0].frame.index)
-        yield from ((moment.frame, [p.float() for p in codes[member]]) for moment, codes in waiting)
+        yield from ((group.frame, [p.float() for p in codes[member]]) for group, codes in waiting)
         waiting.clear()
 
-    for moment in moments:
-        assert moment.given is not None
-        guard.see(to_rgb(moment.given, colour), [to_rgb(member, colour) for member in moment.members])
-        codes = [rounded(member, colour.bit_depth) for member in moment.members]
-        waiting.append((replace(moment, members=(), given=None), codes))
+    for group in groups:
+        assert group.given is not None
+        guard.see(to_rgb(group.given, colour), [to_rgb(member, colour) for member in group.members])
+        codes = [rounded(member, colour.bit_depth) for member in group.members]
+        waiting.append((replace(group, members=(), given=None), codes))
         if len(waiting) == guard.segment:
             yield from release()
     if waiting:

@@ -107,7 +107,7 @@ def fuse_results(
             )
         )
         done = 0
-        for frame, planes in fused(opened.moments(), fusion, colour, mask, guard):
+        for frame, planes in fused(opened.member_frames(), fusion, colour, mask, guard):
             writer.write(to_arrays(rounded(planes, colour.bit_depth), colour.bit_depth), frame)
             done += 1
             progress(done, results.frames or info.frame_count)
@@ -129,10 +129,10 @@ def judged(results: Results, guard: Guard) -> int:
     """The member that the guard takes for the whole video: a first look at all of it."""
     with Opened(results) as opened:
         colour = opened.info.colour
-        for moment in opened.moments():
-            assert moment.given is not None
-            members = [to_rgb(member, colour) for member in moment.members]
-            guard.see(to_rgb(moment.given, colour), members)
+        for group in opened.member_frames():
+            assert group.given is not None
+            members = [to_rgb(member, colour) for member in group.members]
+            guard.see(to_rgb(group.given, colour), members)
     return guard.decide(0)
 
 
@@ -169,12 +169,12 @@ class Opened:
         """What the readers had to say."""
         return [warning for side in self._sides for warning in side.warnings]
 
-    def moments(self) -> Iterator[MemberFrames]:
+    def member_frames(self) -> Iterator[MemberFrames]:
         """The pictures of all members in step. Raises VqeError with all counts where one ends early."""
         for _, frames in in_step(self._sides, remedy=REMEDY):
-            yield self._moment(frames)
+            yield self._member_frames(frames)
 
-    def _moment(self, frames: Sequence[Frame]) -> MemberFrames:
+    def _member_frames(self, frames: Sequence[Frame]) -> MemberFrames:
         planes = [[plane.float() for plane in to_tensors(frame.planes)] for frame in frames]
         members = len(self._results.members)
         given = planes[members] if len(planes) > members else None

@@ -117,7 +117,7 @@ class MuNA(nn.Module):
     residual block.
 
     references: how many there are at each call. All share the projections; each has a relative bias of its
-    own. How predictions are fused is not told in the paper.
+    own. How predictions are fused is not stated in the paper.
     """
 
     def __init__(self, channels: int, references: int, candidates: int = 9, heads: int = 4) -> None:

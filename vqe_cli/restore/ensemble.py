@@ -163,11 +163,11 @@ class EnsembleEngine:
         """The kept frames of all chunks, duplicates included, each with its fused planes."""
         depth = self.colour.bit_depth
         for frame, planes in fused(
-            self.moments(chunks), self.ensemble.fusion, self.colour, self.mask, self.guard
+            self.member_frames(chunks), self.ensemble.fusion, self.colour, self.mask, self.guard
         ):
             yield frame, to_arrays(rounded(planes, depth), depth)
 
-    def moments(self, chunks: Iterable[Chunk]) -> Iterator[MemberFrames]:
+    def member_frames(self, chunks: Iterable[Chunk]) -> Iterator[MemberFrames]:
         """The kept frames of all chunks as the members have them, not rounded, and as they were decoded."""
         for chunk in chunks:
             planes = self.members[0].upload(chunk.frames)
@@ -175,11 +175,11 @@ class EnsembleEngine:
             pictures = [member.pictures(chunk, clip) for member in self.members]
             for position, shown in enumerate(chunk.shown):
                 of_members = [picture[position][None] for picture in pictures]
-                moment = self._moment(of_members, planes[chunk.start + position], shown[0])
-                yield from (replace(moment, frame=frame) for frame in shown)
+                group = self._member_frames(of_members, planes[chunk.start + position], shown[0])
+                yield from (replace(group, frame=frame) for frame in shown)
 
     @torch.inference_mode()
-    def _moment(self, pictures: list[Tensor], decoded: list[Tensor], frame: Frame) -> MemberFrames:
+    def _member_frames(self, pictures: list[Tensor], decoded: list[Tensor], frame: Frame) -> MemberFrames:
         base = self.members[0].base(decoded)
         before = to_rgb(base, self.colour)
         members = [

@@ -97,7 +97,7 @@ def background(consume: Callable[[T], None], depth: int, clock: Stopwatch) -> It
                 failures.append(error)
                 stop.set()
 
-    def hand(item: T) -> None:
+    def put(item: T) -> None:
         _put(items, item, stop)
         if failures:
             raise failures[0]
@@ -105,7 +105,7 @@ def background(consume: Callable[[T], None], depth: int, clock: Stopwatch) -> It
     thread = threading.Thread(target=work, name="vqe-encode", daemon=True)
     thread.start()
     try:
-        yield hand
+        yield put
         _put(items, _End(), stop)
         thread.join()
     finally:

@@ -21,7 +21,7 @@ PROGRAM = 400 * 2**20
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a run takes of one memory, and what there is of it, None where that cannot be told.
+    """Bytes that a run takes of one memory, and what there is of it, None where that is unknown.
 
     where: "memory", or "memory of" and the model of a GPU. total: with swap.
     """

@@ -35,7 +35,7 @@ def enhanced_frames(
 
 
 def scene_chunks(frames: Iterable[Frame], peaks: PeakRule, engine: Enhancer, tally: Tally) -> Iterator[Chunk]:
-    """Scenes told apart, peaks marked, chunks cut."""
+    """Scenes separated, peaks marked, chunks cut."""
     return decided_chunks(measured(frames, engine.colour), peaks, engine.sizes, tally)
 
 

@@ -66,14 +66,14 @@ def checksum(planes: Sequence[np.ndarray]) -> int:
     return total
 
 
-def row_of(seen: FrameSummary) -> list[Any]:
-    """A seen frame as what JSON can hold; its index is known by the row's place."""
-    frame = seen.frame
-    told = [frame.pts, frame.duration, frame.kind, frame.irap, frame.qp, frame.network_qp, frame.sequence]
-    return [*told, frame.duplicate_of, seen.difference, seen.checksum]
+def row_of(summary: FrameSummary) -> list[Any]:
+    """A summary as what JSON can hold; its index is known by the row's place."""
+    frame = summary.frame
+    of_frame = [frame.pts, frame.duration, frame.kind, frame.irap, frame.qp, frame.network_qp, frame.sequence]
+    return [*of_frame, frame.duplicate_of, summary.difference, summary.checksum]
 
 
-def seen_of(index: int, row: Sequence[Any]) -> FrameSummary:
+def summary_of(index: int, row: Sequence[Any]) -> FrameSummary:
     """The opposite of `row_of`; raises ValueError for what is not such a row."""
     if len(row) != len(ROW) or not all(map(fits, row, ROW)):
         raise ValueError(f"frame {index} is not remembered as it should be")
@@ -92,9 +92,9 @@ def entry_before(remembered: Sequence[FrameSummary], index: int) -> Entry | None
     remembered: frames up to `index` and beyond, in order.
     """
     first = remembered[0].frame.index
-    for seen in reversed(remembered[: index - first + 1]):
-        if seen.frame.irap and seen.frame.pts is not None:
-            return Entry(seen.frame.index, seen.frame.pts)
+    for summary in reversed(remembered[: index - first + 1]):
+        if summary.frame.irap and summary.frame.pts is not None:
+            return Entry(summary.frame.index, summary.frame.pts)
     return None
 
 
@@ -108,21 +108,21 @@ def recalled(
     """
     before: Frame | None = None
     expected = first
-    known = {seen.frame.index: seen for seen in remembered if seen.frame.index >= first}
-    for seen in measured(_relinked(frames, known, first), colour, checksums=True):
-        if seen.frame.index != expected:
+    known = {summary.frame.index: summary for summary in remembered if summary.frame.index >= first}
+    for summary in measured(_relinked(frames, known, first), colour, checksums=True):
+        if summary.frame.index != expected:
             raise WrongEntry
         old = known.get(expected)
-        if old is not None and old.checksum != seen.checksum:
+        if old is not None and old.checksum != summary.checksum:
             raise WrongEntry
-        yield seen if old is None else seen._replace(difference=old.difference)
-        before, expected = seen.frame, expected + 1
+        yield summary if old is None else summary._replace(difference=old.difference)
+        before, expected = summary.frame, expected + 1
     if before is None or (known and expected <= max(known)):
         raise WrongEntry
 
 
 def _relinked(frames: Iterable[Frame], known: dict[int, FrameSummary], first: int) -> Iterator[Frame]:
-    """Frames from `first` on: known ones as they are remembered, the others told duplicates anew."""
+    """Frames from `first` on: known ones as they are remembered, duplicates among the others found anew."""
     before: Frame | None = None
     for frame in frames:
         if frame.index < first:

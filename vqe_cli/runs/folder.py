@@ -61,7 +61,7 @@ def scan(settings: Settings) -> list[FileJob]:
     if settings.hm_log is not None:
         raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
     model = load_model(settings.networks, empty=True)
-    ledger = Manifest(target)
+    manifest = Manifest(target)
     jobs: list[FileJob] = []
     taken: dict[Path, str] = {}
     found, closed = videos_below(source, settings.pattern, target)
@@ -75,7 +75,7 @@ def scan(settings: Settings) -> list[FileJob]:
             jobs.append(_failed(job, _same_name(job, taken.get(written, "another input"))))
             continue
         taken[written] = job.input
-        jobs.append(_looked_at(job, model, ledger, settings.overwrite))
+        jobs.append(_looked_at(job, model, manifest, settings.overwrite))
     _check_room(jobs, target)
     return jobs
 
@@ -84,7 +84,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     """Enhance all videos below the input folder that are not done yet; gives the outcome of each.
 
     listen: hears the events of each run. watch: hears which file begins, and each outcome. The outcomes of
-    this run go into the ledger, too, as soon as they are known.
+    this run go into the manifest, too, as soon as they are known.
     Raises VqeError as `scan` does; KeyboardInterrupt passes through, what is finished stays.
     """
     jobs = scan(settings)
@@ -92,7 +92,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
         settings.output.mkdir(exist_ok=True)
     except OSError as error:
         raise write_error(error, settings.output) from error
-    ledger = Manifest(settings.output)
+    manifest = Manifest(settings.output)
     outcomes = {number: job.outcome for number, job in enumerate(jobs) if job.outcome is not None}
     todo = [number for number, job in enumerate(jobs) if job.outcome is None]
 
@@ -100,7 +100,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
         outcomes[number] = outcome
         if outcome.status != "skipped":
             planned = jobs[number].plan
-            ledger.add(outcome, None if planned is None else planned.fingerprint)
+            manifest.add(outcome, None if planned is None else planned.fingerprint)
         watch(outcome)
 
     for number, known in list(outcomes.items()):
@@ -108,13 +108,13 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     with Restorer() as restorer:
 
         def work(job: FileJob, hear: Listener) -> Outcome:
-            return _enhanced(job, ledger, restorer, hear)
+            return _enhanced(job, manifest, restorer, hear)
 
-        for number, told in _running(settings, [jobs[number] for number in todo], work, listen):
-            if told is None:
+        for number, outcome in _running(settings, [jobs[number] for number in todo], work, listen):
+            if outcome is None:
                 watch(Started(todo[number] + 1, len(jobs), jobs[todo[number]]))
             else:
-                settle(todo[number], told)
+                settle(todo[number], outcome)
     return [outcomes[number] for number in range(len(jobs))]
 
 
@@ -138,19 +138,19 @@ def _running(
     frames = [job.plan.summary.frames if job.plan else None for job in jobs]
     known = [each for each in frames if each is not None]
     together = Together(listen, sum(known) if len(known) == len(frames) else None)
-    for position, told in side_by_side(work, jobs, count):
-        if told is None or isinstance(told, Outcome):
-            yield position, told
+    for position, event in side_by_side(work, jobs, count):
+        if event is None or isinstance(event, Outcome):
+            yield position, event
         else:
-            together.hear(position, told)
+            together.hear(position, event)
 
 
-def _looked_at(job: FileJob, model: Model, ledger: Manifest, overwrite: bool) -> FileJob:
+def _looked_at(job: FileJob, model: Model, manifest: Manifest, overwrite: bool) -> FileJob:
     """The job with its plan, and with its outcome where that is settled."""
     settings = job.settings
     try:
         planned = plan(settings, model, new_folder=True)
-        state = ledger.state(job.input, job.output, planned.fingerprint)
+        state = manifest.state(job.input, job.output, planned.fingerprint)
         if state == "done":
             return replace(job, plan=planned, outcome=Outcome(job.input, job.output, "skipped"))
         if state != "missing" and not overwrite:
@@ -160,17 +160,17 @@ def _looked_at(job: FileJob, model: Model, ledger: Manifest, overwrite: bool) ->
     return replace(job, settings=replace(job.settings, overwrite=overwrite), plan=planned)
 
 
-def _enhanced(job: FileJob, ledger: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
+def _enhanced(job: FileJob, manifest: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
     """Enhances one file, unless another run has done so meanwhile; what goes wrong with it is its outcome."""
     made: list[Path] = []
     try:
-        if _done_meanwhile(job, ledger):
+        if _done_meanwhile(job, manifest):
             return Outcome(job.input, job.output, "skipped")
         made += _make_folders(job.settings.output.parent)
         report = restorer.enhance(job.settings, listen)
     except Exception as error:
         _remove_empty(made)
-        if _done_meanwhile(job, ledger):
+        if _done_meanwhile(job, manifest):
             return Outcome(job.input, job.output, "skipped")
         failed = _failed(job, error).outcome
         assert failed is not None
@@ -181,11 +181,11 @@ def _enhanced(job: FileJob, ledger: Manifest, restorer: Restorer, listen: Listen
     return Outcome(job.input, job.output, "done", report=report)
 
 
-def _done_meanwhile(job: FileJob, ledger: Manifest) -> bool:
+def _done_meanwhile(job: FileJob, manifest: Manifest) -> bool:
     """Whether another run on the same folders has finished the file since this one looked."""
-    with suppress(VqeError):  # the ledger was read before; the next run says what has become of it
-        ledger.refresh()
-    return job.plan is not None and ledger.state(job.input, job.output, job.plan.fingerprint) == "done"
+    with suppress(VqeError):  # the manifest was read before; the next run says what has become of it
+        manifest.refresh()
+    return job.plan is not None and manifest.state(job.input, job.output, job.plan.fingerprint) == "done"
 
 
 def _failed(job: FileJob, error: Exception) -> FileJob:

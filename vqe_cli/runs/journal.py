@@ -4,7 +4,7 @@ Lines are only ever added, each group of them at once and forced to the disk, so
 the last one. Kinds of lines:
 
     run      once, first: format, version, and what results depend on (`Identity`)
-    frames   what is remembered of frames (`seen.row_of`), from frame `first` on, without a gap
+    frames   what is remembered of frames (`summaries.row_of`), from frame `first` on, without a gap
     segment  a segment is finished: number, first frame, frames, bytes and sha256 of its file
     joined   the output is complete under another name: its size and time, so that it is known again
 """
@@ -22,7 +22,7 @@ from vqe_cli import __version__
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, fits, json_text, parse_json, plain, table
 from vqe_cli.errors import LONGEST_VALUE, OutputError, VqeError, shortened
 from vqe_cli.files import PART, beside, lock, no_link, remove_left_over, sha256_of, write_error
-from vqe_cli.restore.summaries import FrameSummary, row_of, seen_of
+from vqe_cli.restore.summaries import FrameSummary, row_of, summary_of
 from vqe_cli.runs.report import Report
 from vqe_cli.video.targets import place_beside
 
@@ -188,13 +188,13 @@ class Journal:
         """Where a segment lies."""
         return self.folder / f"{number:05d}{SEGMENT}"
 
-    def remember(self, seen: FrameSummary) -> None:
+    def remember(self, summary: FrameSummary) -> None:
         """A frame was decoded; one that is new is written with the next finished segment."""
         with self._lock:
             if self._next_row is None:
-                self._next_row = seen.frame.index
-            if seen.frame.index >= self._next_row + len(self._pending):
-                self._pending.append(row_of(seen))
+                self._next_row = summary.frame.index
+            if summary.frame.index >= self._next_row + len(self._pending):
+                self._pending.append(row_of(summary))
 
     def finish(self, segment: Finished) -> None:
         """A segment's file is complete."""
@@ -211,8 +211,8 @@ class Journal:
 
     def joined(self, aside: Path, report: Report) -> None:
         """The output is complete and is about to be renamed."""
-        told = aside.stat()
-        line = {"kind": "joined", "bytes": told.st_size, "mtime_ns": told.st_mtime_ns}
+        status = aside.stat()
+        line = {"kind": "joined", "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
         self._append([{**line, "report": report.as_dict()}])
 
     def remove(self) -> None:
@@ -253,11 +253,11 @@ class Journal:
                     first = self.remembered[-1].frame.index + 1 if self.remembered else line["first"]
                     if first != line["first"]:
                         raise ValueError("frames are missing")
-                    self.remembered += [seen_of(first + n, row) for n, row in enumerate(line["rows"])]
+                    self.remembered += [summary_of(first + n, row) for n, row in enumerate(line["rows"])]
                 elif line["kind"] == "segment":
-                    told = {key: value for key, value in line.items() if key != "kind"}
-                    told["warnings"] = tuple(told["warnings"])
-                    self.finished[line["number"]] = Finished(**told)
+                    entry = {key: value for key, value in line.items() if key != "kind"}
+                    entry["warnings"] = tuple(entry["warnings"])
+                    self.finished[line["number"]] = Finished(**entry)
         except ValueError as error:
             raise damaged(self.folder) from error
         if self.remembered:
@@ -358,11 +358,11 @@ def _check_run(line: Mapping[str, Any], identity: Mapping[str, Any], folder: Pat
     now = plain(dict(identity))
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
-        told = "; ".join(
+        differences = "; ".join(
             _difference(name, before.get(name), now.get(name)) for name in changed[:MOST_CHANGES]
         )
         raise OutputError(
-            f"{folder} holds an unfinished run that cannot be resumed: {told}.",
+            f"{folder} holds an unfinished run that cannot be resumed: {differences}.",
             "Give the old settings and files again, or begin anew with --restart.",
         )
 

@@ -114,5 +114,5 @@ class Manifest:
 
 
 def _stamp(path: Path) -> list[int]:
-    told = path.stat()
-    return [told.st_size, told.st_mtime_ns]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

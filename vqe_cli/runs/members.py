@@ -38,4 +38,4 @@ def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, t
         info = reader.info
         engine = loaded.start(settings.sizes, info.colour, (info.height, info.width))
         chunks = scene_chunks(reader, settings.peaks, engine, Tally())
-        return clip_errors(name, engine.moments(chunks), info, side)
+        return clip_errors(name, engine.member_frames(chunks), info, side)

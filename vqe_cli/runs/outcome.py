@@ -9,7 +9,7 @@ from vqe_cli.runs.report import Listener, Notice, Report, Seconds
 
 
 class Notices:
-    """Warnings of a run: each is told once, as soon as it is known, and kept for the report."""
+    """Warnings of a run: each is reported once, as soon as it is known, and kept for the report."""
 
     def __init__(self, listen: Listener) -> None:
         self.texts: list[str] = []

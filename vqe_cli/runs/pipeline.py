@@ -37,7 +37,7 @@ class Restorer:
 
     def __init__(self) -> None:
         self._model: Model | None = None
-        self._crew: WorkerPool | None = None
+        self._pool: WorkerPool | None = None
         self._stack = ExitStack()
         self._starting = threading.Lock()
 
@@ -52,11 +52,11 @@ class Restorer:
     def enhance(self, settings: Settings, listen: Listener = lambda event: None) -> Report:
         """As `pipeline.enhance`."""
         with self._starting:
-            if self._crew is None and has_workers(settings):
-                crew = new_workers(settings)
-                self._stack.enter_context(crew)
-                self._crew = crew
-        return enhance(settings, listen, self._load, self._crew)
+            if self._pool is None and has_workers(settings):
+                pool = new_workers(settings)
+                self._stack.enter_context(pool)
+                self._pool = pool
+        return enhance(settings, listen, self._load, self._pool)
 
     def _load(self, networks: NetworkChoice) -> Model:
         self._model = self._model or load_model(networks)
@@ -82,7 +82,7 @@ def enhance(
     settings: Settings,
     listen: Listener = lambda event: None,
     load: Load | None = None,
-    crew: WorkerPool | None = None,
+    pool: WorkerPool | None = None,
 ) -> Report:
     """Enhance one input as the settings say; nothing but a complete file is ever under the output's name.
 
@@ -90,7 +90,7 @@ def enhance(
     beside the output, and the next run with the same settings goes on there.
 
     listen: called in this thread with a Summary, then Progress and Notices. load: gives the networks, called
-    once, when the input and the place of the output have been found to be in order. crew: makes the segments
+    once, when the input and the place of the output have been found to be in order. pool: makes the segments
     in place of this process.
     Raises VqeError for all that a user can cause; KeyboardInterrupt passes through after cleaning up.
     """
@@ -107,8 +107,8 @@ def enhance(
     with claimed(folder, settings.output):
         if planned.division.restart:
             forget(folder)
-        if planned.division.possible and (planned.division.wanted or crew is not None):
-            return in_segments(planned, notices, unchanged, load or load_model, crew, began)
+        if planned.division.possible and (planned.division.wanted or pool is not None):
+            return in_segments(planned, notices, unchanged, load or load_model, pool, began)
         if is_begun(folder):
             raise VqeError(
                 f"{folder} holds an unfinished run with other settings.",
@@ -118,10 +118,10 @@ def enhance(
 
 
 def in_segments(
-    planned: Plan, notices: Notices, unchanged: Unchanged, load: Load, crew: WorkerPool | None, began: float
+    planned: Plan, notices: Notices, unchanged: Unchanged, load: Load, pool: WorkerPool | None, began: float
 ) -> Report:
-    """The run in segments, made by this process or by a crew."""
-    model = load(planned.networks) if crew is None else load_model(planned.networks, empty=True)
+    """The run in segments, made by this process or by workers."""
+    model = load(planned.networks) if pool is None else load_model(planned.networks, empty=True)
     journal = Journal(planned.folder, planned.fingerprint)
     notices.listen(planned.summary)
-    return Run(planned, journal, model, planned.start(model), notices, unchanged, began).complete(crew)
+    return Run(planned, journal, model, planned.start(model), notices, unchanged, began).complete(pool)

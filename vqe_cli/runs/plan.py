@@ -17,7 +17,7 @@ from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.journal import bytes_in, work_folder
 from vqe_cli.runs.report import Summary
 from vqe_cli.runs.settings import Settings
-from vqe_cli.video.dry_run import DryRun, rehearse
+from vqe_cli.video.dry_run import DryRun, dry_run
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.memory import amount
@@ -135,7 +135,7 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
     unshown = colours_unshown(info, settings.force)
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
     output = Output(settings.output, encoding, settings.scale, source.is_part, settings.overwrite)
-    written = rehearse(output, info, new_folder)
+    written = dry_run(output, info, new_folder)
     model = model or load_model(settings.networks, empty=True)
     engine = model.start(settings.sizes, info.colour, (info.height, info.width))
     summary = summary_of(source, info, settings.scale, model, engine)

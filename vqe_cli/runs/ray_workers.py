@@ -75,12 +75,12 @@ class RayWorkers:
             self._ray.cancel(running, force=True)
         self._ray.shutdown()
 
-    def submit(self, job: SegmentJob, inbox: Messages) -> None:
+    def submit(self, job: SegmentJob, messages: Messages) -> None:
         """As `WorkerPool.submit`."""
         packets = packets_for(job) if self._sends_packets else None
         running = self._task.remote(self._model, self._device, Parcel(_absolute(job), packets))
         with self._lock:
-            self._running[running] = (job, inbox)
+            self._running[running] = (job, messages)
 
     def _collect(self) -> None:
         """Passes on what has ended."""
@@ -93,10 +93,10 @@ class RayWorkers:
             ended, _ = self._ray.wait(running, timeout=POLL_S)
             for each in ended:
                 with self._lock:
-                    job, inbox = self._running.pop(each)
-                inbox.put(self._told(each, job))
+                    job, messages = self._running.pop(each)
+                messages.put(self._message(each, job))
 
-    def _told(self, ended: Any, job: SegmentJob) -> WorkerMessage:
+    def _message(self, ended: Any, job: SegmentJob) -> WorkerMessage:
         try:
             finished, data = self._ray.get(ended)
             if data is not None:

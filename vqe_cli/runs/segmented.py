@@ -1,7 +1,7 @@
 """A long video, segment by segment: what is finished stays finished, whatever ends the run.
 
 One stream of decoded frames decides about scenes, peaks, chunks and so segments. Its planes go to the
-networks here; or they are dropped, and a crew decodes each segment again where it works. A run that goes on
+networks here; or they are dropped, and workers decode each segment again where they work. A run that goes on
 replays the decisions from what the journal remembers of the frames, and decodes from the first one needed.
 """
 
@@ -66,20 +66,20 @@ class Run:
     def kept_frames(self) -> int:
         return sum(segment.frames for segment in self.kept.values())
 
-    def complete(self, crew: WorkerPool | None) -> Report:
+    def complete(self, pool: WorkerPool | None) -> Report:
         """Makes all segments that are missing, joins them and gives the report.
 
         Raises VqeError for all that a user can cause; what is finished stays.
         """
-        work = self._by_ourselves if crew is None else lambda: self._by(crew)
+        work = self._by_ourselves if pool is None else lambda: self._by(pool)
         try:
             self._with_entry_or_without(work)
             return self._join()
         except (OSError, FFmpegError, VqeError) as error:
-            told = failed_writing(error, self.journal, self.plan.summary.frames)
-            if told is error:
+            failure = failed_writing(error, self.journal, self.plan.summary.frames)
+            if failure is error:
                 raise
-            raise told from error
+            raise failure from error
         finally:
             self._told_losses()
 
@@ -100,7 +100,7 @@ class Run:
                     ) from error
         self.unchanged.check()
 
-    def _sighted(self, light: bool) -> Generator[FrameSummary, None, None]:
+    def _frames(self, light: bool) -> Generator[FrameSummary, None, None]:
         """All frames, in order: those remembered without planes, then decoded ones (light: all without)."""
         journal, colour = self.journal, self.plan.info.colour
         remembered, entry = list(journal.remembered), None
@@ -115,9 +115,9 @@ class Run:
                 frames = recalled(reader, remembered, first, colour)
             else:
                 frames = measured(reader, colour, checksums=True)
-            for seen in frames:
-                journal.remember(seen)
-                yield seen.without_planes() if light else seen
+            for summary in frames:
+                journal.remember(summary)
+                yield summary.without_planes() if light else summary
             self.notices_of_reader = list(reader.warnings)
 
     def _first_needed(self, remembered: list[FrameSummary]) -> int:
@@ -151,8 +151,8 @@ class Run:
         self._progress(0)
         try:
             with (
-                closing(self._sighted(light=False)) as sighted,
-                prefetched(sighted, READ_AHEAD, self.decode) as frames,
+                closing(self._frames(light=False)) as summaries,
+                prefetched(summaries, READ_AHEAD, self.decode) as frames,
                 background(writer.write, WRITE_AHEAD, self.encode) as write,
             ):
                 for number, chunk in self._segmented(frames):
@@ -167,45 +167,45 @@ class Run:
         finally:
             writer.discard()
 
-    def _by(self, crew: WorkerPool) -> None:
-        """A crew makes the segments; it has one job more than it can do at once."""
-        inbox: Messages = Messages()
-        under_way: dict[int, int] = {}  # frames told, by segment
+    def _by(self, pool: WorkerPool) -> None:
+        """The workers make the segments; they have one job more than they can do at once."""
+        messages: Messages = Messages()
+        under_way: dict[int, int] = {}  # frames done, by segment
         finished = frozenset(self.journal.finished)
         self._progress(0)
         with (
-            closing(self._sighted(light=True)) as sighted,
-            prefetched(sighted, READ_AHEAD, self.decode) as frames,
+            closing(self._frames(light=True)) as summaries,
+            prefetched(summaries, READ_AHEAD, self.decode) as frames,
         ):
             for job in self._jobs(frames, finished):
-                while len(under_way) > crew.size:
-                    self._hear(inbox.get(), under_way)
-                crew.submit(job, inbox)
+                while len(under_way) > pool.size:
+                    self._take(messages.get(), under_way)
+                pool.submit(job, messages)
                 under_way[job.number] = 0
         while under_way:
-            self._hear(inbox.get(), under_way)
+            self._take(messages.get(), under_way)
 
-    def _hear(self, told: WorkerMessage, under_way: dict[int, int]) -> None:
-        if told.error is not None:
-            raise told.error
-        if told.finished is not None:
-            self.journal.finish(told.finished)
-            self.done += told.finished.frames
-            del under_way[told.number]
+    def _take(self, message: WorkerMessage, under_way: dict[int, int]) -> None:
+        if message.error is not None:
+            raise message.error
+        if message.finished is not None:
+            self.journal.finish(message.finished)
+            self.done += message.finished.frames
+            del under_way[message.number]
         else:
-            under_way[told.number] = told.frames
+            under_way[message.number] = message.frames
         self._progress(sum(under_way.values()))
 
     def _jobs(self, frames: Iterable[FrameSummary], finished: frozenset[int]) -> Iterator[SegmentJob]:
         """A job for each segment that is missing, as soon as all its chunks are known."""
         recent: list[FrameSummary] = []
 
-        def noted() -> Iterator[FrameSummary]:
-            for seen in frames:
-                recent.append(seen)
-                yield seen
+        def remembering() -> Iterator[FrameSummary]:
+            for summary in frames:
+                recent.append(summary)
+                yield summary
 
-        for number, group in groupby(self._segmented(noted()), key=lambda item: item[0]):
+        for number, group in groupby(self._segmented(remembering()), key=lambda item: item[0]):
             chunks = tuple(chunk for _, chunk in group)
             first = min(chunk.frames[0].index for chunk in chunks)
             if number not in finished:
@@ -220,7 +220,9 @@ class Run:
         last = max(max(chunk.frames[-1].index, chunk.shown[-1][-1].index) for chunk in chunks)
         start = recent[0].frame.index
         needed = recent[first - start : last + 1 - start]
-        checksums = {seen.frame.index: seen.checksum for seen in needed if seen.checksum is not None}
+        checksums = {
+            summary.frame.index: summary.checksum for summary in needed if summary.checksum is not None
+        }
         entry = entry_before(recent, first) if self._uses_entry else None
         file = self.journal.file_of(number)
         return SegmentJob(self.plan, number, chunks, checksums, entry, needed[-1].frame.pts, file)

@@ -110,7 +110,7 @@ def _filled(chunk: Chunk, held: Mapping[int, Frame]) -> Chunk:
 class SegmentWriter:
     """Encodes segments one after another; each is complete when the next one begins.
 
-    coder: makes an encoder. file_of: where a segment goes. finished: told of each complete one. Raises
+    coder: makes an encoder. file_of: where a segment goes. finished: called with each complete one. Raises
     OSError and FFmpegError when writing fails.
     """
 

@@ -1,4 +1,4 @@
-"""Several files at a time, where there are several workers: threads wait for them, the caller is told."""
+"""Several files at a time, where there are several workers: threads wait for them and pass events on."""
 
 import queue
 import threading
@@ -20,13 +20,13 @@ def side_by_side(
 
     Whoever leaves early waits for nothing: the threads end with the program. `work` raises nothing.
     """
-    told: queue.SimpleQueue[tuple[int, Event | U | None, bool]] = queue.SimpleQueue()
+    events: queue.SimpleQueue[tuple[int, Event | U | None, bool]] = queue.SimpleQueue()
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for position in range(len(items)):
         waiting.put(position)
 
     def teller(position: int) -> Listener:
-        return lambda event: told.put((position, event, False))
+        return lambda event: events.put((position, event, False))
 
     def run() -> None:
         while True:
@@ -34,14 +34,14 @@ def side_by_side(
                 position = waiting.get_nowait()
             except queue.Empty:
                 return
-            told.put((position, None, False))
-            told.put((position, work(items[position], teller(position)), True))
+            events.put((position, None, False))
+            events.put((position, work(items[position], teller(position)), True))
 
     for _ in range(min(count, len(items))):
         threading.Thread(target=run, name="vqe-file", daemon=True).start()
     left = len(items)
     while left:
-        position, what, ended = told.get()
+        position, what, ended = events.get()
         left -= ended
         yield position, what
 

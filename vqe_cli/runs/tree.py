@@ -105,7 +105,7 @@ def _files(folder: Path, leave_out: Path, close: Callable[[Path, VqeError], None
                 continue
             if os.path.isdir(entry.path):
                 (linked if entry.is_symlink() else waiting).append(place / entry.name)
-            elif os.path.isfile(entry.path) or entry.is_symlink():  # a link to nothing is told as such later
+            elif os.path.isfile(entry.path) or entry.is_symlink():  # a link to nothing is reported later
                 yield place / entry.name
 
 
@@ -114,8 +114,8 @@ def _unreadable(folder: Path, error: OSError) -> VqeError:
 
 
 def _key(folder: Path) -> tuple[int, int]:
-    told = folder.stat()
-    return told.st_dev, told.st_ino
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _fits(path: Path, pattern: str | None) -> bool:

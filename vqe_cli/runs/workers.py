@@ -31,7 +31,7 @@ POLL_S = 0.2
 
 @dataclass(frozen=True)
 class WorkerMessage:
-    """What is told of a job: `frames` done so far, or that it is finished, or why it failed."""
+    """What a worker reports of a job: `frames` done so far, or that it is finished, or why it failed."""
 
     number: int
     frames: int = 0
@@ -47,14 +47,14 @@ class WorkerPool(Protocol):
 
     size: int
 
-    def submit(self, job: SegmentJob, inbox: Messages) -> None:
-        """Takes a job; what is told of it comes into the inbox, at the end `finished` or `error`."""
+    def submit(self, job: SegmentJob, messages: Messages) -> None:
+        """Takes a job; reports come into the queue, at the end `finished` or `error`."""
 
 
 @dataclass
 class _Task:
     job: SegmentJob
-    inbox: Messages
+    messages: Messages
     tries: int = 0
 
 
@@ -70,7 +70,7 @@ class _WorkerProcess:
 
 
 class LocalWorkers:
-    """Worker processes on this machine: `with LocalCrew(["cpu", "cpu"]) as crew`.
+    """Worker processes on this machine: `with LocalWorkers(["cpu", "cpu"]) as workers`.
 
     devices: of the workers. one_core: each stays on one core, its codecs, too, where the system can do that;
     otherwise they compute on an equal share of the processor's. May be used from several threads.
@@ -87,7 +87,7 @@ class LocalWorkers:
         self._threads = 1 if one_core else max(1, usable_cores() // self.size)
         self._wake_up, self._woken = os.pipe()
         self._closing = False
-        self._thread = threading.Thread(target=self._direct, name="vqe-crew", daemon=True)
+        self._thread = threading.Thread(target=self._direct, name="vqe-workers", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -102,9 +102,9 @@ class LocalWorkers:
         for worker in self._workers:
             self._dismiss(worker)
 
-    def submit(self, job: SegmentJob, inbox: Messages) -> None:
+    def submit(self, job: SegmentJob, messages: Messages) -> None:
         """As `WorkerPool.submit`."""
-        self._tasks.append(_Task(job, inbox))
+        self._tasks.append(_Task(job, messages))
         self._nudge()
 
     def _nudge(self) -> None:
@@ -150,13 +150,13 @@ class LocalWorkers:
     def _hear(self, worker: _WorkerProcess) -> None:
         assert worker.connection is not None
         try:
-            told: WorkerMessage = worker.connection.recv()
+            message: WorkerMessage = worker.connection.recv()
         except (EOFError, OSError):
             self._lost(worker)
             return
         if worker.task is not None:
-            worker.task.inbox.put(told)
-        if told.finished is not None or told.error is not None:
+            worker.task.messages.put(message)
+        if message.finished is not None or message.error is not None:
             worker.task = None
 
     def _lost(self, worker: _WorkerProcess) -> None:
@@ -166,14 +166,14 @@ class LocalWorkers:
         if task is None:
             return
         if task.tries < TRIES:
-            task.inbox.put(WorkerMessage(task.job.number))
+            task.messages.put(WorkerMessage(task.job.number))
             self._tasks.appendleft(task)
             return
         error = VqeError(
             f"{task.job.name} has ended its worker process {TRIES} times ({_ending(code)}).",
             "Memory may be short: use fewer --workers, or a smaller --tile. What is finished is kept.",
         )
-        task.inbox.put(WorkerMessage(task.job.number, error=error))
+        task.messages.put(WorkerMessage(task.job.number, error=error))
 
     def _dismiss(self, worker: _WorkerProcess) -> int | None:
         """Ends a worker; its exit code."""
@@ -196,7 +196,7 @@ def _cores() -> list[int | None]:
 
 
 def serve(device: str, threads: int, core: int | None, master: Connection) -> None:
-    """The life of a worker process: jobs come in, what is told of them goes out, until the master is gone.
+    """The life of a worker process: jobs come in, reports go out, until the master is gone.
 
     core: the only one that it may use; None: all.
     """

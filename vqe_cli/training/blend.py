@@ -41,8 +41,8 @@ def fit_blend(network: MotionFusion, batches: Iterable[Batch], bf16: bool, keep:
             output = network(batch.lq, batch.pqf, batch.qp, keep).float()
         lacking = (batch.gt[:, keep] - output).unbind(1)
         for inputs, wanted, size in zip(seen, lacking, batch.errors[:, keep].unbind(1), strict=True):
-            for *told, right, error in zip(*inputs, wanted, size, strict=True):
-                columns = equations(*told)
+            for *known, right, error in zip(*inputs, wanted, size, strict=True):
+                columns = equations(*known)
                 rights = inside(right).flatten()
                 weighed = columns / (len(rights) * (error + LEAST_ERROR))
                 products += weighed @ columns.T
@@ -66,10 +66,10 @@ def equations(differences: Tensor, level: Tensor, worse: Tensor, active: Tensor)
     sums = inside(F.conv2d(images, rings[:, None].float(), padding=1)).unflatten(0, differences.shape[:2])
     always = sums.permute(0, 2, 1, 3, 4).flatten(2)  # (differences, rings, 3 * pixels)
     by_worse = worse.repeat(FORMS)[:, None, None] * always
-    told = torch.stack([always, by_worse])
-    told = torch.stack([told, level * told])
+    features = torch.stack([always, by_worse])
+    features = torch.stack([features, level * features])
     activity = inside(active.expand(3, -1, -1)).flatten()
-    return torch.stack([told, activity * told]).flatten(0, -2)
+    return torch.stack([features, activity * features]).flatten(0, -2)
 
 
 def inside(pictures: Tensor) -> Tensor:

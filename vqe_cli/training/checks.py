@@ -222,7 +222,7 @@ def _network_problems(config: TrainConfig) -> list[str]:
 
 
 def _stage_one(weights: str) -> nn.Module | None:
-    """The network of a file of weights, without its memory; None where that cannot be read, which is told
+    """The network of a file of weights, without its memory; None where that cannot be read, which is said
     when it is loaded."""
     try:
         return outline(Path(weights))

@@ -16,7 +16,7 @@ REHEARSED = 0.1
 class Due:
     """What is due before a step. share: of the run that is done (0 … 1); the rest: what to do now.
 
-    Before a checkpoint is written the loss is told, which tells whether it is worth writing.
+    Before a checkpoint is written the loss is reported, which shows whether it is worth writing.
     """
 
     share: float

@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
 def watched() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C, SIGTERM or SIGHUP sets; a second one interrupts at once.
 
-    Under torchrun, which hands every signal on to processes that the terminal has told already, there is no
+    Under torchrun, which hands every signal on to processes that the terminal has signalled, there is no
     second one. Outside the main thread, where signals do not arrive, the event is never set.
     """
     asked = threading.Event()

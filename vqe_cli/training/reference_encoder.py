@@ -111,7 +111,7 @@ def _into_matroska(stream: Path, info: VideoInfo, target: Path) -> None:
         "matrix_coefficients": info.tags.get("matrix", 2),
         "video_full_range_flag": int(info.colour.full_range),
     }
-    told = ":".join(f"{key}={value}" for key, value in tags.items())
+    metadata = ":".join(f"{key}={value}" for key, value in tags.items())
     rate = info.rate or Fraction(25)
     with (
         open_input(stream, container_format="hevc") as coded,
@@ -120,7 +120,7 @@ def _into_matroska(stream: Path, info: VideoInfo, target: Path) -> None:
         video = video_stream(coded, stream)
         written = output.add_stream_from_template(video)
         written.time_base = 1 / rate
-        tagger = BitStreamFilterContext(f"hevc_metadata={told}", video)
+        tagger = BitStreamFilterContext(f"hevc_metadata={metadata}", video)
         count = 0
         for packet in each_reading(stream, coded.demux(video)):
             if not packet.size:

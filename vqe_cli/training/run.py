@@ -28,7 +28,7 @@ from vqe_cli.training.tasks import Task, channels_last, task_of
 
 @dataclass(frozen=True)
 class Place:
-    """What holds for all phases of a run: data, device and processes, who is told, and how files are written.
+    """What holds for all phases of a run: data, device and processes, who listens, and how files are written.
 
     phase_count: how many phases there are. shard_mib: size of the parts of files, None for whole ones.
     """

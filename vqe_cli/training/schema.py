@@ -1,4 +1,4 @@
-"""What a training run is told, as frozen dataclasses: keys of configs/*.yaml, their meaning, defaults."""
+"""The configuration of a training run, as frozen dataclasses: keys of configs/*.yaml, meaning, defaults."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -21,7 +21,7 @@ from vqe_cli.weights.load import load_network, read_header
 from vqe_cli.weights.registry import StageSpec
 
 log = logging.getLogger("vqe.training")
-LISTED = 12  # names told of tensors that start fresh
+LISTED = 12  # most names shown of tensors that start fresh
 
 
 def build_network(config: TrainConfig, before: dict[str, Tensor] | None = None) -> nn.Module:

@@ -114,11 +114,11 @@ class Clock:
 
     def tick(self, frame: Frame) -> int:
         """The pts to write for the next frame."""
-        told = frame.pts if frame.pts is not None else frame.index * self._step
+        own_pts = frame.pts if frame.pts is not None else frame.index * self._step
         if self._first is None:
-            self._first = told
-        self._end = max(self._end, told + (frame.duration or self._step))
-        pts = told - self._shift
+            self._first = own_pts
+        self._end = max(self._end, own_pts + (frame.duration or self._step))
+        pts = own_pts - self._shift
         if self._last is not None and pts <= self._last:
             pts = self._last + 1
         self._last = pts

@@ -126,7 +126,7 @@ class ContainerWriter:
                     packet.duration = coded.duration
                 self._mux([packet])
 
-    def rehearse(self) -> set[int]:
+    def dry_run(self) -> set[int]:
         """Writes a picture, packets of the copied streams and the end of the file, in place of all else.
 
         Gives the indices of the streams that had packets.
@@ -158,7 +158,7 @@ class ContainerWriter:
         self._copies.close()
         self._output.close()
         if self._aspect_by_hand and self._info.sample_aspect is not None:
-            assert isinstance(self._place, Path), "a rehearsal ends before"
+            assert isinstance(self._place, Path), "a dry run ends before"
             matroska_aspect.fill_in(self._place, self._size, self._info.sample_aspect)
 
     def close(self) -> None:
@@ -248,14 +248,14 @@ def new_stream_encoder(
     encoder = new_encoder(codec)
     encoder.flags |= GLOBAL_HEADER
     configure(encoder, codec, info, wanted, size)
-    told = stream.codec_context
-    told.width, told.height = size
-    told.pix_fmt, told.extradata = encoder.pix_fmt, encoder.extradata
-    told.framerate, told.field_order = encoder.framerate, encoder.field_order
-    told.color_primaries, told.color_trc = encoder.color_primaries, encoder.color_trc
-    told.colorspace, told.color_range = encoder.colorspace, encoder.color_range
+    parameters = stream.codec_context
+    parameters.width, parameters.height = size
+    parameters.pix_fmt, parameters.extradata = encoder.pix_fmt, encoder.extradata
+    parameters.framerate, parameters.field_order = encoder.framerate, encoder.field_order
+    parameters.color_primaries, parameters.color_trc = encoder.color_primaries, encoder.color_trc
+    parameters.colorspace, parameters.color_range = encoder.colorspace, encoder.color_range
     if info.sample_aspect is not None:
-        told.sample_aspect_ratio = info.sample_aspect
+        parameters.sample_aspect_ratio = info.sample_aspect
     return stream, encoder
 
 
@@ -293,8 +293,8 @@ def _keeps_statistics(wanted: Encoding) -> bool:
 
 def _aspect_by_hand(target: Target, info: VideoInfo, codec: str) -> bool:
     """Whether neither the codec's stream nor FFmpeg's muxer would keep the pixel aspect ratio."""
-    told = info.sample_aspect not in (None, 1) and "CONTENT_LIGHT_LEVEL" not in info.side_data
-    return told and target.muxer in ("matroska", "webm") and codec in ("ffv1", "libsvtav1", "libvpx-vp9")
+    needed = info.sample_aspect not in (None, 1) and "CONTENT_LIGHT_LEVEL" not in info.side_data
+    return needed and target.muxer in ("matroska", "webm") and codec in ("ffv1", "libsvtav1", "libvpx-vp9")
 
 
 def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:

@@ -78,11 +78,11 @@ def _count(number: int, noun: str) -> str:
 
 def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:
     """When the headers say that the video ends, None where they do not (Matroska: a tag of the stream)."""
-    told = re.fullmatch(
+    match = re.fullmatch(
         r"(\d{1,6}):(\d\d?):(\d\d?(?:\.\d+)?)", stream.metadata.get("DURATION", "").strip("\0 ")
     )
-    if told:
-        hours, minutes, seconds = told.groups()
+    if match:
+        hours, minutes, seconds = match.groups()
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     if len(container.streams) == 1 and container.duration and "matroska" in container.format.name:
         return container.duration / av.time_base
@@ -100,13 +100,13 @@ def is_cut_short(path: Path) -> bool:
             file.seek(position)
             head = file.read(16)
             if head[:4] == b"RIFF":
-                told = 8 + int.from_bytes(head[4:8], "little")
-                told = size - position if told == 8 else told + told % 2
+                length = 8 + int.from_bytes(head[4:8], "little")
+                length = size - position if length == 8 else length + length % 2
             elif head[:4] in (EBML, SEGMENT):
-                told = _element_size(head) or size - position
+                length = _element_size(head) or size - position
             else:
                 return False
-            position += told
+            position += length
     return position > size + 1  # the byte that pads a RIFF chunk may be missing
 
 

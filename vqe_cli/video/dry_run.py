@@ -40,14 +40,14 @@ class DryRun:
         return estimated_size(self.codec, self.pix_fmt, self.crf, size, frames).plus(beside)
 
     def free_bytes(self) -> int:
-        """What the disk of the target has left; raises VqeError where that cannot be told."""
+        """What the disk of the target has left; raises VqeError where that is unknown."""
         try:
             return shutil.disk_usage(existing_folder(self.target.path.absolute())).free
         except OSError as error:
             raise write_error(error, self.target.path) from error
 
 
-def rehearse(output: Output, info: VideoInfo, new_folder: bool = False) -> DryRun:
+def dry_run(output: Output, info: VideoInfo, new_folder: bool = False) -> DryRun:
     """Tries what `Writer` would do before its first frame; new_folder: the folder of the output will be made
     before.
 

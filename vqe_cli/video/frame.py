@@ -80,7 +80,7 @@ class Frame:
     uint8 for 8-bit video and uint16 above. pts: ticks of `VideoInfo.time_base` (None when the file has none).
     duration: ticks, None when unsaid. kind: "I", "P", "B" or "?". irap: random access picture.
     qp: luma slice QP of the first slice (HEVC) or the codec's own scale; None when unknown.
-    network_qp: `qp` where it is on HEVC's scale, so that networks may be told it; None otherwise.
+    network_qp: `qp` where it is on HEVC's scale, so that networks may use it; None otherwise.
     sequence: counts coded video sequences, from 0. pqf: True for a peak quality frame (False until marked).
     duplicate_of: index of the earlier frame with equal planes, None when there is none.
     side_data: what must reach the written frame (HDR10 metadata …), keyed by FFmpeg's type name.

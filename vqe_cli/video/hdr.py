@@ -33,7 +33,7 @@ class MasteringDisplay:
 
 
 def mastering_display(side_data: Mapping[str, bytes]) -> MasteringDisplay | None:
-    """The mastering display of a stream, None where it is not told in full (AVMasteringDisplayMetadata)."""
+    """The mastering display of a stream, None where it is incomplete (AVMasteringDisplayMetadata)."""
     data = side_data.get("MASTERING_DISPLAY_METADATA", b"")
     if len(data) < 88:
         return None

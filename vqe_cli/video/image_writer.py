@@ -60,12 +60,12 @@ class ImageWriter:
 
 def warnings_of(target: Target, info: VideoInfo) -> list[str]:
     """What images do not keep of a video, and what is done to them."""
-    told = [f"{target.path}: images keep neither sound nor time stamps"]
+    warnings = [f"{target.path}: images keep neither sound nor time stamps"]
     if info.display_matrix and not is_right_angle(info.display_matrix):
-        told.append(f"{target.path}: images are not turned, {info.path} is shown at an odd angle")
+        warnings.append(f"{target.path}: images are not turned, {info.path} is shown at an odd angle")
     elif info.display_matrix:
-        told.append(f"{target.path}: images are turned as {info.path} is shown")
-    return told
+        warnings.append(f"{target.path}: images are turned as {info.path} is shown")
+    return warnings
 
 
 def image_of(planes: Sequence[np.ndarray], info: VideoInfo) -> bytes:

@@ -53,7 +53,7 @@ def check_decoding(path: Path, width: int, height: int, pix_fmt: str | None) -> 
 
 def machine_memory() -> tuple[int | None, int | None]:
     """Bytes free and in all, with swap and under the limits of a container and of the process; None where it
-    is not told.
+    is unknown.
     """
     free, total = _machine()
     for taken, limit in (_group(), _process()):
@@ -75,8 +75,8 @@ def amount(count: int) -> str:
 def _machine() -> tuple[int | None, int | None]:
     with suppress(OSError, ValueError, KeyError):
         lines = (line.split() for line in MEMINFO.read_text().splitlines())
-        told = {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines}
-        return told["MemAvailable"] + told["SwapFree"], told["MemTotal"] + told["SwapTotal"]
+        amounts = {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines}
+        return amounts["MemAvailable"] + amounts["SwapFree"], amounts["MemTotal"] + amounts["SwapTotal"]
     with suppress(OSError, ValueError, AttributeError):
         return None, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None, None

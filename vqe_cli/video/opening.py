@@ -171,8 +171,8 @@ def unreadable(path: Path, error: BaseException, words: str = "") -> VqeError:
 
 def _cause(error: BaseException) -> str:
     """What was raised, in the words of who raised it."""
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(told).strip().rstrip(".")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason).strip().rstrip(".")
 
 
 def _opened(path: Path, container_format: str | None, options: Mapping[str, str] | None) -> InputContainer:

@@ -220,12 +220,12 @@ class Reader:
                 if packet.has_sidedata("new_extradata") and self._parser is not None:
                     self._parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
                 if self._parser is not None:
-                    told = self._picture(self._parser.parse(bytes(packet)))
+                    coded = self._picture(self._parser.parse(bytes(packet)))
                     # What a decoder skips would be shown because of the flag, and spoil what comes after it.
-                    if told is not None and told.skipped:
-                        self._damage.left_out += told.sequence == 0 and not packet.is_discard
+                    if coded is not None and coded.skipped:
+                        self._damage.left_out += coded.sequence == 0 and not packet.is_discard
                         continue
-                    packet.opaque = told
+                    packet.opaque = coded
                 yield packet
         except av.error.FFmpegError as error:
             self._damage.unreadable = error.strerror or "unknown error"
@@ -243,8 +243,8 @@ class Reader:
         """What rides on a packet: its first picture, with the log's QP where there is a log."""
         first = self._parsed
         self._parsed += len(pictures)
-        told = self._from_log[first] if len(pictures) == 1 and first < len(self._from_log) else None
-        return told if isinstance(told, Picture) else decoded_from(pictures)
+        logged = self._from_log[first] if len(pictures) == 1 and first < len(self._from_log) else None
+        return logged if isinstance(logged, Picture) else decoded_from(pictures)
 
     def _matched(self, log: hm_logs.HmLog) -> list[Picture] | list[hm_logs.LogPicture]:
         """The log's knowledge: for HEVC in coding order (headers alone are read), else in display order."""
@@ -280,11 +280,11 @@ class Reader:
             irap=picture.key_frame,
             side_data={name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED},
         )
-        told: object = picture.opaque if self._hevc else None
-        if isinstance(told, Picture):
-            kind = told.kind if told.kind != "?" else frame.kind
+        coded: object = picture.opaque if self._hevc else None
+        if isinstance(coded, Picture):
+            kind = coded.kind if coded.kind != "?" else frame.kind
             return replace(
-                frame, kind=kind, irap=told.irap, qp=told.qp, network_qp=told.qp, sequence=told.sequence
+                frame, kind=kind, irap=coded.irap, qp=coded.qp, network_qp=coded.qp, sequence=coded.sequence
             )
         line = self._from_log[index] if not self._hevc and index < len(self._from_log) else None
         if isinstance(line, hm_logs.LogPicture):

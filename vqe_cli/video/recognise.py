@@ -30,7 +30,7 @@ LOCAL_ONLY = {"protocol_whitelist": "file"}
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file holds a video, or is damaged and named like one (so that the damage is told)."""
+    """Whether a file holds a video, or is damaged and named like one (so that the damage is reported)."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return False
     try:

@@ -128,7 +128,7 @@ def _performed(plan: Plan) -> Tried:
         writer = ContainerWriter(replace(plan, wanted=single_pass(plan.wanted)), memory)
         tried = Tried(plan, writer.codec, writer.pix_fmt, tuple(writer.warnings))
         try:
-            used = writer.rehearse()
+            used = writer.dry_run()
             lost, warnings = _missing(plan, writer, used, memory.getvalue())
         finally:
             writer.close()
@@ -164,8 +164,8 @@ def _missing(
     gone = ["chapters"] if writer.copies.has_chapters and not plan.part and not chapters else []
     if tag(writer.copies.video_tags, TIMECODE) and not has_timecode:
         gone.append("the time code")
-    told = f"{plan.info.path}: {' and '.join(gone)} cannot be kept in {plan.target.muxer} files"
-    return tuple(lost), (told,) if gone else ()
+    warning = f"{plan.info.path}: {' and '.join(gone)} cannot be kept in {plan.target.muxer} files"
+    return tuple(lost), (warning,) if gone else ()
 
 
 def _kind(stream: Stream) -> tuple[str, str]:
@@ -200,8 +200,8 @@ def _with_streams(plan: Plan, kept: Sequence[int] | set[int]) -> Plan:
 
 def _changed(plan: Plan, warnings: tuple[str, ...], dropped: frozenset[str] = frozenset()) -> Plan:
     chosen: Selection = plan.selection
-    told = tuple(dict.fromkeys([*chosen.warnings, *warnings]))
-    return replace(plan, selection=replace(chosen, warnings=told, dropped=chosen.dropped | dropped))
+    all_warnings = tuple(dict.fromkeys([*chosen.warnings, *warnings]))
+    return replace(plan, selection=replace(chosen, warnings=all_warnings, dropped=chosen.dropped | dropped))
 
 
 def _not_held(plan: Plan, streams: Sequence[int]) -> NotHeld:

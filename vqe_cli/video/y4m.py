@@ -59,11 +59,11 @@ class Y4mWriter:
 
 def warnings_of(target: Target, info: VideoInfo) -> list[str]:
     """What the format cannot say of a video."""
-    told = [f"{target.path}: a .y4m file keeps neither sound nor time stamps nor colour tags"]
+    warnings = [f"{target.path}: a .y4m file keeps neither sound nor time stamps nor colour tags"]
     if info.display_matrix:
         turn = f"{info.rotation_deg} degrees" if info.rotation_deg else "mirrored"
-        told.append(f"{target.path}: a .y4m file does not keep the rotation ({turn}) of {info.path}")
-    return told
+        warnings.append(f"{target.path}: a .y4m file does not keep the rotation ({turn}) of {info.path}")
+    return warnings
 
 
 def payload(planes: Sequence[np.ndarray]) -> bytes:

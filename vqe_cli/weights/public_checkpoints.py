@@ -1,6 +1,6 @@
 """Import of public checkpoints: BasicVSR++ and SPyNet of mmediting and mmagic, the official SwinIR.
 
-A checkpoint is read without executing what is in it, its network is told from its keys and shapes, every key
+A checkpoint is read without executing what is in it, its network is found from its keys and shapes, every key
 and shape is held against that network, and the weights are written as a file that names its network.
 """
 
@@ -129,7 +129,7 @@ def unwrapped(stored: Mapping[Any, Any]) -> dict[str, Tensor]:
 def recognise(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
     """Architecture and settings from keys and shapes; None for an unknown network.
 
-    Raises KeyError when keys are missing without which a setting cannot be told.
+    Raises KeyError when keys are missing without which a setting cannot be found.
     """
     if "deform_align.backward_1.weight" in state:
         return "basicvsrpp", basicvsrpp_config(state)

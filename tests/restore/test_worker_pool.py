@@ -17,7 +17,7 @@ from vqe_cli.runs.workers import LocalWorkers
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Input, weights, and the file of a run without workers."""
-    return write_all(tmp_path_factory.mktemp("crew"))
+    return write_all(tmp_path_factory.mktemp("pool"))
 
 
 def settings_in(folder, output, **chosen):

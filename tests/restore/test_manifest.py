@@ -45,19 +45,19 @@ def test_two_runs_at_once_keep_one_ledger(settings: Settings) -> None:
 
 def test_a_failure_does_not_make_a_result_unknown(tmp_path: Path) -> None:
     (tmp_path / "a.mkv").write_bytes(b"made")
-    ledger = Manifest(tmp_path)
-    ledger.add(Outcome("a.mkv", "a.mkv", "done"), {"scale": 1})
-    ledger.add(Outcome("a.mkv", "a.mkv", "failed", "another process is writing it."), None)
+    manifest = Manifest(tmp_path)
+    manifest.add(Outcome("a.mkv", "a.mkv", "done"), {"scale": 1})
+    manifest.add(Outcome("a.mkv", "a.mkv", "failed", "another process is writing it."), None)
     assert Manifest(tmp_path).state("a.mkv", "a.mkv", {"scale": 1}) == "done"
 
 
 def test_what_another_run_adds_is_read(tmp_path: Path) -> None:
-    ledger, other = Manifest(tmp_path), Manifest(tmp_path)
+    manifest, other = Manifest(tmp_path), Manifest(tmp_path)
     (tmp_path / "a.mkv").write_bytes(b"made")
     other.add(Outcome("a.mkv", "a.mkv", "done"), {})
-    assert ledger.state("a.mkv", "a.mkv", {}) == "unknown"
-    ledger.refresh()
-    assert ledger.state("a.mkv", "a.mkv", {}) == "done"
+    assert manifest.state("a.mkv", "a.mkv", {}) == "unknown"
+    manifest.refresh()
+    assert manifest.state("a.mkv", "a.mkv", {}) == "done"
 
 
 def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_a_report_that_cannot_be_read(settings: Settings) -> None:
     with pytest.raises(VqeError, match=NAME):
         enhance_folder(settings, ignore, ignore)
     place.unlink()
-    ledger = Manifest(settings.output)
+    manifest = Manifest(settings.output)
     place.symlink_to(victim)
     with pytest.raises(VqeError, match=NAME):
-        ledger.add(Outcome("a", "a", "failed"), None)
+        manifest.add(Outcome("a", "a", "failed"), None)
     assert victim.read_bytes() == b""
     place.unlink()
     place.mkdir()
