@@ -1,4 +1,4 @@
-"""What `vqe bench train` tells of a small config."""
+"""What `vqe bench train` measures of a small config."""
 
 from pathlib import Path
 
@@ -19,19 +19,19 @@ def test_figures_fit_together(tmp_path: Path) -> None:
         precision="fp32",
     )
     data = make_data(tmp_path / "data", clips=1, frames=2)
-    told = bench_train(config, data, seconds=0.5, device="cpu")
-    assert told["clips_per_s"] == pytest.approx(4 * told["steps_per_s"])
-    assert told["pixels_per_s"] == pytest.approx(told["clips_per_s"] * 32 * 32)
-    parts = [told[f"{part}_percent"] for part in ("data", "forward", "backward", "optimizer")]
+    found = bench_train(config, data, seconds=0.5, device="cpu")
+    assert found["clips_per_s"] == pytest.approx(4 * found["steps_per_s"])
+    assert found["pixels_per_s"] == pytest.approx(found["clips_per_s"] * 32 * 32)
+    parts = [found[f"{part}_percent"] for part in ("data", "forward", "backward", "optimizer")]
     assert all(part > 0 for part in parts)
     assert sum(parts) == pytest.approx(100)
-    assert 0 <= told["waiting_percent"] < 100
-    assert told["reached_percent"] == pytest.approx(100 * told["reached_gflop_s"] / told["matrix_gflop_s"])
+    assert 0 <= found["waiting_percent"] < 100
+    assert found["reached_percent"] == pytest.approx(100 * found["reached_gflop_s"] / found["matrix_gflop_s"])
     # 3x3 convolutions at half size, four of 16 to 16 channels, 12 to 16 before and 16 to 12 behind: a product
     # and a sum for each weight and pixel; the backward pass twice that, but nothing for the input pictures.
     layers = [12 * 16, *4 * [16 * 16], 16 * 12]
     forward = 2 * 9 * 4 * 16 * 16 * sum(layers)
     first = 2 * 9 * 4 * 16 * 16 * layers[0]
-    assert told["gflop_per_step"] * 1e9 == pytest.approx(3 * forward - first)
-    assert told["reached_gflop_s"] == pytest.approx(told["gflop_per_step"] * told["steps_per_s"])
+    assert found["gflop_per_step"] * 1e9 == pytest.approx(3 * forward - first)
+    assert found["reached_gflop_s"] == pytest.approx(found["gflop_per_step"] * found["steps_per_s"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]

@@ -11,7 +11,7 @@ from command import START, process_env, vqe, vqe_process
 
 from vqe_cli import __version__
 
-COMMANDS = [[], ["enhance"], ["inspect"], ["weights"], ["weights", "list"], ["bench"], ["bench", "headers"]]
+COMMANDS = [[], ["enhance"], ["inspect"], ["weights"], ["weights", "list"], ["bench"], ["bench", "pipeline"]]
 HEAVY = {"torch", "av", "numpy", "safetensors", "yaml"}
 
 

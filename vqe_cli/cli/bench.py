@@ -1,4 +1,4 @@
-"""`vqe bench SUBJECT`: how fast the parts are here; each subject is one file in `vqe_cli/bench`."""
+"""`vqe bench SUBJECT`: how fast this machine is, and where the time goes; a file of `vqe_cli/bench` each."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from vqe_cli.cli.console import guarded, results, say, write_json
+from vqe_cli.cli.console import guarded, results, write_json
 from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
 from vqe_cli.text import printable
 
 bench_app = typer.Typer(
-    help="Measures how fast the parts are here.",
-    epilog="Example: vqe bench headers",
+    help="Measure how fast this machine is, and where the time goes.",
+    epilog="Example: vqe bench pipeline in.mkv",
     no_args_is_help=True,
 )
 
@@ -21,78 +21,13 @@ Model = Annotated[
     str | None, typer.Option(help="Pipeline of weights.toml.", autocompletion=complete_pipelines)
 ]
 Weights = Annotated[list[Path] | None, typer.Option(help="Files in place of the pipeline's.")]
-Data = Annotated[Path, typer.Option(help="Folder with raw/ and lq/RECIPE/.")]
-Recipes = Annotated[str, typer.Option(help="Recipes, separated by commas.")]
-Scale = Annotated[int, typer.Option(help="1, 2 or 4; against bicubic enlargement.")]
-RECIPES = "qp37,hm-ldp-qp37,rate-60k"
-Frames = Annotated[int | None, typer.Option(min=1, help="Only the first frames of each clip.")]
-
-
-def headers_command(
-    count: Annotated[int, typer.Option(min=1, help="How many headers to read.")] = 100_000,
-    json_file: JsonFile = None,
-    debug: Debug = False,
-) -> None:
-    """Read HEVC headers: the QP of every picture without decoding."""
-    from vqe_cli.bench.headers import bench_headers
-
-    report("HEVC headers", bench_headers(count), json_file)
-
-
-def gains_command(
-    data: Data,
-    recipes: Recipes = RECIPES,
-    model: Model = None,
-    weights: Weights = None,
-    tta: Annotated[int | None, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = None,
-    stages: Annotated[str | None, typer.Option(help="1, 2 or both.")] = None,
-    frames: Frames = None,
-    scale: Scale = 1,
-    single_frames: Annotated[
-        bool, typer.Option("--single-frames", help="Feed every frame by itself: what neighbours are worth.")
-    ] = False,
-    json_file: JsonFile = None,
-    debug: Debug = False,
-) -> None:
-    """Enhance the clips of a validation folder and compare the written files with their truth."""
-    from vqe_cli.bench.gains import SINGLE_FRAMES, bench_gains
-
-    options: dict[str, Any] = {
-        "model": model,
-        "weights": tuple(weights or ()),
-        "tta": tta,
-        "stages": stages,
-        "scale": scale,
-    }
-    if single_frames:
-        options |= SINGLE_FRAMES
-    found = bench_gains(data, recipes.split(","), {**options, "frames": frames}, say)
-    report("Gains", found, json_file)
-
-
-def strength_command(
-    data: Data,
-    recipes: Recipes = RECIPES,
-    model: Model = None,
-    weights: Weights = None,
-    tta: Annotated[int, typer.Option(help="Turns that show the spread; 1: leave it out.")] = 2,
-    scale: Scale = 1,
-    frames: Frames = None,
-    json_file: JsonFile = None,
-    debug: Debug = False,
-) -> None:
-    """Fit `residual_scale` and `tta_noise_ratio` (weights.toml) on clips whose truth is known."""
-    from vqe_cli.bench.strength import bench_strength
-
-    options = {"model": model, "weights": tuple(weights or ()), "scale": scale, "frames": frames}
-    report("Strength", bench_strength(data, recipes.split(","), options, tta, say), json_file)
 
 
 def pipeline_command(
     input: Annotated[Path, typer.Argument(help="A video.")],
     model: Model = None,
     weights: Weights = None,
-    tta: Annotated[int | None, typer.Option(help="Turns averaged: 1, 2, 4 or 8.")] = None,
+    tta: Annotated[int | None, typer.Option(help="Flips and rotations averaged: 1, 2, 4 or 8.")] = None,
     device: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
     precision: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
     json_file: JsonFile = None,
@@ -103,21 +38,6 @@ def pipeline_command(
 
     chosen = {"model": model, "weights": tuple(weights or ()), "tta": tta}
     report("Pipeline", bench_pipeline(input, {**chosen, "device": device, "precision": precision}), json_file)
-
-
-def reach_command(
-    input: Annotated[Path, typer.Argument(help="A video.")],
-    model: Model = None,
-    weights: Weights = None,
-    frames: Annotated[int, typer.Option(min=1, help="How many frames to use.")] = 48,
-    json_file: JsonFile = None,
-    debug: Debug = False,
-) -> None:
-    """Measure what too little overlap costs, in chunks and in tiles."""
-    from vqe_cli.bench.reach import bench_reach
-
-    options = {"model": model, "weights": tuple(weights or ())}
-    report("Reach", bench_reach(input, options, frames), json_file)
 
 
 def eval_command(
@@ -151,39 +71,13 @@ def train_command(
     report("Training", bench_train(load(config, changes or []), data, seconds, device), json_file)
 
 
-def segments_command(
-    input: Annotated[Path, typer.Argument(help="A video, which is looped.")],
-    model: Model = None,
-    weights: Weights = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Length of the looped clip.")] = 120,
-    workers: Annotated[int, typer.Option(min=0, help="Compared with one; 0: not at all.")] = 2,
-    json_file: JsonFile = None,
-    debug: Debug = False,
-) -> None:
-    """Measure what segments cost in time and bytes, what workers gain, and how soon a run goes on."""
-    from vqe_cli.bench.segments import bench_segments
-
-    options = {"model": model, "weights": tuple(weights or ())}
-    report("Segments", bench_segments(input, options, seconds, workers, say), json_file)
-
-
 EXAMPLES = {
-    "headers": "headers --count 100000",
-    "gains": "gains --data corpus/val --recipes qp37",
-    "strength": "strength --data corpus/val --recipes qp22,qp37 --model balanced --frames 5",
     "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
-    "reach": "reach samples/lq/bunny.mkv --model fast",
-    "segments": "segments samples/lq/bunny.mkv --model fast",
     "eval": "eval --gt samples/truth --pred samples/lq",
     "train": "train --config configs/fast.yaml --data corpus",
 }
 COMMANDS: dict[str, Callable[..., None]] = {
-    "headers": headers_command,
-    "gains": gains_command,
-    "strength": strength_command,
     "pipeline": pipeline_command,
-    "reach": reach_command,
-    "segments": segments_command,
     "eval": eval_command,
     "train": train_command,
 }

@@ -1,6 +1,12 @@
-"""What a pipeline gains on a validation folder: written FFV1 files against the truth, both by one matrix."""
+#!/usr/bin/env python3
+"""What a pipeline gains on a validation folder: python tools/gains.py --data corpus/val --recipes qp37
 
+Written FFV1 files against the truth, both by one matrix.
+"""
+
+import argparse
 import math
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,20 +14,26 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from vqe_cli.errors import VqeError
-from vqe_cli.measure.compare import compare_pair
-from vqe_cli.measure.result import Options, PairResult, gain
-from vqe_cli.measure.tables import signed
-from vqe_cli.runs.pipeline import Restorer
-from vqe_cli.runs.settings import Settings
-from vqe_cli.training.library import clips_below
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
+from vqe_cli.cli.bench import report  # noqa: E402
+from vqe_cli.cli.console import say  # noqa: E402
+from vqe_cli.errors import VqeError  # noqa: E402
+from vqe_cli.measure.compare import compare_pair  # noqa: E402
+from vqe_cli.measure.result import Options, PairResult, gain  # noqa: E402
+from vqe_cli.measure.tables import signed  # noqa: E402
+from vqe_cli.runs.pipeline import Restorer  # noqa: E402
+from vqe_cli.runs.settings import Settings  # noqa: E402
+from vqe_cli.training.library import clips_below  # noqa: E402
+
+RECIPES = "qp37,hm-ldp-qp37,rate-60k"
 METRICS = ("psnr", "psnr-y", "ms-ssim")
 # Settings under which a network sees one frame at a time; peaks would be fetched into its context.
 SINGLE_FRAMES = {"chunk": 1, "overlap": 0, "pqf": "none"}
 
 
-def bench_gains(
+def measured_gains(
     data: Path,
     recipes: Sequence[str],
     options: dict[str, Any],
@@ -54,7 +66,7 @@ def bench_gains(
 
 
 def clips_of(folder: Path) -> list[Path]:
-    """The clips of a folder, by name, without what `vqe compress` tells of each."""
+    """The clips of a folder, by name, without the records of `vqe compress` beside them."""
     found = list(clips_below(folder).values())
     if not found:
         raise VqeError(f"{folder} holds no clips.", "A validation folder holds raw/ and lq/RECIPE/.")
@@ -116,3 +128,44 @@ def row(recipe: str, results: Sequence[PairResult], fps: float) -> dict[str, Any
         "worst_ms_ssim": least,
         "fps": round(fps, 2),
     }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    add_data(parser)
+    parser.add_argument("--tta", type=int, choices=(1, 2, 4, 8), help="flips and rotations averaged")
+    parser.add_argument("--stages", choices=("1", "2", "both"))
+    parser.add_argument(
+        "--single-frames", action="store_true", help="every frame by itself: what neighbours gain"
+    )
+    given = parser.parse_args(arguments)
+    options = {**options_of(given), "tta": given.tta, "stages": given.stages}
+    if given.single_frames:
+        options |= SINGLE_FRAMES
+    report("Gains", measured_gains(given.data, given.recipes.split(","), options, say), given.json)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that say which clips are used, and by which networks they are enhanced."""
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with raw/ and lq/RECIPE/"
+    )
+    parser.add_argument("--recipes", default=RECIPES, help="separated by commas")
+    parser.add_argument("--model", help="pipeline of weights.toml")
+    parser.add_argument(
+        "--weights", type=Path, action="append", default=[], help="in place of the pipeline's"
+    )
+    parser.add_argument("--scale", type=int, choices=(1, 2, 4), default=1, help="against bicubic enlargement")
+    parser.add_argument("--frames", type=int, help="only the first frames of each clip")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="- is stdout")
+
+
+def options_of(given: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Settings` that `add_data` asks for."""
+    weights = tuple(given.weights)
+    return {"model": given.model, "weights": weights, "scale": given.scale, "frames": given.frames}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,14 @@
-"""How far a network looks: what overlap of chunks and tiles leaves the result as it is without either.
+#!/usr/bin/env python3
+"""What too little overlap of chunks and tiles costs: how far a network looks.
+
+    python tools/receptive_field.py samples/lq/bunny.mkv --model fast
 
 The errors are shares of the enhancement's own energy (sum of squares of output minus input), where they are
 worst: in the worst frame for chunks, on the pixels where tiles meet for tiles.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,14 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqe_cli.errors import VqeError
-from vqe_cli.restore.device import Compute
-from vqe_cli.restore.engine import load
-from vqe_cli.restore.peaks import PeakCount, mark_peaks
-from vqe_cli.restore.tiles import Tiling, tiled
-from vqe_cli.runs.settings import Settings
-from vqe_cli.video.colour import to_rgb, to_tensors
-from vqe_cli.video.sources import open_reader
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from vqe_cli.cli.bench import report  # noqa: E402
+from vqe_cli.errors import VqeError  # noqa: E402
+from vqe_cli.restore.device import Compute  # noqa: E402
+from vqe_cli.restore.engine import load  # noqa: E402
+from vqe_cli.restore.peaks import PeakCount, mark_peaks  # noqa: E402
+from vqe_cli.restore.tiles import Tiling, tiled  # noqa: E402
+from vqe_cli.runs.settings import Settings  # noqa: E402
+from vqe_cli.video.colour import to_rgb, to_tensors  # noqa: E402
+from vqe_cli.video.sources import open_reader  # noqa: E402
 
 CHUNK_OVERLAPS = (2, 4, 6, 8, 10, 12, 16)
 TILE_OVERLAPS = (8, 16, 32, 48, 64, 96)
@@ -37,7 +46,7 @@ class Clip:
     qp: Tensor
 
 
-def bench_reach(input: Path, options: dict[str, Any], frames: int = 48) -> dict[str, Any]:
+def errors_by_overlap(input: Path, options: dict[str, Any], frames: int = 48) -> dict[str, Any]:
     """Errors by overlap of a pipeline's first stage on the first `frames` frames of `input`.
 
     options: other fields of `Settings`. The result has the lists `tiles` (overlap in pixels, percent of the
@@ -135,3 +144,22 @@ def changed(network: nn.Module, out: Tensor, clip: Clip) -> Tensor:
     if network.scale != 1:
         base = nn.functional.interpolate(base, scale_factor=float(network.scale), mode="bicubic")  # type: ignore[arg-type]
     return out - base
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("input", type=Path, help="a video")
+    parser.add_argument("--model", help="pipeline of weights.toml")
+    parser.add_argument(
+        "--weights", type=Path, action="append", default=[], help="in place of the pipeline's"
+    )
+    parser.add_argument("--frames", type=int, default=48, help="how many frames to use")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="- is stdout")
+    given = parser.parse_args(arguments)
+    options = {"model": given.model, "weights": tuple(given.weights)}
+    report("Receptive field", errors_by_overlap(given.input, options, given.frames), given.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,21 +1,33 @@
-"""Fits what a pipeline's change is multiplied by: `residual_scale`, `tta_noise_ratio` (weights.toml)."""
+#!/usr/bin/env python3
+"""Fit `residual_scale` and `tta_noise_ratio` of weights.toml: what a pipeline's change is multiplied by.
 
+python tools/residual_scale.py --data corpus/val --recipes qp22,qp37 --model balanced --frames 5
+"""
+
+import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from vqe_cli.bench.gains import clips_of, truth_of
-from vqe_cli.ensemble.fitting import ClipErrors
-from vqe_cli.restore.engine import load
-from vqe_cli.restore.ensemble import LoadedEnsemble
-from vqe_cli.runs.members import errors_of_pipelines
-from vqe_cli.runs.settings import Settings
-from vqe_cli.weights.ensembles import Ensemble
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from gains import add_data, clips_of, options_of, truth_of  # noqa: E402
+
+from vqe_cli.cli.bench import report  # noqa: E402
+from vqe_cli.cli.console import say  # noqa: E402
+from vqe_cli.ensemble.fitting import ClipErrors  # noqa: E402
+from vqe_cli.restore.engine import load  # noqa: E402
+from vqe_cli.restore.ensemble import LoadedEnsemble  # noqa: E402
+from vqe_cli.runs.members import errors_of_pipelines  # noqa: E402
+from vqe_cli.runs.settings import Settings  # noqa: E402
+from vqe_cli.weights.ensembles import Ensemble  # noqa: E402
 
 
-def bench_strength(
+def fitted(
     data: Path,
     recipes: Sequence[str],
     options: dict[str, Any],
@@ -24,15 +36,16 @@ def bench_strength(
 ) -> dict[str, Any]:
     """Fit the multiple of what a pipeline changes on the clips of `data/lq/RECIPE`, before rounding.
 
-    Whatever strength the pipeline has is left out. options: of `Settings`.
+    Whatever residual scale the pipeline has is left out. options: of `Settings`.
 
     The result has `recipes`, a row for each: `best`, the multiple of least squared error (each clip counts by
     the error of its input), `gain` and `gain_at_best`, mean RGB-PSNR gains (dB) without and with it, `worst`
-    and `worst_at_best`, of the clip that gains least; and the `spread` that averages of `tta` turns show (0
-    with tta 1, for which nothing is averaged). Raises VqeError for a folder or a clip that is missing.
+    and `worst_at_best`, of the clip that gains least; and the `tta_noise_ratio` that averages of
+    `tta` flips and rotations show (0 with tta 1, for which nothing is averaged). Raises VqeError for a folder
+    or a clip that is missing.
     """
-    model = at_full_strength(options, 1)
-    averaging = at_full_strength(options, tta)
+    model = unscaled(options, 1)
+    averaging = unscaled(options, tta)
     rows, energies = [], []
     for recipe in recipes:
         clips = []
@@ -45,10 +58,11 @@ def bench_strength(
                 energies += [change_energy(clips[-1]) / energy] if energy else []
             progress(f"{recipe} {lq.stem}: {multiple(clips[-1:]):.3f}")
         rows.append(row(recipe, clips))
-    return {"spread": round(spread_of(mean(energies), tta), 3) if energies else 0.0, "recipes": rows}
+    noise = noise_ratio(mean(energies), tta) if energies else 0.0
+    return {"tta_noise_ratio": round(noise, 3), "recipes": rows}
 
 
-def at_full_strength(options: dict[str, Any], tta: int) -> LoadedEnsemble:
+def unscaled(options: dict[str, Any], tta: int) -> LoadedEnsemble:
     """The pipeline of the settings by itself, what it changes left as the networks give it."""
     loaded = load(Settings(Path(), Path(), tta=tta, **options).networks)
     plain = replace(loaded, pipeline=replace(loaded.pipeline, residual_scale=(), tta_noise_ratio=0.0))
@@ -76,9 +90,9 @@ def change_energy(clip: ClipErrors) -> float:
     return float(difference @ clip.products.mean(dim=0) @ difference)
 
 
-def spread_of(ratio: float, turns: int) -> float:
-    """The spread of answers one of which has `ratio` times the energy of the average of `turns`."""
-    return (ratio - 1) / (1 - ratio / turns)
+def noise_ratio(ratio: float, tta: int) -> float:
+    """The share of noise in changes one of which has `ratio` times the energy of the average of `tta`."""
+    return (ratio - 1) / (1 - ratio / tta)
 
 
 def row(recipe: str, clips: Sequence[ClipErrors]) -> dict[str, Any]:
@@ -95,3 +109,19 @@ def row(recipe: str, clips: Sequence[ClipErrors]) -> dict[str, Any]:
         "worst": round(min(before), 4),
         "worst_at_best": round(min(after), 4),
     }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and show."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    add_data(parser)
+    parser.add_argument(
+        "--tta", type=int, default=2, help="flips and rotations that show the noise; 1: leave it out"
+    )
+    given = parser.parse_args(arguments)
+    found = fitted(given.data, given.recipes.split(","), options_of(given), given.tta, say)
+    report("Residual scale", found, given.json)
+
+
+if __name__ == "__main__":
+    main()

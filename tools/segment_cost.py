@@ -1,8 +1,14 @@
-"""What segments cost, what workers gain, and how soon an interrupted run goes on."""
+#!/usr/bin/env python3
+"""What segments cost in time and bytes, what workers gain, and how soon an interrupted run goes on.
 
+python tools/segment_cost.py samples/lq/bunny.mkv --model fast
+"""
+
+import argparse
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,22 +16,27 @@ from typing import Any
 
 import av
 
-from vqe_cli.restore.ensemble import load_model
-from vqe_cli.runs.pipeline import enhance
-from vqe_cli.runs.report import Event, Progress, Resumed
-from vqe_cli.runs.settings import Settings
-from vqe_cli.runs.workers import LocalWorkers
-from vqe_cli.video.coded import decoding_times
-from vqe_cli.video.opening import each_reading, open_input, video_stream
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from vqe_cli.cli.bench import report  # noqa: E402
+from vqe_cli.cli.console import say  # noqa: E402
+from vqe_cli.restore.ensemble import load_model  # noqa: E402
+from vqe_cli.runs.pipeline import enhance  # noqa: E402
+from vqe_cli.runs.report import Event, Progress, Resumed  # noqa: E402
+from vqe_cli.runs.settings import Settings  # noqa: E402
+from vqe_cli.runs.workers import LocalWorkers  # noqa: E402
+from vqe_cli.video.coded import decoding_times  # noqa: E402
+from vqe_cli.video.opening import each_reading, open_input, video_stream  # noqa: E402
 
 
-def bench_segments(
+def segment_cost(
     input: Path, options: dict[str, Any], seconds: float, workers: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Enhance a clip of so many seconds, made by looping `input`, whole, in segments, and by workers.
 
     options: other fields of `Settings`. workers: processes with one core each to compare with one of them, 0
-    for no comparison. say: told what runs. Raises VqeError as `enhance` does.
+    for no comparison. say: called with what runs. Raises VqeError as `enhance` does.
     """
     with tempfile.TemporaryDirectory() as folder:
         clip = looped(input, Path(folder) / "clip.mkv", seconds)
@@ -95,9 +106,9 @@ def looped(source: Path, target: Path, seconds: float) -> Path:
         packets = [packet for packet in each_reading(source, container.demux(stream)) if packet.size]
         shown = sorted(packet.pts or 0 for packet in packets)
         length = shown[-1] - shown[0] + round((shown[-1] - shown[0]) / (len(shown) - 1))
-        turns = max(1, round(seconds / float(length * time_base)))
-        times = [(packet.pts or 0) + turn * length for turn in range(turns) for packet in packets]
-        for packet, pts, dts in zip(packets * turns, times, decoding_times(times), strict=True):
+        times_over = max(1, round(seconds / float(length * time_base)))
+        times = [(packet.pts or 0) + turn * length for turn in range(times_over) for packet in packets]
+        for packet, pts, dts in zip(packets * times_over, times, decoding_times(times), strict=True):
             again = av.Packet(bytes(packet))
             again.pts, again.dts, again.time_base = pts, dts, time_base
             again.is_keyframe, again.stream = packet.is_keyframe, copy
@@ -112,3 +123,24 @@ def _rate(settings: Settings, workers: int, say: Callable[[str], None]) -> float
         fps = enhance(settings, pool=pool).fps
     settings.output.unlink()
     return fps
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("input", type=Path, help="a video, which is looped")
+    parser.add_argument("--model", help="pipeline of weights.toml")
+    parser.add_argument(
+        "--weights", type=Path, action="append", default=[], help="in place of the pipeline's"
+    )
+    parser.add_argument("--seconds", type=float, default=120, help="length of the looped clip")
+    parser.add_argument("--workers", type=int, default=2, help="compared with one; 0: not at all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="- is stdout")
+    given = parser.parse_args(arguments)
+    options = {"model": given.model, "weights": tuple(given.weights)}
+    found = segment_cost(given.input, options, given.seconds, given.workers, say)
+    report("Segments", found, given.json)
+
+
+if __name__ == "__main__":
+    main()

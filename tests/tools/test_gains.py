@@ -1,16 +1,18 @@
-"""The clips that `vqe bench` takes from a validation folder."""
+"""What a pipeline gains on a validation folder, and which clips are taken from it."""
 
 from pathlib import Path
 
 import pytest
-from conftest import DATA
+from conftest import DATA, ROOT
+from gains import METRICS, clips_of, gains_of, measured_gains, row, truth_of
 
-from vqe_cli.bench.gains import METRICS, clips_of, gains_of, row, truth_of
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
+from vqe_cli.training.compress import compress
+from vqe_cli.training.recipes import recipe_of
 
 
-def test_what_vqe_compress_tells_of_clips_is_no_clip(tmp_path: Path) -> None:
+def test_records_of_vqe_compress_are_not_clips(tmp_path: Path) -> None:
     for name in ("lq/hm/a.mkv", "lq/hm/a.json", "lq/hm/a.log", "raw/a.json", "raw/a.mkv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -33,3 +35,15 @@ def test_infinite_gains_are_left_out_of_means_and_are_the_worst() -> None:
     assert found["psnr"] == gains_of(results[1])["psnr"] < -10
     assert (found["worst_clip"], found["worst_psnr"]) == ("a", None)
     assert found["ms-ssim"] is None  # too small for it
+
+
+@pytest.mark.slow
+def test_gains_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    truth = tmp_path / "raw/flower.mkv"
+    truth.symlink_to(ROOT / "samples/truth/flower.mkv")
+    compress(truth, recipe_of("qp37"), tmp_path / "lq/qp37")
+    found = measured_gains(tmp_path, ["qp37"], {"model": "fast", "frames": 2, "device": "cpu"})
+    [qp37], [flower] = found["recipes"], found["clips"]
+    assert 0.2 < qp37["psnr"] == flower["psnr"] == qp37["worst_psnr"] < 1.5
+    assert (qp37["worst_clip"], flower["clip"]) == ("flower", "flower")
