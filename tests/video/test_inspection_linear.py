@@ -12,7 +12,7 @@ from vqe_cli.bitstream.order import in_display_order
 from vqe_cli.bitstream.packets import PacketParser
 from vqe_cli.bitstream.peaks import mark
 from vqe_cli.bitstream.picture import Picture, Retention
-from vqe_cli.cli.qp_curve import qp_curve
+from vqe_cli.cli.inspect import qp_curve
 from vqe_cli.video.inspect import inspect
 
 FEW, FOLD = 4_000, 4

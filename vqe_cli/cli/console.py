@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import typer
 
-from vqe_cli.cli import memory_limit
 from vqe_cli.errors import OutOfMemory, VqeError, explained
 from vqe_cli.files import is_stream, write_text
+from vqe_cli.machine import address_space_limit
 from vqe_cli.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TextColumn
 
+
 INTERRUPTED = 130
+MIB = 2**20
+# Address space that Python, FFmpeg and NumPy take when `vqe inspect` starts: 300 MiB; networks take 1200 MiB.
+LEAST = 256 * MIB
+# Share of the limit from which on a failure is put down to it.
+SPENT = 0.9
+STATUS = Path("/proc/self/status")
 Result = TypeVar("Result")
 
 
@@ -102,7 +109,7 @@ def guarded(command: Callable[..., Result]) -> Callable[..., Result]:
     def run(*args: Any, **kwargs: Any) -> Result:
         debug = bool(kwargs.get("debug"))
         try:
-            memory_limit.check()
+            check_memory_limit()
             return command(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
@@ -112,7 +119,7 @@ def guarded(command: Callable[..., Result]) -> Callable[..., Result]:
         except Exception as foreign:
             _show_traceback(debug)
             error = explained(foreign)
-            if not isinstance(error, VqeError) and memory_limit.is_spent():
+            if not isinstance(error, VqeError) and memory_is_spent():
                 error = OutOfMemory()  # in the disguise of whatever failed for it
             if isinstance(error, VqeError):
                 say(f"error: {error}")
@@ -207,3 +214,29 @@ def _show_traceback(wanted: bool) -> None:
     if wanted:
         for line in traceback.format_exc().splitlines():
             say(line)
+
+
+def check_memory_limit() -> None:
+    """Raises OutOfMemory where `ulimit -v` is too low for any command; NumPy shall take less under one.
+
+    Below what libraries take to start, some end the program themselves (OpenBLAS), others fail in disguise.
+    """
+    limit = address_space_limit()
+    if limit is None:
+        return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each thread takes 32 MiB when it starts
+    if limit < LEAST:
+        raise OutOfMemory(
+            f"this process may take only {limit // MIB} MiB of memory, which is not enough memory.",
+            "Raise the limit (ulimit -v) to 2 GiB or more.",
+        )
+
+
+def memory_is_spent() -> bool:
+    """Whether this process has taken nearly all that it may."""
+    limit = address_space_limit()
+    with suppress(OSError, ValueError, StopIteration):
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
+        peak = next(line for line in lines if line.startswith("VmPeak:"))
+        return limit is not None and int(peak.split()[1]) * 1024 > SPENT * limit
+    return False

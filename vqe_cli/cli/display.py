@@ -1,17 +1,30 @@
-"""How a run of `enhance` looks: a progress bar on a terminal, plain lines elsewhere; all on stderr."""
+"""How `enhance` looks: one run, a folder of them, a dry run.
 
+Progress is a bar on a terminal and plain lines elsewhere, on stderr; what a dry run finds goes to stdout.
+"""
+
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import typer
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
-from vqe_cli.cli.console import messages, say
+from vqe_cli.cli.console import messages, say, show, write_lines
+from vqe_cli.restore.memory import Need
 from vqe_cli.runs import report as events
-from vqe_cli.text import printable
+from vqe_cli.runs.folder import FileJob, Started, enhance_folder, scan
+from vqe_cli.runs.manifest import Outcome
+from vqe_cli.runs.plan import Plan
+from vqe_cli.runs.settings import Settings
+from vqe_cli.text import command_line, printable
+from vqe_cli.video.memory import amount
 
 LINE_EVERY_S = 10.0
 
@@ -134,3 +147,140 @@ def summary_line(report: events.Report) -> str:
     }
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds)
     return f"{report.output}: {report.frames} frames in {report.wall_s:.1f} s, {report.fps:.1f} fps ({spent})"
+
+
+def plan_lines(found: Plan) -> list[str]:
+    """Input, networks, what is written, memory; a line each, then warnings."""
+    info = found.info
+    seconds = f" ({info.duration_s:.1f} s)" if info.duration_s is not None else ""
+    frames = found.summary.frames if found.summary.frames is not None else "an unknown number of"
+    beside = len(info.streams) - 1
+    copied = f", {beside} other stream{'s' if beside > 1 else ''}" if beside > 0 else ""
+    return [
+        f"reads    {info.path}: {info.codec} {info.width}x{info.height}, {frames} frames{seconds}{copied}",
+        f"runs     {plan_line(found.summary)}",
+        f"writes   {found.written.target.path}: {written_line(found)}, {amount(found.estimates.free)} free",
+        f"takes    {', '.join(map(_need, found.estimates.needs))}",
+        "time     is shown after the first chunk",
+        *(f"warning: {text}" for text in found.warnings),
+    ]
+
+
+def written_line(found: Plan) -> str:
+    """Codec, format, quality and size of what would be written."""
+    written = found.written
+    quality = f" at CRF {written.crf:g}" if written.crf is not None else ""
+    room = found.estimates.room
+    if room is None:
+        return f"{written.codec} {written.pix_fmt}{quality}"
+    low, high = amount(room.low), amount(room.high)
+    size = high if low == high else f"{low} to {high}"
+    return f"{written.codec} {written.pix_fmt}{quality}, {size}"
+
+
+def _need(need: Need) -> str:
+    there = [
+        f"{amount(count)} {word}"
+        for count, word in ((need.free, "free"), (need.total, "in all"))
+        if count is not None
+    ]
+    return f"about {amount(need.bytes)} of {need.where}" + (f" ({', '.join(there)})" if there else "")
+
+
+class FolderDisplay(Display):
+    """A bar of files above that of frames; without a terminal, a line for each file."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__(quiet)
+        self.outcomes: list[Outcome] = []
+        self._files = self._bar.add_task("files", total=None, of="?", unit="files")
+
+    def watch(self, event: Started | Outcome) -> None:
+        """Show which file begins, and what came of it."""
+        if isinstance(event, Started):
+            self._bar.update(self._files, total=event.of, of=event.of)
+            if not self._quiet:
+                self._line(f"[{event.number}/{event.of}] {event.job.settings.input}")
+            return
+        self.outcomes.append(event)
+        self._bar.update(self._files, completed=len(self.outcomes))
+        if event.status == "failed":
+            self._line(f"error: {event.input}: {event.error} {event.remedy}".rstrip())
+        elif event.report is not None and not self._quiet:
+            self._line(summary_line(event.report))
+
+
+def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> None:
+    """Enhance all videos of the folder; ends the command with exit code 1 where one failed.
+
+    Raises VqeError for what concerns all of them.
+    """
+    with FolderDisplay(quiet) as display:
+        try:
+            outcomes = enhance_folder(settings, display.listen, display.watch)
+        except BaseException as error:
+            if json_file and display.outcomes:
+                write_lines((outcome.as_dict() for outcome in display.outcomes), json_file)
+            if isinstance(error, KeyboardInterrupt):
+                again = command_line(["vqe", *sys.argv[1:]])
+                say(f"{count_line(display.outcomes)}; the same command goes on: {again}")
+            raise
+    if not quiet:
+        messages().print(outcome_table(outcomes))
+        say(count_line(outcomes))
+    if json_file:
+        write_lines((outcome.as_dict() for outcome in outcomes), json_file)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def show_tree(settings: Settings, json_file: Path | None) -> None:
+    """Print what would be done with each video of the folder; exit code 1 where one cannot be enhanced."""
+    jobs = scan(settings)
+    if str(json_file) != "-":
+        for job in jobs:
+            show(job_line(job))
+    if json_file:
+        write_lines((job_document(job) for job in jobs), json_file)
+    if any(job.outcome is not None and job.outcome.status == "failed" for job in jobs):
+        raise typer.Exit(1)
+
+
+def job_line(job: FileJob) -> str:
+    """One file of a dry run."""
+    if job.outcome is None:
+        assert job.plan is not None
+        return f"{job.input} -> {job.output}: {written_line(job.plan)}"
+    if job.outcome.status == "skipped":
+        return f"{job.input} -> {job.output}: is done"
+    return f"{job.input}: error: {job.outcome.error} {job.outcome.remedy}".rstrip()
+
+
+def job_document(job: FileJob) -> dict[str, object]:
+    """One file of a dry run, for JSON."""
+    if job.outcome is not None:
+        return job.outcome.as_dict()
+    assert job.plan is not None
+    return {"input": job.input, "output": job.output, "status": "planned", "forecast": job.plan.as_dict()}
+
+
+def outcome_table(outcomes: list[Outcome]) -> Table:
+    """A row for each file: state, frames, speed, name or what went wrong with it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    for name in ("state", "frames", "fps"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    for outcome in outcomes:
+        report = outcome.report
+        numbers = (str(report.frames), f"{report.fps:.1f}") if report is not None else ("", "")
+        shown = outcome.output if outcome.status != "failed" else f"{outcome.input}: {outcome.error}"
+        table.add_row(outcome.status, *numbers, printable(shown))
+    return table
+
+
+def count_line(outcomes: list[Outcome]) -> str:
+    """How many files came to which end."""
+    counts = {
+        state: sum(each.status == state for each in outcomes) for state in ("done", "skipped", "failed")
+    }
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == "done")

@@ -165,8 +165,7 @@ def enhance_command(
 
 def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:
     """Enhance a file or a folder, show how it goes on and what came of it."""
-    from vqe_cli.cli.display import Display, summary_line
-    from vqe_cli.cli.folder import enhance_tree
+    from vqe_cli.cli.display import Display, enhance_tree, summary_line
     from vqe_cli.runs.pipeline import Restorer
     from vqe_cli.runs.tree import is_tree
 
@@ -199,8 +198,7 @@ def going_on(settings: Settings) -> Iterator[None]:
 
 def show_plan(settings: Settings, json_file: Path | None) -> None:
     """Print what would be done; nothing is written but the report."""
-    from vqe_cli.cli.folder import show_tree
-    from vqe_cli.cli.plan_lines import plan_lines
+    from vqe_cli.cli.display import plan_lines, show_tree
     from vqe_cli.runs.plan import plan
     from vqe_cli.runs.tree import is_tree
 

@@ -1,14 +1,23 @@
 """`vqe ensemble`: several results, or several pipelines on one input, become one."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vqe_cli.cli.console import check_target, write_json
+from vqe_cli.cli.console import check_target, say, show, write_json
 from vqe_cli.cli.options import Debug, JsonFile, Quiet, key_values, setting
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import VqeError, unexpected
 from vqe_cli.runs.settings import Settings
+
+if TYPE_CHECKING:
+    from vqe_cli.ensemble.fitting import Fit
+    from vqe_cli.ensemble.jobs import Job
+    from vqe_cli.restore.ensemble import LoadedEnsemble
+    from vqe_cli.weights.ensembles import Fusion
+
 
 EXAMPLE = "Example: vqe ensemble a.mkv b.mkv --out fused.mkv --weights 0.6,0.4"
 METHOD, NETWORK, FITTED, WRITTEN = "Method", "Pipelines on one input", "Fitting", "Written video"
@@ -127,7 +136,6 @@ def ensemble_command(
         given["encoder_options"] = options
     settings = Settings(input or Path(), out or Path(), **given)
 
-    from vqe_cli.cli.ensemble_runs import fitted, fuse_all, loaded_members, show_fit
     from vqe_cli.ensemble.jobs import jobs_of
     from vqe_cli.weights.ensembles import Fusion
     from vqe_cli.weights.registry import StageSpec
@@ -172,3 +180,134 @@ def numbers(weights: str | None) -> tuple[float, ...]:
         return tuple(float(weight) for weight in weights.split(",")) if weights else ()
     except ValueError as error:
         raise VqeError(f"--weights {weights} is not a list of numbers.", "Write it like 0.6,0.4.") from error
+
+
+def loaded_members(names: list[str], fusion: "Fusion", settings: Settings) -> "LoadedEnsemble":
+    """The pipelines of `--models`."""
+    from vqe_cli.restore.ensemble import load_ensemble
+    from vqe_cli.weights.ensembles import Ensemble
+
+    ensemble = Ensemble(f"{fusion.method} of {', '.join(names)}", tuple(names), fusion)
+    return load_ensemble(ensemble, settings.networks)
+
+
+def fuse_all(
+    jobs: "list[Job]",
+    fusion: "Fusion",
+    settings: Settings,
+    loaded: "LoadedEnsemble | None",
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Fuse every clip and give the reports; of several clips a bad one does not stop the rest.
+
+    Raises VqeError when one failed.
+    """
+    if jobs[0].output != settings.output:
+        make_folder(settings.output)
+    fuse = fuse_pipelines(loaded, settings, quiet) if loaded else fuse_files(fusion, settings, quiet)
+    reports: list[dict[str, Any]] = []
+    failed = []
+    for job in jobs:
+        try:
+            reports.append(fuse(job))
+        except Exception as error:  # whatever is wrong with a clip, the others are fused
+            if len(jobs) == 1:
+                raise
+            failed.append(job.name)
+            say(f"{job.name}: {unexpected(error, 'Fuse this clip by itself')}")
+    if failed:
+        raise VqeError(
+            f"{len(failed)} of {len(jobs)} clips failed: {', '.join(failed)}.", "The lines above say why."
+        )
+    return reports
+
+
+def fuse_pipelines(
+    loaded: "LoadedEnsemble", settings: Settings, quiet: bool
+) -> "Callable[[Job], dict[str, Any]]":
+    """What runs the pipelines on a clip and writes the result."""
+    from vqe_cli.cli.display import Display, summary_line
+    from vqe_cli.runs.members import enhance_by
+
+    def fuse(job: "Job") -> dict[str, Any]:
+        assert job.output is not None
+        chosen = replace(settings, input=job.members[0], output=job.output)
+        with Display(quiet) as display:
+            report = enhance_by(loaded, chosen, display.listen)
+        if not quiet:
+            say(summary_line(report))
+        return report.as_dict()
+
+    return fuse
+
+
+def fuse_files(fusion: "Fusion", settings: Settings, quiet: bool) -> "Callable[[Job], dict[str, Any]]":
+    """What fuses finished results and writes them."""
+    from vqe_cli.cli.display import Display
+    from vqe_cli.ensemble.results import Results, Writing, fuse_results
+    from vqe_cli.restore.device import choose
+    from vqe_cli.restore.ensemble import load_mask
+    from vqe_cli.runs.report import Notice, Progress
+
+    mask = load_mask(fusion.gate, choose(settings.device, settings.precision)) if fusion.gate else None
+    options = settings.encoder_options
+    writing = Writing(settings.codec, settings.crf, settings.pix_fmt, options, settings.overwrite)
+
+    def fuse(job: "Job") -> dict[str, Any]:
+        assert job.output is not None
+        clip = Results(job.members, job.given, settings.frames)
+        with Display(quiet) as display:
+            report = fuse_results(
+                clip, job.output, fusion, writing, mask, lambda n, of: display.listen(Progress(n, of))
+            )
+            for text in report.warnings:
+                display.listen(Notice(text))
+        if not quiet:
+            say(f"{report.output}: {report.frames} frames, {report.method}, {report.wall_s:.1f} s")
+        return report.as_dict()
+
+    return fuse
+
+
+def make_folder(folder: Path) -> None:
+    """The folder for the results of several clips."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VqeError(f"cannot make the folder {folder} ({error.strerror}).", "Choose another.") from error
+
+
+def fitted(
+    names: list[str], jobs: "list[Job]", settings: Settings, loaded: "LoadedEnsemble | None", quiet: bool
+) -> "Fit":
+    """The best weights on all clips."""
+    from vqe_cli.ensemble.fitting import errors_of_results, fit
+    from vqe_cli.ensemble.results import Results
+    from vqe_cli.runs.members import errors_of_pipelines
+
+    clips = []
+    for job in jobs:
+        assert job.truth is not None
+        if loaded is not None:
+            chosen = replace(settings, input=job.members[0])
+            clips.append(errors_of_pipelines(job.name, chosen, loaded, job.truth))
+        else:
+            clip = Results(job.members, job.given, settings.frames)
+            clips.append(errors_of_results(job.name, clip, job.truth))
+        if not quiet:
+            say(f"{job.name}: {len(clips[-1].products)} frames")
+    return fit(names, clips)
+
+
+def show_fit(report: dict[str, Any]) -> None:
+    """Weights, PSNRs and gains as lines."""
+    show(*(f"{row['member']}: weight {row['weight']:.4f}, {row['psnr']:.3f} dB" for row in report["members"]))
+    lines = [f"mean of all: {report['psnr_mean']:.3f} dB", f"fitted: {report['psnr_fitted']:.3f} dB"]
+    gain, worst = report["gain_over_best_db"], report["worst_clip_over_best_db"]
+    lines.append(
+        f"gain over the better member, {report['best_member']}: {gain:+.3f} dB, worst clip {worst:+.3f}"
+    )
+    if report["gain_over_input_db"] is not None:
+        lines.append(f"gain over the input: {report['gain_over_input_db']:+.3f} dB")
+    shares = ", ".join(f"{row['weight']:.4f}" for row in report["members"])
+    show(*lines, f"for weights.toml: weights = [{shares}]")
