@@ -26,8 +26,8 @@ from vqe_cli.cli.bench import report  # noqa: E402
 from vqe_cli.errors import VqeError  # noqa: E402
 from vqe_cli.restore.device import Compute  # noqa: E402
 from vqe_cli.restore.engine import load  # noqa: E402
-from vqe_cli.restore.peaks import PeakCount, mark_peaks  # noqa: E402
-from vqe_cli.restore.tiles import Tiling, tiled  # noqa: E402
+from vqe_cli.restore.marking import PeakCount, mark_peaks  # noqa: E402
+from vqe_cli.restore.stages import Tiling, tiled  # noqa: E402
 from vqe_cli.runs.settings import Settings  # noqa: E402
 from vqe_cli.video.colour import to_rgb, to_tensors  # noqa: E402
 from vqe_cli.video.sources import open_reader  # noqa: E402

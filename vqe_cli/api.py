@@ -19,7 +19,7 @@ from vqe_cli.measure.metrics import DEFAULT_METRICS
 from vqe_cli.measure.result import Options, PairResult, gain_of
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.engine import Engine, Loaded, load
-from vqe_cli.restore.peaks import PeakCount, mark_peaks
+from vqe_cli.restore.marking import PeakCount, mark_peaks
 from vqe_cli.restore.stages import run_stages
 from vqe_cli.runs.pipeline import Restorer
 from vqe_cli.runs.report import Event, Progress, Report

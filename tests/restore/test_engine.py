@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from tiny_weights import write_recurrent, write_tiny, write_zero
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.restore import stages
-from vqe_cli.restore.chunks import frames_held
+from vqe_cli.restore.choices import PeakRule
+from vqe_cli.restore.chunks import Tally, decided_chunks, frames_held
 from vqe_cli.restore.engine import Engine, load
-from vqe_cli.restore.peaks import FRAMES_WAITING
-from vqe_cli.restore.stream import Tally, enhanced_frames
+from vqe_cli.restore.marking import FRAMES_WAITING
+from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Colour, Frame
@@ -41,6 +42,14 @@ def settings_for(*weights: Path, **chosen: object) -> Settings:
 
 def engine_for(settings: Settings, frames: list[Frame], colour: Colour) -> Engine:
     return load(settings.networks).start(settings.sizes, colour, frames[0].planes[0].shape)
+
+
+def enhanced_frames(
+    frames: Iterable[Frame], peaks: PeakRule, engine: Engine, tally: Tally
+) -> Iterator[tuple[Frame, Planes]]:
+    """Decoded frames in display order to the same frames with enhanced planes."""
+    summaries = measured(frames, engine.colour)
+    return engine.enhanced(decided_chunks(summaries, peaks, engine.sizes.chunks, tally))
 
 
 def enhance(settings: Settings, frames: list[Frame], colour: Colour) -> list[tuple[Frame, Planes]]:

@@ -13,8 +13,9 @@ from tiny_weights import write_registry, write_tiny
 
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
+from vqe_cli.restore.chunks import Tally, decided_chunks
 from vqe_cli.restore.ensemble import EnsembleEngine, load_model
-from vqe_cli.restore.stream import Tally, scene_chunks
+from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import residual_to_planes, to_rgb, to_tensors
@@ -96,7 +97,8 @@ def floats_of(folder: Path, model: str, **chosen: object) -> list[list[np.ndarra
         colour, frames = reader.info.colour, list(reader)
     engine = load_model(wanted.networks).start(wanted.sizes, colour, frames[0].planes[0].shape)
     found = []
-    for chunk in scene_chunks(frames, wanted.peaks, engine, Tally()):
+    summaries = measured(frames, colour)
+    for chunk in decided_chunks(summaries, wanted.peaks, engine.sizes.chunks, Tally()):
         planes = [to_tensors(frame.planes) for frame in chunk.frames]
         pictures = engine.pictures(chunk, engine.rgb(planes))
         for picture, decoded, shown in zip(

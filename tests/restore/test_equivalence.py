@@ -10,9 +10,10 @@ from conftest import ROOT, shared_path
 from test_engine import decoded, engine_for, settings_for
 from tiny_weights import write_recurrent, write_tiny
 
+from vqe_cli.restore.chunks import Tally, decided_chunks
 from vqe_cli.restore.sizes import TILE_OVERLAP
-from vqe_cli.restore.stream import Tally, scene_chunks
-from vqe_cli.restore.tiles import Tiling
+from vqe_cli.restore.stages import Tiling
+from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Colour, Frame
@@ -44,7 +45,8 @@ def pictures(settings: Settings, frames: list[Frame], colour: Colour) -> torch.T
     """What the networks make of all frames, (T, 3, H, W), before anything is rounded."""
     engine = engine_for(settings, frames, colour)
     found = []
-    for chunk in scene_chunks(iter(frames), settings.peaks, engine, Tally()):
+    summaries = measured(frames, colour)
+    for chunk in decided_chunks(summaries, settings.peaks, engine.sizes.chunks, Tally()):
         clip = engine.rgb([to_tensors(frame.planes) for frame in chunk.frames])
         found.append(engine.pictures(chunk, clip))
     return torch.cat(found)

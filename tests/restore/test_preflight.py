@@ -11,7 +11,7 @@ from small_clips import clip, write
 from tiny_weights import write_zero
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.memory import Need
+from vqe_cli.restore.sizes import Need
 from vqe_cli.runs import pipeline
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.plan import colours_unshown, memory_warnings, plan

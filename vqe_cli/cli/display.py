@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vqe_cli.cli.console import messages, say, show, write_lines
-from vqe_cli.restore.memory import Need
+from vqe_cli.restore.sizes import Need
 from vqe_cli.runs import report as events
 from vqe_cli.runs.folder import FileJob, Started, enhance_folder, scan
 from vqe_cli.runs.manifest import Outcome

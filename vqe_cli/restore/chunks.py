@@ -10,9 +10,12 @@ further frames to show.
 Memory: at most `frames_held(...)` distinct decoded frames are kept here, whatever the length of the video.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from vqe_cli.restore.choices import PeakRule
+from vqe_cli.restore.marking import PeakCount, mark_peaks, scene_starts
+from vqe_cli.restore.summaries import FrameSummary
 from vqe_cli.video.frame import Frame
 
 # Duplicates remembered for one picture; a longer standstill starts again with a picture that is computed
@@ -170,3 +173,35 @@ class _Scene:
         self.next = stop - forgotten
         self.at_start = False
         return chunk
+
+
+class Tally:
+    """What the frames that pass are counted as."""
+
+    def __init__(self) -> None:
+        self.frames = self.duplicates = self.scene_cuts = 0
+        self.peaks = PeakCount()
+
+    def counted(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[tuple[Frame, bool]]:
+        """The same (frame, starts a scene)."""
+        for frame, cut in frames:
+            self.duplicates += frame.duplicate_of is not None
+            self.scene_cuts += cut
+            yield frame, cut
+
+
+def decided_chunks(
+    frames: Iterable[FrameSummary],
+    peaks: PeakRule,
+    sizes: ChunkSizes,
+    tally: Tally,
+    timed: Callable[[Frame], Frame] = lambda frame: frame,
+) -> Iterator[Chunk]:
+    """Chunks of measured frames, whose planes are not looked at: scenes separated, peaks marked.
+
+    timed: called with every frame in order, gives it with the time that it will be written with.
+    """
+    scenes = scene_starts((each.frame, each.difference) for each in frames)
+    marked = mark_peaks(scenes, peaks, tally.peaks)
+    ready = ((timed(frame), cut) for frame, cut in tally.counted(marked))
+    return chunks(ready, sizes)

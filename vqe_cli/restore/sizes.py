@@ -1,5 +1,6 @@
-"""Chunk and tile sizes: the user's, the pipeline's, or what fits the device model; never what happens to be
-free.
+"""How much is enhanced at a time, and what of the memory that takes.
+
+Chunks and tiles are the user's, the pipeline's, or what fits the device model; never what happens to be free.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -7,14 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 
+import torch
 from torch import nn
 
 from vqe_cli.errors import SettingsError
 from vqe_cli.restore.choices import SizeChoice
-from vqe_cli.restore.chunks import ChunkSizes
+from vqe_cli.restore.chunks import ChunkSizes, frames_held
 from vqe_cli.restore.device import Compute
-from vqe_cli.restore.footprint import Footprint
-from vqe_cli.restore.tiles import Tiling
+from vqe_cli.restore.footprint import MARGIN, Footprint
+from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD
+from vqe_cli.restore.stages import BATCH_PIXELS, Stage, Tiling
+from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.memory import ENCODER_PICTURES, frame_bytes, machine_memory
 
 # Frames. Of a video as many as `balanced` needs (docs/decisions.md, tests/restore/test_equivalence.py).
 CHUNK = {"video": 32, "image": 8}
@@ -23,6 +28,9 @@ OVERLAP = {"video": 16, "image": 0}
 TILE_OVERLAP = {"video": 64, "image": 32}
 RGB_BYTES = 12  # of a pixel in float32
 TILE_STEP = 16  # automatic tiles are a multiple of it
+# Python, PyTorch and FFmpeg before the first picture: 240 MiB are resident with all of them imported; the
+# rest is for what their threads take once they compute.
+PROGRAM = 400 * 2**20
 
 
 @dataclass(frozen=True)
@@ -110,3 +118,61 @@ def _tiling(
         return Tiling(0, 0, multiple)
     side = int((spare / need(1)) ** 0.5)
     return Tiling(max(side - side % TILE_STEP, 3 * overlap), overlap, multiple)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a run takes of one memory, and what there is of it, None where that is unknown.
+
+    where: "memory", or "memory of" and the model of a GPU. total: with swap.
+    """
+
+    where: str
+    bytes: int
+    free: int | None
+    total: int | None
+
+    @property
+    def surely(self) -> int:
+        """What it takes without the margin of the reckoning."""
+        return int(self.bytes / MARGIN)
+
+
+def needs(
+    info: VideoInfo, stages: Sequence[Stage], chunks: ChunkSizes, scale: int, workers: int
+) -> tuple[Need, ...]:
+    """What a run takes: of the machine's memory, for all its processes, and, with a GPU, of the device's.
+
+    stages: all that run, on one device. scale: of the output.
+    """
+    compute, pixels = stages[0].compute, info.width * info.height
+    picture = frame_bytes(info.width, info.height, info.pix_fmt)
+    held = frames_held(chunks) + READ_AHEAD + (WRITE_AHEAD + ENCODER_PICTURES) * scale**2
+    networks = picture_bytes(pixels, chunks.chunk, chunks.overlap, scale) + _largest(
+        stages, pixels, chunks.window
+    )
+    host, (free, total) = PROGRAM + held * picture, machine_memory()
+    if compute.device.type != "cuda":
+        return (Need("memory", workers * (host + networks), free, total),)
+    device_free, device_total = torch.cuda.mem_get_info(compute.device)
+    on_device = Need(f"memory of {compute.name}", networks, device_free, device_total)
+    return Need("memory", workers * host, free, total), on_device
+
+
+def _largest(stages: Sequence[Stage], pixels: int, window: int) -> int:
+    """Bytes of all weights and of the stage that takes most while it runs on `window` frames of the input."""
+    weights, most = 0, 0
+    for stage in stages:
+        weights += sum(tensor.nbytes for tensor in stage.network.state_dict().values())
+        side = stage.tiling.tile
+        area = min(pixels, side * side) if side else pixels
+        most = max(most, _while_running(stage, area, window))
+        pixels *= stage.scale**2
+    return weights + most
+
+
+def _while_running(stage: Stage, area: int, window: int) -> int:
+    """Bytes of one run of a stage on tiles of `area` pixels."""
+    if stage.is_video:
+        return stage.footprint.bytes(area, window)
+    return stage.footprint.bytes(max(area, BATCH_PIXELS[stage.compute.device.type]), 1)

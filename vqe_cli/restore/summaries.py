@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqe_cli.documents import fits
-from vqe_cli.restore.scenes import thumbnail, thumbnail_difference
+from vqe_cli.restore.marking import thumbnail, thumbnail_difference
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.video.reader import Entry, WrongEntry
 

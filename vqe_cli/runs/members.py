@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 from vqe_cli.ensemble.fitting import ClipErrors, clip_errors, truth_side
+from vqe_cli.restore.chunks import Tally, decided_chunks
 from vqe_cli.restore.ensemble import LoadedEnsemble
-from vqe_cli.restore.stream import Tally, scene_chunks
+from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.outcome import Notices
 from vqe_cli.runs.plan import plan
 from vqe_cli.runs.report import Listener, Report
@@ -37,5 +38,5 @@ def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, t
     with reader, truth_side(truth, settings.frames) as side:
         info = reader.info
         engine = loaded.start(settings.sizes, info.colour, (info.height, info.width))
-        chunks = scene_chunks(reader, settings.peaks, engine, Tally())
+        chunks = decided_chunks(measured(reader, info.colour), settings.peaks, engine.sizes.chunks, Tally())
         return clip_errors(name, engine.member_frames(chunks), info, side)

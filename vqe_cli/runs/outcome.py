@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from vqe_cli.restore.chunks import Tally
 from vqe_cli.restore.engine import Enhancer, Model
-from vqe_cli.restore.stream import Tally
 from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.report import Listener, Notice, Report, Seconds
 

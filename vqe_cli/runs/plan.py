@@ -11,8 +11,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.engine import Enhancer, Model
 from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
-from vqe_cli.restore.memory import Need, needs
-from vqe_cli.restore.sizes import Sizes
+from vqe_cli.restore.sizes import Need, Sizes, needs
 from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.journal import bytes_in, work_folder
 from vqe_cli.runs.report import Summary
@@ -149,7 +148,7 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
     warnings = [*reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
-    taken = needs(info, engine, model.compute, settings.scale, settings.workers)
+    taken = needs(info, engine.stages, engine.sizes.chunks, settings.scale, settings.workers)
     warnings += [warning for need in taken for warning in memory_warnings(need)]
     return Plan(
         source=source,

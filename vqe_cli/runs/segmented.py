@@ -15,10 +15,9 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
-from vqe_cli.restore.chunks import Chunk, frames_held
+from vqe_cli.restore.chunks import Chunk, Tally, decided_chunks, frames_held
 from vqe_cli.restore.engine import Enhancer, Model
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
-from vqe_cli.restore.stream import Tally, decided_chunks
 from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, recalled
 from vqe_cli.runs.full_disk import failed_writing
 from vqe_cli.runs.journal import Finished, Journal
@@ -139,7 +138,7 @@ class Run:
         def timed(frame: Frame) -> Frame:
             return replace(frame, pts=self.timeline.tick(frame))
 
-        chunks = decided_chunks(frames, plan.peaks, self.engine.sizes, self.tally, timed)
+        chunks = decided_chunks(frames, plan.peaks, self.engine.sizes.chunks, self.tally, timed)
         for number, chunk in numbered(chunks, plan.division.segment):
             self.tally.frames += shown(chunk)
             yield number, chunk

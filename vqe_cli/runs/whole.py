@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.choices import NetworkChoice
+from vqe_cli.restore.chunks import Tally, decided_chunks
 from vqe_cli.restore.engine import Model, Planes
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
-from vqe_cli.restore.stream import Tally, decided_chunks
 from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.outcome import Notices, Took, report_of
 from vqe_cli.runs.plan import Plan
@@ -45,7 +45,7 @@ def enhance_whole(
         notices.listen(plan.summary)
         frames = stack.enter_context(prefetched(measured(reader, plan.info.colour), READ_AHEAD, decode))
         write = stack.enter_context(background(written_by(writer), WRITE_AHEAD, encode))
-        for frame, planes in engine.enhanced(decided_chunks(frames, plan.peaks, engine.sizes, tally)):
+        for frame, planes in engine.enhanced(decided_chunks(frames, plan.peaks, engine.sizes.chunks, tally)):
             write((frame, planes))
             tally.frames += 1
             notices.listen(Progress(tally.frames, plan.summary.frames))

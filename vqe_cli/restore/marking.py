@@ -1,7 +1,7 @@
-"""Scene cuts, found while frames stream by: recurrent networks must not carry features across them.
+"""What is marked on frames while they stream by: where scenes start, and peak quality frames.
 
-Each luma plane becomes a thumbnail of block means. Two thumbnails differ in what no shift by up to one
-block explains, so that camera motion and moving objects count little and a new scene counts fully. A cut is
+Recurrent networks must not carry features across a cut. Each luma plane becomes a thumbnail of block
+means. Two thumbnails differ in what no shift by up to one block explains, so that camera motion and moving objects count little and a new scene counts fully. A cut is
 a frame whose difference to the one before is large by itself and much larger than those around it; the
 difference that follows is awaited too, so that a flash (large twice) is no cut. Random access pictures say
 nothing: encoders place them by the clock.
@@ -13,9 +13,13 @@ above 38. With the constants below no clip is cut and 99.9 % of the joins are fo
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from vqe_cli.bitstream.peak_marker import HORIZON, PeakMarker
+from vqe_cli.errors import SettingsError
+from vqe_cli.restore.choices import PeakRule
 from vqe_cli.video.frame import Frame
 
 GRID = (18, 32)  # blocks of a thumbnail, down and across
@@ -23,6 +27,8 @@ SAMPLES = 8  # samples taken across a block in each direction; the rest of a lar
 DIFFERENCE = 6.0  # of 255: the least difference that can be a cut
 CONTRAST = 2.0  # times the largest of the differences around it
 MEMORY = 3  # differences looked back on
+# Most frames that wait here for the decision about the oldest of them.
+FRAMES_WAITING = HORIZON + 1
 
 
 def scene_starts(frames: Iterable[tuple[Frame, float]]) -> Iterator[tuple[Frame, bool]]:
@@ -76,3 +82,49 @@ def _unexplained(reference: np.ndarray, other: np.ndarray) -> float:
     rows, columns = reference.shape
     around = np.stack([padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3)])
     return float(np.maximum(0, np.maximum(other - around.max(axis=0), around.min(axis=0) - other)).mean())
+
+
+@dataclass
+class PeakCount:
+    """What the marking went by, counted while it runs.
+
+    peaks: so far. qps: different QPs of the frames, at most two are kept.
+    """
+
+    peaks: int = 0
+    qps: set[float] = field(default_factory=set)
+
+    def source(self, chosen: PeakRule) -> str:
+        """Where the peaks came from: "qp", "hm-log", "period" or "none"."""
+        if chosen.mode in ("none", "period"):
+            return chosen.mode
+        if len(self.qps) < 2:
+            return "period"
+        return "hm-log" if chosen.from_log else "qp"
+
+
+def mark_peaks(
+    frames: Iterable[tuple[Frame, bool]], chosen: PeakRule, count: PeakCount
+) -> Iterator[tuple[Frame, bool]]:
+    """The same (frame, starts a scene), with `pqf` set.
+
+    Raises VqeError for the mode "hm-log" without a log.
+    """
+    if chosen.mode == "hm-log" and not chosen.from_log:
+        raise SettingsError("--pqf hm-log needs the log.", "Name it with --hm-log FILE.")
+    marker = PeakMarker(chosen.rule, chosen.mode, chosen.period)
+    waiting: deque[tuple[Frame, bool]] = deque()
+
+    def decide(decisions: list[bool]) -> Iterator[tuple[Frame, bool]]:
+        for peak in decisions:
+            frame, cut = waiting.popleft()
+            count.peaks += peak
+            yield replace(frame, pqf=peak), cut
+
+    for frame, cut in frames:
+        waiting.append((frame, cut))
+        if frame.qp is not None and len(count.qps) < 2:
+            count.qps.add(frame.qp)
+        yield from decide(marker.push(frame.qp, frame.irap, frame.sequence, cut))
+    yield from decide(marker.finish())
+    assert not waiting

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import SHARED, shared_path
 
-from vqe_cli.restore.scenes import scene_starts
+from vqe_cli.restore.marking import scene_starts
 from vqe_cli.restore.summaries import measured
 from vqe_cli.video.frame import Colour, Frame
 
