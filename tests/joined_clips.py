@@ -9,7 +9,7 @@ import av
 import numpy as np
 from small_clips import moving_picture
 
-from vqe_cli.video.planes import picture_of
+from vqe_cli.video.formats import picture_of
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.writer import Writer
 

@@ -9,8 +9,8 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
+from vqe_cli.video.formats import picture_of
 from vqe_cli.video.frame import Colour, Frame
-from vqe_cli.video.planes import picture_of
 
 BT709 = Colour("bt709", False, 8, (2, 2))
 # FFmpeg's numbers of the tags.
@@ -61,7 +61,7 @@ def write(
 
 def write_images(folder: Path, frames: Sequence[Planes]) -> Path:
     """RGB pictures (h, w, 3) uint8 as f001.png, f002.png ..."""
-    from vqe_cli.video.image_writer import png
+    from vqe_cli.video.images import png
 
     folder.mkdir(parents=True)
     for index, planes in enumerate(frames, 1):

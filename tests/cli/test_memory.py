@@ -12,7 +12,7 @@ from small_clips import clip, write
 from vqe_cli.measure.compare import frames_at_a_time
 from vqe_cli.measure.result import Options
 from vqe_cli.measure.sources import open_side
-from vqe_cli.video import memory
+from vqe_cli.video import estimates
 
 SIDE = 16_000
 
@@ -36,8 +36,8 @@ def bomb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(monkeypatch: pytest.MonkeyPatch, folder: Path, free_mb: int) -> None:
     told = f"MemTotal: {10**8} kB\nMemAvailable: {1000 * free_mb} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
     (folder / "meminfo").write_text(told)
-    monkeypatch.setattr(memory, "MEMINFO", folder / "meminfo")
-    monkeypatch.setattr(memory, "CGROUP_LIMIT", folder / "none")
+    monkeypatch.setattr(estimates, "MEMINFO", folder / "meminfo")
+    monkeypatch.setattr(estimates, "CGROUP_LIMIT", folder / "none")
 
 
 @pytest.mark.parametrize("verb", ["inspect", "eval", "enhance", "compress"])

@@ -18,7 +18,7 @@ from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text, fitt
 from vqe_cli.measure.plots import most_changed, panel, plot, sheet, sheet_pixels, thinned, ticks
 from vqe_cli.measure.report import Results, check
 from vqe_cli.measure.result import Failure, PairResult, Series
-from vqe_cli.video.image_writer import jpeg, png
+from vqe_cli.video.images import jpeg, png
 
 SVG = "{http://www.w3.org/2000/svg}"
 

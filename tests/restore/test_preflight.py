@@ -16,8 +16,8 @@ from vqe_cli.runs import pipeline
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.plan import colours_unshown, memory_warnings, plan
 from vqe_cli.runs.settings import Settings
-from vqe_cli.video import memory
-from vqe_cli.video.memory import amount, machine_memory
+from vqe_cli.video import estimates
+from vqe_cli.video.estimates import amount, machine_memory
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,8 @@ def test_a_container_with_less_memory_than_its_machine(
     told = "MemTotal: 8000 kB\nMemFree: 1 kB\nMemAvailable: 4000 kB\nSwapTotal: 100 kB\nSwapFree: 50 kB\n"
     (tmp_path / "meminfo").write_text(told)
     (tmp_path / "max").write_text("max\n")
-    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "CGROUP_LIMIT", tmp_path / "max")
+    monkeypatch.setattr(estimates, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(estimates, "CGROUP_LIMIT", tmp_path / "max")
     assert machine_memory() == (4050 * 1024, 8100 * 1024)
     (tmp_path / "max").write_text("2048000\n")
     assert machine_memory() == (2048000, 2048000)

@@ -11,8 +11,7 @@ from tiny_clips import make_clip
 from vqe_cli.errors import VqeError
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.image_writer import png
-from vqe_cli.video.images import image_files
+from vqe_cli.video.images import image_files, png
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.writer import Writer
 

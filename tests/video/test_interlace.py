@@ -9,7 +9,7 @@ import pytest
 from tiny_clips import make_clip
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.planes import picture_of
+from vqe_cli.video.formats import picture_of
 from vqe_cli.video.reader import Reader
 
 SIZE = (96, 64)

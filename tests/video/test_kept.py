@@ -12,12 +12,11 @@ import pytest
 from conftest import DATA
 from tiny_clips import make_clip
 
-from vqe_cli.video.dolby_vision import is_ipt
-from vqe_cli.video.dry_run import dry_run
-from vqe_cli.video.image_writer import turned
+from vqe_cli.video.hdr import is_ipt
+from vqe_cli.video.images import turned
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Output, Writer
+from vqe_cli.video.writer import Output, Writer, dry_run
 
 CASES = DATA / "cases"
 ONE = 1 << 16

@@ -9,14 +9,12 @@ import pytest
 from tiny_clips import planes
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.dry_run import dry_run
-from vqe_cli.video.formats import SampleFormat, sample_format
+from vqe_cli.video.formats import SampleFormat, picture_of, planes_of, sample_format
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
-from vqe_cli.video.image_writer import png
-from vqe_cli.video.planes import picture_of, planes_of
+from vqe_cli.video.images import png
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Output, Writer
+from vqe_cli.video.writer import Output, Writer, dry_run
 
 WIDTH, HEIGHT = 64, 48
 

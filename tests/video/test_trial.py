@@ -19,11 +19,10 @@ from rich_clips import make, sound, subtitles
 from tiny_clips import make_clip
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.dry_run import dry_run
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.reader import Reader
-from vqe_cli.video.timecode import later
-from vqe_cli.video.writer import Output, Writer
+from vqe_cli.video.selection import later_timecode
+from vqe_cli.video.writer import Output, Writer, dry_run
 
 # A page without regions, and its end (ETSI EN 300 743, section 7.2).
 DVB = bytes.fromhex("0f10000100020500 0f8000010000")
@@ -220,7 +219,7 @@ def test_a_part_has_the_time_code_of_its_first_picture(inputs: Path, tmp_path: P
     ],
 )
 def test_time_codes_count_pictures(code: str, pictures: int, rate: Fraction | None, then: str) -> None:
-    assert later(code, pictures, rate) == then
+    assert later_timecode(code, pictures, rate) == then
 
 
 def with_backward_times(source: Path, path: Path) -> Path:

@@ -15,7 +15,7 @@ from full_disk import fill_disk
 from tiny_clips import make_clip, picture
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video import container_writer
+from vqe_cli.video import container
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.hdr import content_light, mastering_display
 from vqe_cli.video.reader import Reader
@@ -401,7 +401,7 @@ def test_decoding_times_never_lie_behind_showing() -> None:
         packet = av.Packet(1)
         packet.pts = pts * 10
         made.append(packet)
-    ordered = container_writer.in_decoding_order(made)
+    ordered = container.in_decoding_order(made)
     decoding = [packet.dts or 0 for packet in ordered]
     assert decoding == sorted(set(decoding))
     assert all(dts <= pts * 10 for dts, pts in zip(decoding, coded, strict=True))

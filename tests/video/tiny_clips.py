@@ -6,8 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from vqe_cli.video.formats import sample_format
-from vqe_cli.video.planes import picture_of
+from vqe_cli.video.formats import picture_of, sample_format
 
 QUIET = {"x265-params": "log-level=none:cutree=0"}
 

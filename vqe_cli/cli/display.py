@@ -24,7 +24,7 @@ from vqe_cli.runs.manifest import Outcome
 from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.settings import Settings
 from vqe_cli.text import command_line, printable
-from vqe_cli.video.memory import amount
+from vqe_cli.video.estimates import amount
 
 LINE_EVERY_S = 10.0
 

@@ -16,9 +16,8 @@ from vqe_cli.errors import VqeError
 from vqe_cli.measure.sources import Side, in_step
 from vqe_cli.video.colour import to_arrays, to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.sources import open_reader
+from vqe_cli.video.sources import Unchanged, open_reader
 from vqe_cli.video.targets import check_target, target_of
-from vqe_cli.video.unchanged import Unchanged
 from vqe_cli.video.writer import Writer
 from vqe_cli.weights.ensembles import Fusion
 

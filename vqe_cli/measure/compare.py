@@ -21,8 +21,8 @@ from vqe_cli.measure.psnr_ssim import picture_mse
 from vqe_cli.measure.result import Failure, Options, Outcome, PairResult, Series, gain_of
 from vqe_cli.measure.shift import ShiftDetector, thumbnail
 from vqe_cli.measure.sources import AHEAD, Side, check_sizes, in_step, open_side
+from vqe_cli.video.estimates import check_memory, frame_bytes, machine_memory
 from vqe_cli.video.frame import Frame
-from vqe_cli.video.memory import check_memory, frame_bytes, machine_memory
 
 DEFAULT_RATE = 25.0
 EVERYTHING = Options()

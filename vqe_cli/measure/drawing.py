@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from vqe_cli.text import printable
-from vqe_cli.video.image_writer import png
+from vqe_cli.video.images import png
 
 FONTS = "'DejaVu Sans', 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 # Width of a character in em. The viewer chooses the font, so widths are estimated, on the wide side: an

@@ -21,7 +21,7 @@ from av.filter.graph import Graph
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, read_json
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.pictures import PairView
-from vqe_cli.video.planes import picture_of
+from vqe_cli.video.formats import picture_of
 
 # Pictures with a smaller side have no value: the filters give nonsense there (ssim, vif), and xpsnr, whose
 # blocks shrink with the picture's area, divides by zero below 2025 samples (FFmpeg 8.1).

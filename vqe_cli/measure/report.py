@@ -22,7 +22,7 @@ from vqe_cli.measure.plots import Shown, most_changed, panel, plot, sheet, sheet
 from vqe_cli.measure.result import Failure, Outcome, PairResult
 from vqe_cli.measure.tables import Table, curve_table, over_time, summary, title
 from vqe_cli.text import printable
-from vqe_cli.video.image_writer import jpeg, png
+from vqe_cli.video.images import jpeg, png
 
 DRAWINGS = (".png", ".svg")
 PAGES = (".html", ".htm")

@@ -18,8 +18,8 @@ from vqe_cli.restore.device import Compute
 from vqe_cli.restore.footprint import MARGIN, Footprint
 from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD
 from vqe_cli.restore.stages import BATCH_PIXELS, Stage, Tiling
+from vqe_cli.video.estimates import ENCODER_PICTURES, frame_bytes, machine_memory
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.memory import ENCODER_PICTURES, frame_bytes, machine_memory
 
 # Frames. Of a video as many as `balanced` needs (docs/decisions.md, tests/restore/test_equivalence.py).
 CHUNK = {"video": 32, "image": 8}

@@ -5,8 +5,8 @@ from typing import Any
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.sizes import Sizes
 from vqe_cli.runs.settings import Settings
-from vqe_cli.video.dry_run import DryRun
-from vqe_cli.video.unchanged import fingerprint
+from vqe_cli.video.sources import fingerprint
+from vqe_cli.video.writer import DryRun
 
 
 def identity(settings: Settings, model: Model, sizes: Sizes, written: DryRun) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vqe_cli.runs.report import Listener
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.side_by_side import Together, side_by_side
 from vqe_cli.runs.tree import videos_below, written_as
-from vqe_cli.video.memory import amount
+from vqe_cli.video.estimates import amount
 from vqe_cli.video.targets import MUXERS, existing_folder, refuse_standard_output
 
 

@@ -12,8 +12,7 @@ from vqe_cli.runs.plan import plan
 from vqe_cli.runs.report import Listener, Report
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.whole import enhance_whole
-from vqe_cli.video.sources import open_reader
-from vqe_cli.video.unchanged import Unchanged
+from vqe_cli.video.sources import Unchanged, open_reader
 
 
 def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = lambda event: None) -> Report:

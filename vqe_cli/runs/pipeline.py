@@ -21,8 +21,8 @@ from vqe_cli.runs.segmented import Run
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.whole import enhance_whole
 from vqe_cli.runs.workers import LocalWorkers, WorkerPool
+from vqe_cli.video.sources import RESUME, Unchanged
 from vqe_cli.video.targets import target_of
-from vqe_cli.video.unchanged import RESUME, Unchanged
 
 Load = Callable[[NetworkChoice], Model]
 

@@ -16,13 +16,11 @@ from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.journal import bytes_in, work_folder
 from vqe_cli.runs.report import Summary
 from vqe_cli.runs.settings import Settings
-from vqe_cli.video.dry_run import DryRun, dry_run
 from vqe_cli.video.encoders import Encoding
+from vqe_cli.video.estimates import SizeEstimate, amount
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.memory import amount
-from vqe_cli.video.size_estimate import SizeEstimate
 from vqe_cli.video.sources import Source
-from vqe_cli.video.writer import Output
+from vqe_cli.video.writer import DryRun, Output, dry_run
 
 
 @dataclass(frozen=True)

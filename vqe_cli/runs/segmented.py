@@ -29,7 +29,7 @@ from vqe_cli.runs.workers import Messages, WorkerMessage, WorkerPool
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
-from vqe_cli.video.unchanged import Unchanged
+from vqe_cli.video.sources import Unchanged
 
 
 @dataclass

@@ -9,7 +9,7 @@ from vqe_cli.errors import SettingsError, VqeError
 from vqe_cli.runs.journal import SUFFIX
 from vqe_cli.runs.settings import Settings, option_name
 from vqe_cli.video.opening import IMAGE_SUFFIXES
-from vqe_cli.video.recognise import is_video
+from vqe_cli.video.sources import is_video
 
 # Containers that an enhanced video may keep; bare streams and older ones become Matroska, and so does WebM
 # unless the codec is one that it may hold.

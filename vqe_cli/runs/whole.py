@@ -21,7 +21,7 @@ from vqe_cli.runs.outcome import Notices, Took, report_of
 from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.report import Progress, Report
 from vqe_cli.video.frame import Frame
-from vqe_cli.video.unchanged import Unchanged
+from vqe_cli.video.sources import Unchanged
 from vqe_cli.video.writer import Writer
 
 

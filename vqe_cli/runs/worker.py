@@ -16,8 +16,8 @@ from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, with_plan
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.sent_packets import SentPackets, decoded
+from vqe_cli.video.sources import RESUME
 from vqe_cli.video.targets import write_error
-from vqe_cli.video.unchanged import RESUME
 
 
 class Worker:

@@ -20,10 +20,10 @@ from vqe_cli.training.library import clips_below
 from vqe_cli.training.photographs import PhotographSource
 from vqe_cli.training.recipes import Recipe
 from vqe_cli.training.reference_encoder import ReferenceEncoder
+from vqe_cli.video.estimates import ENCODER_PICTURES, check_memory, frame_bytes
+from vqe_cli.video.formats import picture_of, planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_files
-from vqe_cli.video.memory import ENCODER_PICTURES, check_memory, frame_bytes
-from vqe_cli.video.planes import picture_of, planes_of
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.writer import Writer
 

@@ -12,7 +12,7 @@ from vqe_cli.files import write_bytes
 from vqe_cli.measure.crops import busiest_box, to_pixels
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
-from vqe_cli.video.image_writer import png
+from vqe_cli.video.images import png
 
 Sheet = Tensor  # (3, H, 3 * W) on 0 … 255: compressed, enhanced and true crop side by side
 ENLARGED = 3

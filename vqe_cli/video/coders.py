@@ -14,13 +14,11 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
-from vqe_cli.video import losses
 from vqe_cli.video.coded import Coded
-from vqe_cli.video.container_writer import new_stream_encoder, pictured
-from vqe_cli.video.encoders import Encoding, decoder_header
+from vqe_cli.video.encoders import Encoding, decoder_header, frame_losses, new_stream_encoder, pictured
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.image_writer import image_of
+from vqe_cli.video.images import image_of
 from vqe_cli.video.targets import Target
 from vqe_cli.video.y4m import payload
 
@@ -51,7 +49,6 @@ class VideoCoder:
     """Frames to packets of a video codec."""
 
     def __init__(self, target: Target, info: VideoInfo, wanted: Encoding, scale: int) -> None:
-        assert wanted.codec is not None
         self._info = info
         self._planar = sample_format(info.pix_fmt).planar
         self._durations: dict[int, int] = {}
@@ -60,7 +57,7 @@ class VideoCoder:
         # Nothing is written to it: it only prepares the encoder as that of a whole video.
         scratch = av.open(BytesIO(), "w", format=target.muxer)
         self._encoder: VideoCodecContext
-        _, self._encoder = new_stream_encoder(scratch, target, info, wanted.codec, wanted, size)
+        _, self._encoder = new_stream_encoder(scratch, info, wanted, size)
         self._scratch = scratch
 
     @property
@@ -71,7 +68,7 @@ class VideoCoder:
         assert frame.pts is not None
         picture = pictured(planes, self._planar, self._info, self._encoder)
         picture.pts = frame.pts
-        self.warnings += [each for each in losses.of_frame(self._info, frame) if each not in self.warnings]
+        self.warnings += [each for each in frame_losses(self._info, frame) if each not in self.warnings]
         if frame.duration is not None:
             picture.duration = self._durations[frame.pts] = frame.duration
         return self._coded(self._encoder.encode(picture))

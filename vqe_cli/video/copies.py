@@ -3,7 +3,7 @@ decoded.
 """
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import av
@@ -13,11 +13,9 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from vqe_cli.files import DISK_FAULTS
-from vqe_cli.video.clock import Clock
+from vqe_cli.video.clock import Clock, Pace, with_content
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, unreadable
-from vqe_cli.video.pace import Pace, with_content
-from vqe_cli.video.sampling import beginning, ending
 from vqe_cli.video.selection import (
     TIMECODE,
     WITHOUT_COPIES,
@@ -25,17 +23,15 @@ from vqe_cli.video.selection import (
     Selection,
     add_stream,
     fresh_tags,
+    later_timecode,
     named,
     srt_text,
     tag,
     timecode_of,
 )
-from vqe_cli.video.timecode import later
 from vqe_cli.video.timeline import Followers, move, time_of, timeline_of
 
 GAP = Fraction(1, 2)  # seconds in a sample, between the first seconds and the last
-
-
 MOV_MUXERS = ("mp4", "mov")
 LONGEST_TICKS = 2**31 - 1  # between two samples of a track
 
@@ -215,7 +211,7 @@ class Copies:
         if timecode is not None and tag(kept, TIMECODE) is None:
             kept[TIMECODE] = timecode
         for key in [key for key in kept if key.lower() == TIMECODE]:
-            kept[key] = later(kept[key], self._info.first_index, self._info.rate)
+            kept[key] = later_timecode(kept[key], self._info.first_index, self._info.rate)
         return {key: value for key, value in kept.items() if key.lower() not in self._selection.dropped}
 
     def _next(self) -> Packet | None:
@@ -232,3 +228,58 @@ def _due_s(packet: Packet) -> float:
     """When a packet is due; those without a time (cover pictures) are due at once."""
     time = time_of(packet)
     return float("-inf") if time is None else float(time)
+
+
+# --- packets of the first and of the last seconds, for a trial of what is to be written ---
+
+FIRST_S, LAST_S = 3.0, 2.0
+# So far a stream is looked for that has no packets at the beginning, as subtitles.
+SEARCHED_S = 60.0
+LIMIT_BYTES = 1 << 25
+
+
+def beginning(source: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
+    """The packets of the first seconds, and the first ones of each stream that begins a little later."""
+    if not streams:
+        return
+    missing = {stream.index for stream in streams}
+    started_s, read = None, 0
+    for packet in _readable(source, streams):
+        if not packet.size:
+            continue
+        now_s, read = time_of(packet), read + packet.size
+        if now_s is not None and started_s is None:
+            started_s = now_s
+        past_s = 0 if now_s is None or started_s is None else now_s - started_s
+        if past_s <= FIRST_S or packet.stream_index in missing:
+            missing.discard(packet.stream_index)
+            yield packet
+        elif not missing or past_s > SEARCHED_S or read > LIMIT_BYTES:
+            return
+
+
+def ending(source: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
+    """The packets of the last seconds; none of a file that is short, or that cannot be sought in."""
+    if not streams or not source.duration or source.duration < (FIRST_S + LAST_S) * av.time_base:
+        return
+    start_s = ((source.start_time or 0) + source.duration) / av.time_base - LAST_S
+    read = 0
+    try:
+        source.seek(round(start_s * av.time_base))
+    except av.error.FFmpegError:
+        return
+    for packet in _readable(source, streams):
+        read += packet.size
+        now_s = time_of(packet)
+        if packet.size and now_s is not None and now_s >= start_s:
+            yield packet
+        if read > LIMIT_BYTES:
+            return
+
+
+def _readable(source: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
+    """The packets from here on as far as they can be read; where that ends is found out in the run."""
+    try:
+        yield from source.demux(*streams)
+    except av.error.FFmpegError:
+        return

@@ -1,19 +1,29 @@
-"""Choosing and opening the encoder of the written video."""
+"""Choosing and opening the encoder of the written video, and what it and the container cannot keep."""
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import cast
 
 import av
+import numpy as np
+from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from vqe_cli.errors import OutputError, VqeError
-from vqe_cli.video.formats import SITINGS, sample_format
-from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.hdr import encoder_parameters
+from vqe_cli.video.formats import SITINGS, picture_of, sample_format
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.hdr import (
+    CODEC_IDS,
+    PARAMETER_OPTIONS,
+    content_light,
+    encoder_parameters,
+    mastering_display,
+    template,
+)
 
 DEFAULT_CODEC = "libx265"
 LOSSLESS_CODEC = "ffv1"
@@ -243,3 +253,91 @@ def _options(codec: str, info: VideoInfo, wanted: Encoding, size: tuple[int, int
     if ours:
         options[key] = ":".join([*ours, *filter(None, [user.get(key)])])
     return options
+
+
+# --- the encoder of a container's stream ---
+
+GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there alone
+
+
+def new_stream_encoder(
+    output: OutputContainer,
+    info: VideoInfo,
+    chosen: Encoding,
+    size: tuple[int, int],
+    side_data: Mapping[str, bytes] | None = None,
+) -> tuple[VideoStream, VideoCodecContext]:
+    """A new stream of `output` and its encoder, opened for pictures of `size` (width, height).
+
+    chosen: with a codec. side_data: for the container's header, in place of the input's. Where the header is
+    to tell of HDR10, the stream comes from a template and its encoder stands beside it.
+    """
+    assert chosen.codec is not None
+    codec, source = chosen.codec, None
+    if output.format.name in DESCRIBING_MUXERS:
+        source = template(codec, info.side_data if side_data is None else side_data)
+    if source is None:
+        stream = output.add_stream(codec)
+        assert isinstance(stream, VideoStream)
+        if output.format.name == "avi":
+            stream.codec_context.max_b_frames = 0  # AVI tells no times, and pictures come in coding order
+        configure(stream.codec_context, codec, info, chosen, size)
+        return stream, stream.codec_context
+    # The container's header keeps the encoder's parameter sets in all of these muxers.
+    with source:
+        [described] = source.streams.video
+        stream = output.add_stream_from_template(described, opaque=True)
+    encoder = new_encoder(codec)
+    encoder.flags |= GLOBAL_HEADER
+    configure(encoder, codec, info, chosen, size)
+    parameters = stream.codec_context
+    parameters.width, parameters.height = size
+    parameters.pix_fmt, parameters.extradata = encoder.pix_fmt, encoder.extradata
+    parameters.framerate, parameters.field_order = encoder.framerate, encoder.field_order
+    parameters.color_primaries, parameters.color_trc = encoder.color_primaries, encoder.color_trc
+    parameters.colorspace, parameters.color_range = encoder.colorspace, encoder.color_range
+    if info.sample_aspect is not None:
+        parameters.sample_aspect_ratio = info.sample_aspect
+    return stream, encoder
+
+
+def pictured(
+    planes: Sequence[np.ndarray], planar: str, info: VideoInfo, encoder: VideoCodecContext
+) -> av.VideoFrame:
+    """Planes as a picture with the encoder's tags; its time is left to the caller."""
+    picture = picture_of(planes, planar)
+    picture.time_base = info.time_base
+    picture.colorspace, picture.color_range = encoder.colorspace, encoder.color_range
+    return picture
+
+
+# --- what the chosen container and codec cannot keep, in sentences for the user ---
+
+DESCRIBING_MUXERS = ("matroska", "webm", "mp4", "mov")
+
+# Metadata of single pictures that the encoders are not given.
+PER_PICTURE = {
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "A53_CC": "closed captions inside the video",
+    "FILM_GRAIN_PARAMS": "film grain parameters",
+}
+
+
+def stream_losses(info: VideoInfo, muxer: str, codec: str) -> list[str]:
+    """What is lost of the description of the whole stream."""
+    lost = []
+    if info.display_matrix and muxer not in DESCRIBING_MUXERS:
+        lost.append(f"the rotation ({info.rotation_deg} degrees)")
+    if info.sample_aspect not in (None, 1) and muxer == "avi" and codec not in PARAMETER_OPTIONS:
+        lost.append("the pixel aspect ratio")
+    kept = codec in PARAMETER_OPTIONS or (muxer in DESCRIBING_MUXERS and codec in CODEC_IDS)
+    if not kept and (mastering_display(info.side_data) or content_light(info.side_data)):
+        lost.append("the HDR10 metadata")
+    return [f"{info.path}: {' and '.join(lost)} cannot be kept by {codec} in {muxer}"] if lost else []
+
+
+def frame_losses(info: VideoInfo, frame: Frame) -> list[str]:
+    """What is lost of the metadata of one picture; the same sentence for each picture."""
+    lost = [name for key, name in PER_PICTURE.items() if key in frame.side_data]
+    return [f"{info.path}: {name} are not kept" for name in lost]

@@ -18,12 +18,11 @@ from vqe_cli.bitstream.picture import Picture
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.errors import InputError
 from vqe_cli.text import as_argument
-from vqe_cli.video import refusals
-from vqe_cli.video.dolby_vision import unshowable_profile
+from vqe_cli.video.estimates import check_decoding
 from vqe_cli.video.formats import UNSPECIFIED, colour_of, sample_format
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.memory import check_decoding
-from vqe_cli.video.opening import open_input, reading, video_stream
+from vqe_cli.video.hdr import unshowable_profile
+from vqe_cli.video.opening import open_input, reading, undecodable, video_stream
 from vqe_cli.video.selection import tag
 
 FIELD_ORDERS = {0: "unknown", 1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
@@ -66,7 +65,7 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     width, height = (first.width, first.height) if first else (stream.width, stream.height)
     pix_fmt = first.format.name if first else stream.codec_context.pix_fmt
     if not width or not height or not pix_fmt:
-        raise refusals.undecodable(path)
+        raise undecodable(path)
     tags |= _picture_tags(first)
     if beginning.chroma_location:
         tags["chroma_location"] = beginning.chroma_location

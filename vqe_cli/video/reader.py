@@ -16,13 +16,21 @@ from vqe_cli.bitstream.packets import KnownPackets, PacketParser, decoded_from
 from vqe_cli.bitstream.picture import Picture
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.errors import InputError
-from vqe_cli.video import refusals
 from vqe_cli.video.clock import ShownTimes, frame_step
 from vqe_cli.video.damage import Damage
+from vqe_cli.video.formats import planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.interlace import is_interlaced
-from vqe_cli.video.opening import each_reading, open_input, reading, video_stream
-from vqe_cli.video.planes import planes_of
+from vqe_cli.video.opening import (
+    each_reading,
+    format_change,
+    interlaced,
+    open_input,
+    reading,
+    size_change,
+    undecodable,
+    video_stream,
+)
 from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_container, side_data_of
 from vqe_cli.video.timeline import Timeline, timeline_of
 
@@ -79,7 +87,7 @@ class Reader:
         self._by_flag_only = False
         if self.info.field_order in INTERLACED:
             if is_interlaced(self.path):
-                raise refusals.interlaced(self.path)
+                raise interlaced(self.path)
             self._by_flag_only = True
             self.info = replace(self.info, field_order="progressive")
         self._hevc = self.info.codec == "hevc"
@@ -141,7 +149,7 @@ class Reader:
         if index < 0 and self._entry is not None:
             raise WrongEntry
         if index < 0:
-            raise refusals.undecodable(self.path)
+            raise undecodable(self.path)
         if index < self._start:
             raise InputError(
                 f"{self.path} has only {index + 1} pictures, none from picture {self._start} on.",
@@ -260,12 +268,12 @@ class Reader:
     def _check_unchanged(self, picture: av.VideoFrame, index: int) -> None:
         """Raises VqeError where a picture differs from the first in size or format, or is interlaced."""
         if (picture.width, picture.height) != (self.info.width, self.info.height):
-            raise refusals.size_change(self.info, index, picture.width, picture.height)
+            raise size_change(self.info, index, picture.width, picture.height)
         if picture.format.name != self.info.pix_fmt:
-            raise refusals.format_change(self.info, index, picture.format.name)
+            raise format_change(self.info, index, picture.format.name)
         if picture.interlaced_frame and not self._by_flag_only:
             if is_interlaced(self.path, picture.time):
-                raise refusals.interlaced(self.path, index)
+                raise interlaced(self.path, index)
             self._by_flag_only = True
 
     def _frame(self, picture: av.VideoFrame, index: int, time: int | None) -> Frame:

@@ -10,9 +10,9 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from vqe_cli.bitstream.packets import PacketParser, decoded_from
+from vqe_cli.video.formats import planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
-from vqe_cli.video.planes import planes_of
 from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED, side_data_of
 from vqe_cli.video.reader import NOT_CARRIED, Entry
 from vqe_cli.video.timeline import timeline_of

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.stream import AttachmentStream, Disposition, Stream
 
 from vqe_cli.errors import OutputError, VqeError
-from vqe_cli.video.container_writer import ContainerWriter, Plan
+from vqe_cli.video.container import ContainerWriter, Plan
 from vqe_cli.video.encoders import single_pass
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input

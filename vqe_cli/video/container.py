@@ -1,8 +1,10 @@
 """Frames encoded into a container, beside the copied streams of the input."""
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -10,26 +12,27 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vqe_cli.video import losses, matroska_aspect
-from vqe_cli.video.clock import Clock
+from vqe_cli.video.clock import Clock, Pace
 from vqe_cli.video.coded import decoding_times, read_coded, times_of
 from vqe_cli.video.copies import MOV_MUXERS, Copies
-from vqe_cli.video.encoders import Encoding, choose_codec, configure, decoder_header, new_encoder
+from vqe_cli.video.encoders import (
+    Encoding,
+    choose_codec,
+    decoder_header,
+    frame_losses,
+    new_stream_encoder,
+    pictured,
+    stream_losses,
+)
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.hdr_container import template
-from vqe_cli.video.pace import Pace
-from vqe_cli.video.planes import picture_of
 from vqe_cli.video.selection import NotHeld, Selection
 from vqe_cli.video.targets import Target
 
 # Ticks a second of a track; finer ones leave too little room for pauses (2^31 ticks).
 FINEST_TIMESCALE, USUAL_TIMESCALE = 192_000, 90_000
-
-GLOBAL_HEADER = 1 << 22  # FFmpeg's flag for encoders: parameter sets go there alone
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,13 @@ class ContainerWriter:
         self.codec = codec
         if warning:
             self._own_warnings.append(f"{info.path}: {warning}")
-        self._own_warnings += losses.of_stream(info, target.muxer, codec)
+        self._own_warnings += stream_losses(info, target.muxer, codec)
         self._aspect_by_hand = _aspect_by_hand(target, info, codec)
         self._copies = Copies(info, target.muxer, plan.selection)
         try:
             options = _muxer_options(target, info)
             if self._aspect_by_hand:
-                options |= matroska_aspect.MUXER_OPTIONS
+                options |= ASPECT_OPTIONS
             where = str(place.absolute()) if isinstance(place, Path) else place
             self._output = av.open(where, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output, codec, wanted)
@@ -107,7 +110,7 @@ class ContainerWriter:
         picture = pictured(planes, self._planar, self._info, self._encoder)
         assert (picture.width, picture.height) == self._size
         picture.pts = self._clock.tick(frame)
-        lost = losses.of_frame(self._info, frame)
+        lost = frame_losses(self._info, frame)
         self._own_warnings += [each for each in lost if each not in self._own_warnings]
         if frame.duration is not None:
             picture.duration = self._durations[picture.pts] = frame.duration
@@ -159,7 +162,7 @@ class ContainerWriter:
         self._output.close()
         if self._aspect_by_hand and self._info.sample_aspect is not None:
             assert isinstance(self._place, Path), "a dry run ends before"
-            matroska_aspect.fill_in(self._place, self._size, self._info.sample_aspect)
+            fill_in_aspect(self._place, self._size, self._info.sample_aspect)
 
     def close(self) -> None:
         """Closes the incomplete file."""
@@ -199,10 +202,9 @@ class ContainerWriter:
         `_encoder`.
         """
         try:
-            side_data = matroska_aspect.SIDE_DATA if self._aspect_by_hand else None
-            stream, self._encoder = new_stream_encoder(
-                output, self._target, self._info, codec, wanted, self._size, side_data
-            )
+            side_data = ASPECT_SIDE_DATA if self._aspect_by_hand else None
+            chosen = replace(wanted, codec=codec)
+            stream, self._encoder = new_stream_encoder(output, self._info, chosen, self._size, side_data)
         except ValueError as error:
             raise NotHeld(f"{self._target.muxer} files cannot hold video of {codec}.") from error
         stream.time_base = self._info.time_base
@@ -215,58 +217,6 @@ class ContainerWriter:
         stream.metadata.update(self._copies.video_tags)
         stream.disposition = self._copies.video_disposition
         return stream
-
-
-def new_stream_encoder(
-    output: OutputContainer,
-    target: Target,
-    info: VideoInfo,
-    codec: str,
-    wanted: Encoding,
-    size: tuple[int, int],
-    side_data: Mapping[str, bytes] | None = None,
-) -> tuple[VideoStream, VideoCodecContext]:
-    """A new stream of `output` and its encoder, opened.
-
-    side_data: for the container's header, in place of the input's. Where the header is to tell of HDR10, the
-    stream comes from a template and its encoder stands beside it.
-    """
-    source = None
-    if target.muxer in losses.DESCRIBING_MUXERS:
-        source = template(codec, info.side_data if side_data is None else side_data)
-    if source is None:
-        stream = output.add_stream(codec)
-        assert isinstance(stream, VideoStream)
-        if target.muxer == "avi":
-            stream.codec_context.max_b_frames = 0  # AVI tells no times, and pictures come in coding order
-        configure(stream.codec_context, codec, info, wanted, size)
-        return stream, stream.codec_context
-    # The container's header keeps the encoder's parameter sets in all of these muxers.
-    with source:
-        [described] = source.streams.video
-        stream = output.add_stream_from_template(described, opaque=True)
-    encoder = new_encoder(codec)
-    encoder.flags |= GLOBAL_HEADER
-    configure(encoder, codec, info, wanted, size)
-    parameters = stream.codec_context
-    parameters.width, parameters.height = size
-    parameters.pix_fmt, parameters.extradata = encoder.pix_fmt, encoder.extradata
-    parameters.framerate, parameters.field_order = encoder.framerate, encoder.field_order
-    parameters.color_primaries, parameters.color_trc = encoder.color_primaries, encoder.color_trc
-    parameters.colorspace, parameters.color_range = encoder.colorspace, encoder.color_range
-    if info.sample_aspect is not None:
-        parameters.sample_aspect_ratio = info.sample_aspect
-    return stream, encoder
-
-
-def pictured(
-    planes: Sequence[np.ndarray], planar: str, info: VideoInfo, encoder: VideoCodecContext
-) -> av.VideoFrame:
-    """Planes as a picture with the encoder's tags; its time is left to the caller."""
-    picture = picture_of(planes, planar)
-    picture.time_base = info.time_base
-    picture.colorspace, picture.color_range = encoder.colorspace, encoder.color_range
-    return picture
 
 
 def in_decoding_order(packets: list[Packet]) -> list[Packet]:
@@ -311,3 +261,42 @@ def _muxer_options(target: Target, info: VideoInfo) -> dict[str, str]:
         # Sound of MP4 files starts a little before zero; FFmpeg would move the whole file on by that much.
         options["avoid_negative_ts"] = "disabled"
     return options
+
+
+# --- the pixel aspect ratio in Matroska files, for codecs whose own stream does not tell it ---
+
+# FFmpeg's muxer writes it only where the stream (not its codec) has one, and PyAV cannot set that. So the
+# header is written with two place holders, the content light level, which are made into DisplayWidth and
+# DisplayHeight in place when the file is complete: all four elements take seven bytes. Numbers: RFC 9559,
+# section 5.1.4.1.28.
+COLOUR, MAX_CLL, MAX_FALL = b"\x55\xb0", b"\x55\xbc\x84", b"\x55\xbd\x84"
+DISPLAY_WIDTH, DISPLAY_HEIGHT = b"\x54\xb0\x84", b"\x54\xba\x84"
+UNKNOWN_UNIT, RATIO_UNIT = b"\x54\xb2\x81\x04", b"\x54\xb2\x81\x03"  # DisplayUnit
+PLACE_HOLDER = 0xFEDCBA98
+ASPECT_SIDE_DATA = {"CONTENT_LIGHT_LEVEL": struct.pack("=2I", PLACE_HOLDER, PLACE_HOLDER)}
+
+# The header checksum would be wrong afterwards.
+ASPECT_OPTIONS = {"write_crc32": "0"}
+
+HEADER_BYTES = 1 << 20
+
+
+def fill_in_aspect(path: Path, size: tuple[int, int], aspect: Fraction) -> None:
+    """Turns the place holders of a complete file into `size` (width, height) seen with pixels of `aspect`."""
+    width = size[0] * aspect
+    shape = struct.pack(">I", width.numerator), struct.pack(">I", size[1] * width.denominator)
+    value = struct.pack(">I", PLACE_HOLDER)
+    holders = MAX_CLL + value + MAX_FALL + value
+    with path.open("r+b") as file:
+        header = bytearray(file.read(HEADER_BYTES))
+        at = header.find(holders)
+        colour = header.rfind(COLOUR, 0, max(at, 0))
+        unit = header.rfind(UNKNOWN_UNIT, 0, max(colour, 0))
+        # Colour has a size of one byte, and the place holders are its last children: it shrinks by them.
+        assert header[colour + 2] == 0x80 | (at + len(holders) - colour - 3), "FFmpeg's muxer has changed"
+        header[colour + 2] -= len(holders)
+        header[at : at + len(holders)] = DISPLAY_WIDTH + shape[0] + DISPLAY_HEIGHT + shape[1]
+        if unit >= 0:  # WebM has no units but pixels
+            header[unit : unit + len(UNKNOWN_UNIT)] = RATIO_UNIT
+        file.seek(0)
+        file.write(header)
