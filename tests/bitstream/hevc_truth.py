@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import av
 from conftest import DATA, SHARED, shared_path
 
+from vqe_cli.bitstream.headers import Picture
 from vqe_cli.bitstream.packets import PacketParser
-from vqe_cli.bitstream.picture import Picture
 
 COPIES = DATA / "hevc"
 COPIED: dict[str, Any] = json.loads((COPIES / "truth.json").read_text())
@@ -71,6 +71,12 @@ def truth(name: str) -> tuple[int | None, list[Shown]]:
 
 def first_slice_qps(name: str) -> list[int | None]:
     return [frame.slice_qps[0] for frame in truth(name)[1]]
+
+
+def coded(path: Path) -> tuple[list[Picture], list[str]]:
+    """The pictures of a whole stream in coding order from its headers, and the parser's warnings."""
+    parser = PacketParser()
+    return parser.parse(path.read_bytes()), parser.warnings
 
 
 def decoded(path: Path) -> tuple[list[list[Picture]], list[str]]:

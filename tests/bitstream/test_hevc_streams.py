@@ -4,11 +4,10 @@ import filecmp
 
 import pytest
 from conftest import shared_path
-from hevc_truth import COPIES, COUNTED_ON, decoded, described, file, first_slice_qps, names, truth
+from hevc_truth import COPIES, COUNTED_ON, coded, decoded, described, file, first_slice_qps, names, truth
 
-from vqe_cli.bitstream import order, stream
+from vqe_cli.bitstream import order
 from vqe_cli.bitstream.packets import PacketParser, decoded_from
-from vqe_cli.errors import VqeError
 
 STREAMS, CONTAINERS = names("streams"), names("containers")
 
@@ -28,9 +27,8 @@ def test_copies_are_those_of_the_shared_truth():
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_headers_tell_pictures_in_display_order(name: str):
-    coded, expected = truth(name)
-    read = stream.from_file(file(name))
-    pictures = list(read)
+    count, expected = truth(name)
+    pictures, warnings = coded(file(name))
     found = order.shown(pictures)
     if name in COUNTED_ON:
         assert max(picture.sequence for picture in found) == 1
@@ -38,8 +36,8 @@ def test_headers_tell_pictures_in_display_order(name: str):
     assert [described(picture) for picture in found] == expected
     assert [picture.qp for picture in found] == [frame.slice_qps[0] for frame in expected]
     assert [picture.irap for picture in found] == [16 <= frame.nal_type <= 21 for frame in expected]
-    assert len(pictures) == coded
-    assert read.warnings == []
+    assert len(pictures) == count
+    assert warnings == []
 
 
 @pytest.mark.parametrize("name", STREAMS + CONTAINERS)
@@ -58,18 +56,12 @@ def test_second_video_stream_does_not_disturb():
     assert warnings == []
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 7, 4096])
-def test_pieces_of_a_file_join(chunk_bytes: int):
-    name = "streams/hm_ldp_slices_dqp.bin"
-    found = order.shown(stream.from_file(file(name), chunk_bytes))
-    assert [described(picture) for picture in found] == truth(name)[1]
-
-
 def test_packets_say_where_their_pictures_came_from():
     data = file("streams/hm_ldp_idr8.bin").read_bytes()
     cuts = [data.index(b"\x00\x00\x00\x01\x02", at) for at in (4000, 6000)]
     pieces = [data[: cuts[0]], data[cuts[0] : cuts[1]], data[cuts[1] :]]
-    pictures = list(stream.from_packets(pieces))
+    parser = PacketParser()
+    pictures = [picture for piece in pieces for picture in parser.parse(piece)]
     assert [picture.qp for picture in pictures] == first_slice_qps("streams/hm_ldp_idr8.bin")
     assert {picture.packet for picture in pictures} == {0, 1, 2}
     assert [picture.packet for picture in pictures] == sorted(picture.packet for picture in pictures)
@@ -96,8 +88,3 @@ def test_a_seek_starts_afresh():
     after = parser.parse(second_cra)
     assert sum(picture.decode_index < 0 for picture in after) == 15
     assert {picture.sequence for picture in after} == {1}
-
-
-def test_missing_file_is_a_sentence(tmp_path):
-    with pytest.raises(VqeError, match=r"none\.hevc cannot be read"):
-        list(stream.from_file(tmp_path / "none.hevc"))

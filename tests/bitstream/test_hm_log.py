@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from hevc_truth import COPIES, file, truth
+from hevc_truth import COPIES, coded, file, truth
 
-from vqe_cli.bitstream import hm_log, order, stream
+from vqe_cli.bitstream import hm_log, order
 from vqe_cli.errors import VqeError
 
 MATCHING = [
@@ -22,7 +22,7 @@ MATCHING += ["hm_ra_qp37", "hmx_ra_picoutput"]
 @pytest.mark.parametrize("end", ["enc", "dec"])
 @pytest.mark.parametrize("name", MATCHING)
 def test_logs_tell_the_qps_of_unreadable_headers(name: str, end: str):
-    pictures = list(stream.from_file(file(f"streams/{name}.bin")))
+    pictures, _ = coded(file(f"streams/{name}.bin"))
     blind = [replace(picture, qp=None, kind="?", slice_qps=(None,)) for picture in pictures]
     log = hm_log.read(file(f"logs/{name}.{end}.log"))
     assert log.encoder == (end == "enc")
@@ -36,12 +36,12 @@ def test_logs_tell_the_qps_of_unreadable_headers(name: str, end: str):
 @pytest.mark.parametrize("end", ["enc", "dec"])
 @pytest.mark.parametrize("name", MATCHING)
 def test_logs_agree_with_headers(name: str, end: str):
-    pictures = list(stream.from_file(file(f"streams/{name}.bin")))
+    pictures, _ = coded(file(f"streams/{name}.bin"))
     assert hm_log.match(hm_log.read(file(f"logs/{name}.{end}.log")), pictures) == pictures
 
 
 def test_decoder_log_is_not_trusted_for_the_first_of_several_slices():
-    pictures = list(stream.from_file(file("streams/hm_ldp_slices_dqp.bin")))
+    pictures, _ = coded(file("streams/hm_ldp_slices_dqp.bin"))
     pictures[4] = replace(pictures[4], qp=None, slice_qps=(None, *pictures[4].slice_qps[1:]))
     log = hm_log.read(file("logs/hm_ldp_slices_dqp.dec.log"))
     assert hm_log.match(log, pictures)[4].qp is None
@@ -59,7 +59,7 @@ def test_logs_alone_give_display_order(end: str):
 
 def test_log_that_ends_early_says_both_counts():
     log = hm_log.read(file("logs/mismatch_hm_ra_qp37.dec.log"))
-    pictures = stream.from_file(file("streams/hm_ra_qp37.bin"))
+    pictures, _ = coded(file("streams/hm_ra_qp37.bin"))
     with pytest.raises(VqeError) as raised:
         hm_log.match(log, pictures, "hm_ra_qp37.bin")
     assert raised.value.message == (
@@ -70,7 +70,7 @@ def test_log_that_ends_early_says_both_counts():
 
 def test_log_of_another_stream_of_equal_length_says_where():
     log = hm_log.read(file("logs/hm_ldp_slices_dqp.enc.log"))
-    pictures = stream.from_file(file("streams/hm_ldp_qp51.bin"))
+    pictures, _ = coded(file("streams/hm_ldp_qp51.bin"))
     with pytest.raises(
         VqeError, match=r"both have 17 pictures, but number 0 in coding order is POC 0, I, QP"
     ):

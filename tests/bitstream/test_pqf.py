@@ -7,7 +7,7 @@ import pytest
 from hevc_truth import COPIES, names, truth
 
 from vqe_cli.bitstream import peaks as pqf
-from vqe_cli.bitstream.peak_marker import PeakMarker
+from vqe_cli.bitstream.peaks import PeakMarker
 from vqe_cli.errors import VqeError
 
 EXPECTED = json.loads((COPIES / "pqf_expected.json").read_text())

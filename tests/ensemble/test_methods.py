@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqe_cli.ensemble.guard import Guard
-from vqe_cli.ensemble.methods import MemberFrames, fused, rounded
+from vqe_cli.ensemble.methods import Guard, MemberFrames, fused, rounded
 from vqe_cli.video.frame import Colour, Frame
 from vqe_cli.weights.ensembles import Fusion
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from vqe_cli.errors import OutputError, VqeError
-from vqe_cli.measure.crops import Crop, CropKeeper
 from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text, fitted, text_width, to_svg
+from vqe_cli.measure.pictures import Crop, CropKeeper
 from vqe_cli.measure.plots import most_changed, panel, plot, sheet, sheet_pixels, thinned, ticks
 from vqe_cli.measure.report import Results, check
 from vqe_cli.measure.result import Failure, PairResult, Series
@@ -211,7 +211,8 @@ def test_every_video_is_shown_before_any_is_shown_twice() -> None:
 def test_the_keeper_holds_the_largest_changes_that_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     made = result().crops[0]
     monkeypatch.setattr(
-        "vqe_cli.measure.crops.cut", lambda frame, change, *views: replace(made, frame=frame, change=change)
+        "vqe_cli.measure.pictures.cut",
+        lambda frame, change, *views: replace(made, frame=frame, change=change),
     )
     keeper = CropKeeper(limit=2)
     for frame, change in [(0, 5.0), (3, 6.0), (4, 1.0), (20, 2.0), (40, 3.0), (60, 1.0), (41, 9.0)]:

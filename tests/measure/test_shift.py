@@ -5,7 +5,7 @@ import pytest
 from conftest import shared_path
 from small_clips import clip
 
-from vqe_cli.measure.shift import THUMB_SIDE, Shift, ShiftDetector, thumbnail
+from vqe_cli.measure.sources import THUMB_SIDE, Shift, ShiftDetector, thumbnail
 from vqe_cli.video.reader import Reader
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from conftest import DATA
 
+from vqe_cli.bitstream.headers import Picture, Retention
 from vqe_cli.bitstream.nal import START_CODE, is_slice
 from vqe_cli.bitstream.order import in_display_order
 from vqe_cli.bitstream.packets import PacketParser
 from vqe_cli.bitstream.peaks import mark
-from vqe_cli.bitstream.picture import Picture, Retention
 from vqe_cli.cli.inspect import qp_curve
 from vqe_cli.video.inspect import inspect
 

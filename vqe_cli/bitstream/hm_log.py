@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqe_cli.bitstream.picture import Picture
+from vqe_cli.bitstream.headers import Picture
 from vqe_cli.errors import InputError
 
 # Encoder: "POC    4 TId: 0 ( P-SLICE, nQP 38 QP 38 ) …"; decoder: "POC    4 TId: 0 ( P-SLICE, QP 38 ) …".

@@ -9,8 +9,8 @@ it errs as decoders do.
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
-from vqe_cli.bitstream.picture import Picture, Retention
-from vqe_cli.bitstream.reference_sets import MOST_PICTURES
+from vqe_cli.bitstream.headers import Picture, Retention
+from vqe_cli.bitstream.structures import MOST_PICTURES
 
 # Before any header could be read nothing is known of reordering: show at once.
 UNKNOWN_RETENTION = Retention(False, 0, 0, 0, (), (), 1)

@@ -1,12 +1,10 @@
-"""From the packets of a demuxer to pictures: what the video reader puts on each packet before decoding it."""
+"""The pictures in a demuxer's packets: what the video reader puts on each packet before decoding it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from vqe_cli.bitstream.bits import HeaderError
-from vqe_cli.bitstream.headers import HeaderParser
-from vqe_cli.bitstream.nal import annex_b, length_prefixed
-from vqe_cli.bitstream.picture import Picture
+from vqe_cli.bitstream.headers import HeaderParser, Picture
+from vqe_cli.bitstream.nal import HeaderError, annex_b, length_prefixed
 
 HVCC_HEADER_BYTES = 23
 

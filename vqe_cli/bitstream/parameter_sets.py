@@ -5,10 +5,15 @@ The video parameter set holds nothing that a slice header of the base layer depe
 
 from dataclasses import dataclass
 
-from vqe_cli.bitstream.bits import BitReader, HeaderError
-from vqe_cli.bitstream.reference_sets import MOST_PICTURES, ShortTermSet, read_short_term_set
-from vqe_cli.bitstream.scaling_lists import skip_scaling_lists
-from vqe_cli.bitstream.vui import ANY, skip_vui
+from vqe_cli.bitstream.nal import BitReader, HeaderError
+from vqe_cli.bitstream.structures import (
+    ANY,
+    MOST_PICTURES,
+    ShortTermSet,
+    read_short_term_set,
+    skip_scaling_lists,
+    skip_vui,
+)
 
 MOST_SAMPLES_ACROSS = 65536  # far above level 6.2's largest side (16,888)
 

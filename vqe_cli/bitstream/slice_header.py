@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vqe_cli.bitstream.bits import BitReader, HeaderError
-from vqe_cli.bitstream.nal import IDR_N_LP, IDR_W_RADL, is_irap
+from vqe_cli.bitstream.nal import IDR_N_LP, IDR_W_RADL, BitReader, HeaderError, is_irap
 from vqe_cli.bitstream.parameter_sets import Pps, Sps, bits_for
-from vqe_cli.bitstream.reference_sets import EMPTY, ShortTermSet, read_short_term_set
+from vqe_cli.bitstream.structures import EMPTY, ShortTermSet, read_short_term_set
 
 B, P, I = 0, 1, 2  # noqa: E741 - slice_type (table 7-7)
 MOST_REFERENCES = 15

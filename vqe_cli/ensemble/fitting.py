@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqe_cli.ensemble.agreement import check_counts
 from vqe_cli.ensemble.methods import MemberFrames
-from vqe_cli.ensemble.results import Opened, Results
+from vqe_cli.ensemble.results import Opened, Results, check_counts
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.pictures import agree
 from vqe_cli.measure.sources import Side

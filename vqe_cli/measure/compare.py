@@ -13,14 +13,12 @@ import torch
 
 from vqe_cli.bitstream import peaks as pqf
 from vqe_cli.errors import VqeError, unexpected
-from vqe_cli.measure.crops import CropKeeper
 from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetric
 from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
-from vqe_cli.measure.pictures import Agreement, PairView, View, agree
+from vqe_cli.measure.pictures import Agreement, CropKeeper, PairView, View, agree
 from vqe_cli.measure.psnr_ssim import picture_mse
 from vqe_cli.measure.result import Failure, Options, Outcome, PairResult, Series, gain_of
-from vqe_cli.measure.shift import ShiftDetector, thumbnail
-from vqe_cli.measure.sources import AHEAD, Side, check_sizes, in_step, open_side
+from vqe_cli.measure.sources import AHEAD, ShiftDetector, Side, check_sizes, in_step, open_side, thumbnail
 from vqe_cli.video.estimates import check_memory, frame_bytes, machine_memory
 from vqe_cli.video.frame import Frame
 

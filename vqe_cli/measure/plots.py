@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqe_cli.measure.crops import OVERVIEW_WIDTH, Crop
 from vqe_cli.measure.drawing import Box, Dot, Drawing, Line, Picture, Text, fitted, text_width
 from vqe_cli.measure.metrics import METRICS
+from vqe_cli.measure.pictures import OVERVIEW_WIDTH, Crop
 from vqe_cli.measure.result import PairResult, Series, gain
 from vqe_cli.measure.tables import title
 

@@ -16,8 +16,8 @@ from vqe_cli.errors import OutputError
 from vqe_cli.files import write_bytes, write_text
 from vqe_cli.measure import tables
 from vqe_cli.measure.bdrate import CurveResult, curves
-from vqe_cli.measure.crops import Crop
 from vqe_cli.measure.drawing import data_uri, to_svg
+from vqe_cli.measure.pictures import Crop
 from vqe_cli.measure.plots import Shown, most_changed, panel, plot, sheet, sheet_pixels
 from vqe_cli.measure.result import Failure, Outcome, PairResult
 from vqe_cli.measure.tables import Table, curve_table, over_time, summary, title

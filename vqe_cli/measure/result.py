@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vqe_cli.errors import VqeError
-from vqe_cli.measure.crops import Crop
+from vqe_cli.measure.pictures import Crop
 from vqe_cli.measure.sources import RawLayout
 
 

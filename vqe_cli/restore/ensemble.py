@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqe_cli.ensemble.guard import Guard
-from vqe_cli.ensemble.methods import Mask, MemberFrames, fused, rounded
+from vqe_cli.ensemble.methods import Guard, Mask, MemberFrames, fused, rounded
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
 from vqe_cli.networks.gate import GateNet

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vqe_cli.bitstream.peak_marker import HORIZON, PeakMarker
+from vqe_cli.bitstream.peaks import HORIZON, PeakMarker
 from vqe_cli.errors import SettingsError
 from vqe_cli.restore.choices import PeakRule
 from vqe_cli.video.frame import Frame

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqe_cli.files import write_bytes
-from vqe_cli.measure.crops import busiest_box, to_pixels
+from vqe_cli.measure.pictures import busiest_box, to_pixels
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
 from vqe_cli.video.images import png

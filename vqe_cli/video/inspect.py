@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vqe_cli.bitstream import hm_log as hm_logs
+from vqe_cli.bitstream.headers import Picture
 from vqe_cli.bitstream.order import in_display_order
 from vqe_cli.bitstream.packets import KnownPackets, PacketParser
 from vqe_cli.bitstream.peaks import mark
-from vqe_cli.bitstream.picture import Picture
 from vqe_cli.errors import InputError, VqeError
 from vqe_cli.video.damage import left_out_sentence
 from vqe_cli.video.frame import VideoInfo

@@ -13,8 +13,8 @@ from av.sidedata.sidedata import Type
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from vqe_cli.bitstream.headers import Picture
 from vqe_cli.bitstream.packets import PacketParser
-from vqe_cli.bitstream.picture import Picture
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.errors import InputError
 from vqe_cli.text import as_argument

@@ -12,8 +12,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vqe_cli.bitstream import hm_log as hm_logs
+from vqe_cli.bitstream.headers import Picture
 from vqe_cli.bitstream.packets import KnownPackets, PacketParser, decoded_from
-from vqe_cli.bitstream.picture import Picture
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
 from vqe_cli.errors import InputError
 from vqe_cli.video.clock import ShownTimes, frame_step
