@@ -9,7 +9,7 @@ from conftest import ROOT
 # From the ground up; rooms on one line may not use each other, except that `text` and `errors` serve all.
 FLOORS = [
     ["text", "errors", "networks"],
-    ["files", "documents", "machine"],
+    ["files", "documents", "machine", "pipeline_threads"],
     ["bitstream"],
     ["video"],
     ["weights"],

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from vqe_cli.networks.deform import SecondOrderDeformableAlignment
+from vqe_cli.pipeline_threads import Stopwatch
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.handover import Stopwatch
 from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Report
 from vqe_cli.runs.settings import Settings

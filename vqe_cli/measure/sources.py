@@ -1,11 +1,9 @@
 """The sides of a comparison: decoded in step, checked, and whether they are out of step by a frame or two."""
 
-import contextlib
 import math
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +14,7 @@ import av
 import numpy as np
 
 from vqe_cli.errors import InputError
+from vqe_cli.pipeline_threads import prefetched
 from vqe_cli.video.colour import to_arrays, to_tensors, upscale_planes
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.sources import RAW_SUFFIXES, SIZE_IN_NAME, FrameSource, open_reader
@@ -23,7 +22,6 @@ from vqe_cli.video.sources import RAW_SUFFIXES, SIZE_IN_NAME, FrameSource, open_
 # Decoded frames that wait for their partners, a side: enough to smooth the uneven cost of pictures, and
 # bounded.
 AHEAD = 4
-END = object()
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,8 @@ class Side:
         self.path = path
         self.scale = 1
         self._reader = reader
-        self._queue: queue.Queue[object] = queue.Queue(AHEAD)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._decode, daemon=True, name=f"decode {label}")
+        self._frames: Iterator[Frame] = iter(())
+        self._stack = ExitStack()
 
     @property
     def info(self) -> VideoInfo:
@@ -68,44 +65,21 @@ class Side:
         return self._reader.warnings
 
     def __enter__(self) -> Self:
-        self._reader.__enter__()
-        self._thread.start()
+        with ExitStack() as stack:
+            reader = stack.enter_context(self._reader)
+            self._frames = stack.enter_context(prefetched(reader, AHEAD))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._queue.get_nowait()
-        self._thread.join()
-        self._reader.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames in display order. Raises what decoding raised."""
-        while (item := self._queue.get()) is not END:
-            if isinstance(item, BaseException):
-                raise item
-            assert isinstance(item, Frame)
-            yield item if self.scale == 1 else enlarged(item, self.info, self.scale)
-
-    def _decode(self) -> None:
-        try:
-            for frame in self._reader:
-                if not self._offer(frame):
-                    return
-            self._offer(END)
-        except BaseException as error:
-            self._offer(error)
-
-    def _offer(self, item: object) -> bool:
-        """Queue an item, unless the comparison has ended."""
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._queue.put(item, timeout=0.1)
-                return True
-        return False
+        for frame in self._frames:
+            yield frame if self.scale == 1 else enlarged(frame, self.info, self.scale)
 
 
 def open_side(label: str, path: Path, raw: RawLayout | None) -> Side:

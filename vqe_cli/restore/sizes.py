@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from vqe_cli.errors import SettingsError
+from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD
 from vqe_cli.restore.choices import SizeChoice
 from vqe_cli.restore.chunks import ChunkSizes, frames_held
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.footprint import MARGIN, Footprint
-from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD
 from vqe_cli.restore.stages import BATCH_PIXELS, Stage, Tiling
 from vqe_cli.video.estimates import ENCODER_PICTURES, frame_bytes, machine_memory
 from vqe_cli.video.frame import VideoInfo

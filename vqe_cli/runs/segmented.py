@@ -15,9 +15,9 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
+from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.chunks import Chunk, Tally, decided_chunks, frames_held
 from vqe_cli.restore.engine import Enhancer, Model
-from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, recalled
 from vqe_cli.runs.full_disk import failed_writing
 from vqe_cli.runs.journal import Finished, Journal

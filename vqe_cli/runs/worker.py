@@ -7,10 +7,10 @@ from dataclasses import replace
 from av.error import FFmpegError
 
 from vqe_cli.errors import VqeError
+from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.choices import NetworkChoice
 from vqe_cli.restore.engine import Model
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.restore.handover import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.runs.journal import Finished
 from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, with_planes
 from vqe_cli.video.frame import Frame

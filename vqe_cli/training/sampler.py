@@ -1,7 +1,6 @@
 """Which crops a step learns from, as a function of (seed, step) alone, and their preparation ahead."""
 
-import queue
-import threading
+import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqe_cli.pipeline_threads import prefetched
 from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, recoloured, turned_each
 from vqe_cli.training.library import Library
 from vqe_cli.training.memory import explained
@@ -112,36 +112,10 @@ class Sampler:
         self, first_step: int, device: torch.device | str = "cpu", ahead: int = 3
     ) -> Generator[Batch]:
         """Endless batches from `first_step` on, prepared by a thread a few steps ahead."""
-        ready: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
-        stop = threading.Event()
-
-        def prepare() -> None:
-            step = first_step
-            while not stop.is_set():
-                try:
-                    item: Batch | BaseException = self.batch(step, device)
-                except BaseException as error:
-                    item = error
-                while not stop.is_set():
-                    try:
-                        ready.put(item, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
-                if isinstance(item, BaseException):
-                    return
-                step += 1
-
-        thread = threading.Thread(target=prepare, daemon=True, name="batches")
-        thread.start()
-        try:
+        endless = (self.batch(step, device) for step in itertools.count(first_step))
+        # A thread that still computed while the program ends would abort it: leaving the block waits for it.
+        with prefetched(endless, ahead) as ready:
             while True:
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    with explained(None, self.config.batch):
-                        raise item
-                yield item
-        finally:
-            # A thread that still computes while the program ends would abort it.
-            stop.set()
-            thread.join()
+                with explained(None, self.config.batch):
+                    batch = next(ready)
+                yield batch

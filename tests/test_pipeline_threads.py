@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vqe_cli.restore.handover import Stopwatch, background, prefetched
+from vqe_cli.pipeline_threads import Stopwatch, background, prefetched
 
 
 def no_threads_left() -> bool:

@@ -43,8 +43,12 @@ class _End:
 
 
 @contextmanager
-def prefetched(source: Iterable[T], depth: int, clock: Stopwatch) -> Iterator[Iterator[T]]:
-    """The items of `source`, made by a thread at most `depth` items ahead; clock: its working time."""
+def prefetched(source: Iterable[T], depth: int, clock: Stopwatch | None = None) -> Iterator[Iterator[T]]:
+    """The items of `source`, made by a thread at most `depth` items ahead; clock: its working time.
+
+    What `source` raises is raised where its item is taken. When the block is left, the thread has ended.
+    """
+    clock = clock or Stopwatch()
     items: queue.Queue[T | _Failed | _End] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -62,7 +66,7 @@ def prefetched(source: Iterable[T], depth: int, clock: Stopwatch) -> Iterator[It
             if isinstance(item, _End | _Failed):
                 return
 
-    thread = threading.Thread(target=produce, name="vqe-decode", daemon=True)
+    thread = threading.Thread(target=produce, name="vqe-prefetch", daemon=True)
     thread.start()
     try:
         yield _drained(items)
