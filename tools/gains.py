@@ -23,7 +23,7 @@ from vqe_cli.errors import VqeError  # noqa: E402
 from vqe_cli.measure.compare import compare_pair  # noqa: E402
 from vqe_cli.measure.result import Options, PairResult, gain  # noqa: E402
 from vqe_cli.measure.tables import signed  # noqa: E402
-from vqe_cli.runs.pipeline import Restorer  # noqa: E402
+from vqe_cli.runs.run import Restorer  # noqa: E402
 from vqe_cli.runs.settings import Settings  # noqa: E402
 from vqe_cli.training.library import clips_below  # noqa: E402
 

@@ -22,7 +22,7 @@ from vqe_cli.cli.console import say  # noqa: E402
 from vqe_cli.ensemble.fitting import ClipErrors  # noqa: E402
 from vqe_cli.restore.engine import load  # noqa: E402
 from vqe_cli.restore.ensemble import LoadedEnsemble  # noqa: E402
-from vqe_cli.runs.members import errors_of_pipelines  # noqa: E402
+from vqe_cli.runs.run import errors_of_pipelines  # noqa: E402
 from vqe_cli.runs.settings import Settings  # noqa: E402
 from vqe_cli.weights.ensembles import Ensemble  # noqa: E402
 

@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 from vqe_cli.cli.bench import report  # noqa: E402
 from vqe_cli.cli.console import say  # noqa: E402
 from vqe_cli.restore.ensemble import load_model  # noqa: E402
-from vqe_cli.runs.pipeline import enhance  # noqa: E402
 from vqe_cli.runs.report import Event, Progress, Resumed  # noqa: E402
+from vqe_cli.runs.run import enhance  # noqa: E402
 from vqe_cli.runs.settings import Settings  # noqa: E402
 from vqe_cli.runs.workers import LocalWorkers  # noqa: E402
 from vqe_cli.video.coded import decoding_times  # noqa: E402

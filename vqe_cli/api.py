@@ -21,8 +21,8 @@ from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.engine import Engine, Loaded, load
 from vqe_cli.restore.marking import PeakCount, mark_peaks
 from vqe_cli.restore.stages import run_stages
-from vqe_cli.runs.pipeline import Restorer
 from vqe_cli.runs.report import Event, Progress, Report
+from vqe_cli.runs.run import Restorer
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.tree import refuse_folder_options
 from vqe_cli.video.frame import Colour, Frame

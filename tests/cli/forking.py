@@ -54,7 +54,7 @@ class Forker:
 def serve() -> None:
     """The life of that process."""
     import vqe_cli.cli.display
-    import vqe_cli.runs.pipeline  # noqa: F401
+    import vqe_cli.runs.run  # noqa: F401
     from vqe_cli.cli.main import run
 
     child = 0

@@ -58,7 +58,7 @@ def test_the_same_tree_comes_out_and_a_second_run_has_nothing_to_do(
     assert all(len(decoded(tmp_path / "out" / name)) == 3 for name in ODD)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.mkv")}
 
-    monkeypatch.setattr("vqe_cli.runs.pipeline.load_model", None)  # weights are not even loaded
+    monkeypatch.setattr("vqe_cli.runs.run.load_model", None)  # weights are not even loaded
     done, lines = run(tmp_path, registry)
     assert done.code == 0, done.stderr
     assert {line["status"] for line in lines.values()} == {"skipped"} and "5 skipped" in done.stderr

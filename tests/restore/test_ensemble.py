@@ -16,7 +16,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.restore.chunks import Tally, decided_chunks
 from vqe_cli.restore.ensemble import EnsembleEngine, load_model
 from vqe_cli.restore.summaries import measured
-from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.run import enhance
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.colour import residual_to_planes, to_rgb, to_tensors
 from vqe_cli.video.reader import Reader

@@ -13,8 +13,8 @@ from vqe_cli.networks.deform import SecondOrderDeformableAlignment
 from vqe_cli.pipeline_threads import Stopwatch
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.ensemble import load_model
-from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Report
+from vqe_cli.runs.run import enhance
 from vqe_cli.runs.settings import Settings
 
 

@@ -166,7 +166,7 @@ def enhance_command(
 def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:
     """Enhance a file or a folder, show how it goes on and what came of it."""
     from vqe_cli.cli.display import Display, enhance_tree, summary_line
-    from vqe_cli.runs.pipeline import Restorer
+    from vqe_cli.runs.run import Restorer
     from vqe_cli.runs.tree import is_tree
 
     if is_tree(settings):

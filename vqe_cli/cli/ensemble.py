@@ -227,7 +227,7 @@ def fuse_pipelines(
 ) -> "Callable[[Job], dict[str, Any]]":
     """What runs the pipelines on a clip and writes the result."""
     from vqe_cli.cli.display import Display, summary_line
-    from vqe_cli.runs.members import enhance_by
+    from vqe_cli.runs.run import enhance_by
 
     def fuse(job: "Job") -> dict[str, Any]:
         assert job.output is not None
@@ -283,7 +283,7 @@ def fitted(
     """The best weights on all clips."""
     from vqe_cli.ensemble.fitting import errors_of_results, fit
     from vqe_cli.ensemble.results import Results
-    from vqe_cli.runs.members import errors_of_pipelines
+    from vqe_cli.runs.run import errors_of_pipelines
 
     clips = []
     for job in jobs:

@@ -1,5 +1,6 @@
-"""One chunk through the networks: stage I with its context, stage II on what is kept; large pictures in tiles, and
-the answers to flips and rotations averaged.
+"""One chunk through the networks: stage I with its context, stage II on what is kept.
+
+Large pictures are cut into tiles, and the answers to flips and rotations are averaged (SPEC section 6).
 
 Neighbouring tiles share `overlap` pixels. In the middle half of these one fades into the other; the outer
 quarters, where a tile lacks its surroundings most, are thrown away. So every pixel that is used has at

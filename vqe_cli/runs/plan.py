@@ -9,17 +9,17 @@ from typing import Any
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
+from vqe_cli.restore.chunks import Tally
 from vqe_cli.restore.engine import Enhancer, Model
 from vqe_cli.restore.ensemble import chunks_stand_alone, load_model
 from vqe_cli.restore.sizes import Need, Sizes, needs
-from vqe_cli.runs.fingerprint import identity
 from vqe_cli.runs.journal import bytes_in, work_folder
-from vqe_cli.runs.report import Summary
+from vqe_cli.runs.report import Report, Seconds, Summary, Took
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.estimates import SizeEstimate, amount
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.sources import Source
+from vqe_cli.video.sources import Source, fingerprint
 from vqe_cli.video.writer import DryRun, Output, dry_run
 
 
@@ -96,6 +96,27 @@ class Plan:
     def start(self, model: Model) -> Enhancer:
         """What enhances this input."""
         return model.start(self.size_choice, self.info.colour, (self.info.height, self.info.width))
+
+    def report(self, model: Model, engine: Enhancer, tally: Tally, took: Took, warnings: list[str]) -> Report:
+        """The report of a finished run."""
+        by_number = dict.fromkeys((1, 2), 0.0)
+        for stage, seconds in zip(engine.stages, engine.seconds, strict=True):
+            by_number[stage.number] = round(by_number[stage.number] + seconds, 3)
+        return Report(
+            input=str(self.source.path),
+            output=str(self.output.path),
+            plan=self.summary,
+            frames=tally.frames,
+            seconds=Seconds(round(took.decode, 3), by_number[1], by_number[2], round(took.encode, 3)),
+            wall_s=round(took.wall, 3),
+            fps=round(tally.frames / took.wall, 3),
+            weights=model.weights,
+            pqf_source=tally.peaks.source(self.peaks),
+            pqf_count=tally.peaks.peaks,
+            duplicates=tally.duplicates,
+            scene_cuts=tally.scene_cuts,
+            warnings=tuple(warnings),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold of it."""
@@ -242,3 +263,38 @@ def memory_warnings(need: Need) -> list[str]:
             "if it fails, use a smaller --tile or --chunk"
         ]
     return []
+
+
+def identity(settings: Settings, model: Model, sizes: Sizes, written: DryRun) -> dict[str, Any]:
+    """What the result of a run depends on: by this a later run knows whether it may go on with it.
+
+    Settings by their flags, as they were resolved, and files by what tells them from others.
+    Devices are named by kind alone: a run may go on with another one, on another machine.
+    """
+    chunks = sizes.chunks
+    return {
+        "the input": fingerprint(settings.input),
+        "the weights": [weights.sha256 for weights in model.weights],
+        "the log of --hm-log": None if settings.hm_log is None else fingerprint(settings.hm_log),
+        "--model": model.name,
+        "the entry in weights.toml": model.entry,
+        "--stages": settings.stages,
+        "--scale": settings.scale,
+        "--tta": settings.tta,
+        "--chunk": chunks.chunk,
+        "--overlap": chunks.overlap,
+        "--tile": [[tiling.tile, tiling.overlap] for tiling in sizes.tilings],
+        "--device": model.compute.device.type,
+        "--precision": model.compute.precision,
+        "--pqf": settings.pqf,
+        "--pqf-rule": settings.pqf_rule,
+        "--pqf-period": settings.pqf_period,
+        "--codec": written.codec,
+        "--crf": settings.crf,
+        "--pix-fmt": settings.pix_fmt,
+        "-e": dict(settings.encoder_options),
+        "--start": settings.start,
+        "--frames": settings.frames,
+        "--segment": settings.segment,
+        "the kind of output": [written.target.kind, written.target.muxer],
+    }

@@ -20,8 +20,7 @@ from vqe_cli.restore.choices import NetworkChoice
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.journal import Finished
-from vqe_cli.runs.segments import SegmentJob
-from vqe_cli.runs.worker import Worker
+from vqe_cli.runs.segments import SegmentJob, Worker
 from vqe_cli.runs.workers import TRIES, Messages, WorkerMessage
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.sent_packets import SentPackets, packets_between

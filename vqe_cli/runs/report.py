@@ -94,6 +94,21 @@ Event = Summary | Progress | Notice | Resumed
 Listener = Callable[[Event], None]
 
 
+class Notices:
+    """Warnings of a run: each is reported once, as soon as it is known, and kept for the report."""
+
+    def __init__(self, listen: Listener) -> None:
+        self.texts: list[str] = []
+        self.listen = listen
+
+    def add(self, *texts: str) -> None:
+        """Tells those that are new."""
+        for text in texts:
+            if text not in self.texts:
+                self.texts.append(text)
+                self.listen(Notice(text))
+
+
 @dataclass(frozen=True)
 class Seconds:
     """Working time of each part of a run; the parts overlap, so their sum may exceed the time on the wall."""
@@ -102,6 +117,15 @@ class Seconds:
     stage_1: float
     stage_2: float
     encode: float
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds of a run: what reader and writer worked, and what the clock showed."""
+
+    decode: float
+    encode: float
+    wall: float
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ networks here; or they are dropped, and workers decode each segment again where 
 replays the decisions from what the journal remembers of the frames, and decodes from the first one needed.
 """
 
+import errno
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -19,17 +20,18 @@ from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD, Stopwatch, backgro
 from vqe_cli.restore.chunks import Chunk, Tally, decided_chunks, frames_held
 from vqe_cli.restore.engine import Enhancer, Model
 from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, recalled
-from vqe_cli.runs.full_disk import failed_writing
 from vqe_cli.runs.journal import Finished, Journal
-from vqe_cli.runs.outcome import Notices, Took, report_of
 from vqe_cli.runs.plan import Plan
-from vqe_cli.runs.report import Progress, Report, Resumed
+from vqe_cli.runs.report import Notices, Progress, Report, Resumed, Took
 from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, header_hash, numbered, shown
 from vqe_cli.runs.workers import Messages, WorkerMessage, WorkerPool
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.sources import Unchanged
+from vqe_cli.video.targets import write_error
+
+MIB = 2**20
 
 
 @dataclass
@@ -269,5 +271,24 @@ class Run:
         self.notices.add(*self.notices_of_reader, *self.engine.warnings)
         wall = time.perf_counter() - self.began
         took = Took(self.decode.seconds, self.encode.seconds, wall)
-        report = report_of(self.plan, self.model, self.engine, self.tally, took, self.notices.texts)
+        report = self.plan.report(self.model, self.engine, self.tally, took, self.notices.texts)
         return replace(report, fps=round(self.done / wall, 3), kept_frames=self.kept_frames)
+
+
+def failed_writing(error: OSError | FFmpegError | VqeError, journal: Journal, frames: int | None) -> VqeError:
+    """The error as a user should see it; frames: of the whole video, None when unknown."""
+    if isinstance(error, VqeError) and getattr(error.__cause__, "errno", None) != errno.ENOSPC:
+        return error
+    if not isinstance(error, VqeError) and error.errno != errno.ENOSPC:
+        return write_error(error, journal.folder)
+    finished = journal.finished.values()
+    kept = f"{len(finished)} finished segment{'' if len(finished) == 1 else 's'} are kept in {journal.folder}"
+    done, size = sum(segment.frames for segment in finished), sum(segment.bytes for segment in finished)
+    missing = ""
+    if frames and done:
+        # All segments, and the output beside them.
+        needed = max(MIB, round(2 * size * frames / done) - size)
+        missing = f"; about {needed / MIB:.0f} MiB more are needed"
+    return VqeError(
+        f"the disk is full; {kept}{missing}.", "Free some space and give the same command again to go on."
+    )

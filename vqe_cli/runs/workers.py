@@ -22,8 +22,7 @@ import torch
 from vqe_cli.errors import VqeError, explained
 from vqe_cli.machine import usable_cores
 from vqe_cli.runs.journal import Finished
-from vqe_cli.runs.segments import SegmentJob
-from vqe_cli.runs.worker import Worker
+from vqe_cli.runs.segments import SegmentJob, Worker
 
 TRIES = 3
 POLL_S = 0.2

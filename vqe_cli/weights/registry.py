@@ -43,7 +43,7 @@ FILE_ENTRIES = {"file": str, "sha256": str, "url": str}
 MEASURED_ENTRIES = {"on": str, "gain_db": float, "worst_db": float}
 SCALES = (1, 2, 4)
 MOST_FRAMES_OR_PIXELS = 1 << 20  # of a default
-TTA_COUNTS = (1, 2, 4, 8)  # that may be averaged; `restore.tta` lists the flips and rotations
+TTA_COUNTS = (1, 2, 4, 8)  # that may be averaged; `restore.stages` lists the flips and rotations
 MOST_RESIDUAL_SCALE = 1.5
 
 

@@ -10,7 +10,7 @@ from small_clips import Planes, clip, moving_picture, write
 from tiny_weights import write_tiny
 
 from vqe_cli.runs.journal import Journal
-from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs.run import enhance
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.coded import read_coded
 

@@ -13,8 +13,8 @@ from work_folders import interrupting, settings_for, write_input
 
 from vqe_cli.errors import VqeError
 from vqe_cli.runs import journal, segmented
-from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Resumed
+from vqe_cli.runs.run import enhance
 from vqe_cli.video.coded import CodedFile
 
 

@@ -2,8 +2,8 @@
 
 import threading
 
+from vqe_cli.runs.folder import Together, side_by_side
 from vqe_cli.runs.report import Event, Listener, Notice, Progress
-from vqe_cli.runs.side_by_side import Together, side_by_side
 
 
 def test_as_many_at_a_time_as_asked_for_and_each_once() -> None:

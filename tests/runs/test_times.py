@@ -10,8 +10,8 @@ from tiny_weights import write_tiny
 from work_folders import interrupting, settings_for
 
 from vqe_cli.runs import segmented
-from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Report
+from vqe_cli.runs.run import enhance
 
 AVI = DATA / "cases" / "h264_bframes.avi"
 

@@ -12,7 +12,7 @@ import pytest
 from work_folders import settings_for, write_all
 
 from vqe_cli.errors import VqeError
-from vqe_cli.runs.pipeline import Restorer
+from vqe_cli.runs.run import Restorer
 
 TASK = "ray::make_remotely"
 

@@ -9,8 +9,8 @@ import pytest
 from work_folders import settings_for, write_all
 
 from vqe_cli.errors import VqeError
-from vqe_cli.runs.pipeline import Restorer, enhance, has_workers
 from vqe_cli.runs.report import Progress
+from vqe_cli.runs.run import Restorer, enhance, has_workers
 from vqe_cli.runs.workers import LocalWorkers
 
 
@@ -88,7 +88,7 @@ def test_errors_of_a_worker_are_those_of_the_run(folder, tmp_path) -> None:
 def test_one_process_for_each_device() -> None:
     from pathlib import Path
 
-    from vqe_cli.runs.pipeline import new_workers
+    from vqe_cli.runs.run import new_workers
     from vqe_cli.runs.settings import Settings
 
     settings = Settings(Path("in.mkv"), Path("out.mkv"), device="cpu,cpu,cpu")

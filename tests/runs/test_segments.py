@@ -6,10 +6,10 @@ from work_folders import frame_hashes, hashes_of_segments, settings_for, write_i
 
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.summaries import NO_PLANES
-from vqe_cli.runs import pipeline
+from vqe_cli.runs import run as runs
 from vqe_cli.runs.journal import Journal
-from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Progress
+from vqe_cli.runs.run import enhance
 from vqe_cli.runs.segments import numbered
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.writer import Writer
@@ -103,5 +103,5 @@ def test_raw_planes_and_images_are_the_same_files(name, source, tiny, tmp_path) 
 
 
 def test_a_short_video_has_no_segments(source, tiny, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "Run", None)
+    monkeypatch.setattr(runs, "Run", None)
     assert enhance(settings_for(source, tmp_path / "out.mkv", tiny, segment=18)).frames == 36

@@ -12,9 +12,9 @@ from tiny_weights import write_tiny, write_zero
 
 from vqe_cli.errors import VqeError
 from vqe_cli.files import sha256_of
-from vqe_cli.runs import pipeline
-from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs import run as runs
 from vqe_cli.runs.report import Notice, Progress, Summary
+from vqe_cli.runs.run import enhance
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.writer import Writer
@@ -136,9 +136,9 @@ def test_refused(tmp_path, tiny, chosen, message) -> None:
 
 def test_networks_serve_a_second_file(tmp_path, tiny, monkeypatch) -> None:
     calls = []
-    original = pipeline.load_model
-    monkeypatch.setattr(pipeline, "load_model", lambda networks: calls.append(1) or original(networks))
-    restorer = pipeline.Restorer()
+    original = runs.load_model
+    monkeypatch.setattr(runs, "load_model", lambda networks: calls.append(1) or original(networks))
+    restorer = runs.Restorer()
     for name in ("a.mkv", "b.mkv"):
         restorer.enhance(settings_for(tmp_path / name, tiny, frames=4))
     assert len(calls) == 1

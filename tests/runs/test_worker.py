@@ -10,9 +10,9 @@ from work_folders import settings_for, write_input
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.device import choose
 from vqe_cli.restore.engine import load
-from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.ray_workers import packets_for
-from vqe_cli.runs.worker import Worker
+from vqe_cli.runs.run import enhance
+from vqe_cli.runs.segments import Worker
 from vqe_cli.runs.workers import WorkerMessage
 from vqe_cli.video.reader import Entry, WrongEntry
 

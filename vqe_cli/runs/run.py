@@ -1,28 +1,39 @@
-"""A file to a better file: the run is planned; then it is enhanced, whole or in segments."""
+"""A file to a better file: the run is planned; then the video is enhanced, whole or in segments.
+
+In one piece, three threads work at once: the reader's, the caller's (marking and networks) and the writer's,
+with bounded queues in between. Decoded frames held at a time, whatever the length of the video: READ_AHEAD +
+FRAMES_WAITING + 1 before the chunks, `chunks.frames_held(...)` in them, one chunk in the networks,
+WRITE_AHEAD enhanced ones behind.
+"""
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from vqe_cli.ensemble.fitting import ClipErrors, clip_errors, truth_side
 from vqe_cli.errors import VqeError
+from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.choices import NetworkChoice
+from vqe_cli.restore.chunks import Tally, decided_chunks
 from vqe_cli.restore.device import choose
-from vqe_cli.restore.engine import Model
-from vqe_cli.restore.ensemble import load_model
+from vqe_cli.restore.engine import Model, Planes
+from vqe_cli.restore.ensemble import LoadedEnsemble, load_model
+from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.journal import Journal, claimed, forget, is_begun, left_over, work_folder
-from vqe_cli.runs.outcome import Notices
 from vqe_cli.runs.plan import Plan, plan
 from vqe_cli.runs.ray_workers import RayWorkers
-from vqe_cli.runs.report import Listener, Report
+from vqe_cli.runs.report import Listener, Notices, Progress, Report, Took
 from vqe_cli.runs.segmented import Run
 from vqe_cli.runs.settings import Settings
-from vqe_cli.runs.whole import enhance_whole
 from vqe_cli.runs.workers import LocalWorkers, WorkerPool
-from vqe_cli.video.sources import RESUME, Unchanged
+from vqe_cli.video.frame import Frame
+from vqe_cli.video.sources import RESUME, Unchanged, open_reader
 from vqe_cli.video.targets import target_of
+from vqe_cli.video.writer import Writer
 
 Load = Callable[[NetworkChoice], Model]
 
@@ -125,3 +136,75 @@ def in_segments(
     journal = Journal(planned.folder, planned.fingerprint)
     notices.listen(planned.summary)
     return Run(planned, journal, model, planned.start(model), notices, unchanged, began).complete(pool)
+
+
+def enhance_whole(
+    plan: Plan, load: Callable[[NetworkChoice], Model], notices: Notices, unchanged: Unchanged, began: float
+) -> Report:
+    """Enhance an input in one piece; nothing is left under the output's name when it fails.
+
+    load: gives the networks; it is called when the place of the output has been found to be in order.
+    unchanged: the input, as it was before it was opened. began: when the run did, by `time.perf_counter`.
+    """
+    decode, encode, tally = Stopwatch(), Stopwatch(), Tally()
+    with ExitStack() as stack:
+        reader = stack.enter_context(plan.source.open())
+        # The file gets its name where the input has not changed.
+        output = plan.output.writer(plan.info, lambda aside: unchanged.check())
+        writer = stack.enter_context(finished_on(encode, output))
+        stack.enter_context(unchanged.explaining())
+
+        def write_one(item: tuple[Frame, Planes]) -> None:
+            frame, planes = item
+            writer.write(planes, frame)
+
+        model = load(plan.networks)
+        engine = plan.start(model)
+        notices.listen(plan.summary)
+        frames = stack.enter_context(prefetched(measured(reader, plan.info.colour), READ_AHEAD, decode))
+        write = stack.enter_context(background(write_one, WRITE_AHEAD, encode))
+        for frame, planes in engine.enhanced(decided_chunks(frames, plan.peaks, engine.sizes.chunks, tally)):
+            write((frame, planes))
+            tally.frames += 1
+            notices.listen(Progress(tally.frames, plan.summary.frames))
+        notices.add(*reader.warnings, *engine.warnings, *writer.warnings)
+        if tally.frames == 0:
+            raise VqeError(f"{plan.source.path} has no frames to enhance.", "Check --start and --frames.")
+    notices.add(*writer.warnings)  # what came to light at the end
+    took = Took(decode.seconds, encode.seconds, time.perf_counter() - began)
+    return plan.report(model, engine, tally, took, notices.texts)
+
+
+@contextmanager
+def finished_on(clock: Stopwatch, writer: Writer) -> Iterator[Writer]:
+    """The writer; what it does at the end counts as encoding, too (encoders hold many pictures back)."""
+    with ExitStack() as stack:
+        yield stack.enter_context(writer)
+        with clock.running():
+            stack.close()
+
+
+def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = lambda event: None) -> Report:
+    """Enhance an input with these members in one piece, whatever model the settings name.
+
+    An interrupted run begins anew: going on needs the name of an entry. Raises VqeError as `enhance` does.
+    """
+    began = time.perf_counter()
+    notices = Notices(listen)
+    unchanged = Unchanged(settings.input)
+    planned = plan(settings, loaded)
+    notices.add(*planned.warnings)
+    return enhance_whole(planned, lambda _: loaded, notices, unchanged, began)
+
+
+def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, truth: Path) -> ClipErrors:
+    """Products of errors of the members' pictures, before rounding, and of the input; nothing is written.
+
+    Raises VqeError for an input that cannot be read, and where the truth does not fit.
+    """
+    reader = open_reader(settings.input, settings.hm_log, settings.start, settings.frames)
+    with reader, truth_side(truth, settings.frames) as side:
+        info = reader.info
+        engine = loaded.start(settings.sizes, info.colour, (info.height, info.width))
+        chunks = decided_chunks(measured(reader, info.colour), settings.peaks, engine.sizes.chunks, Tally())
+        return clip_errors(name, engine.member_frames(chunks), info, side)

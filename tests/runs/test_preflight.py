@@ -12,9 +12,9 @@ from tiny_weights import write_zero
 
 from vqe_cli.errors import VqeError
 from vqe_cli.restore.sizes import Need
-from vqe_cli.runs import pipeline
-from vqe_cli.runs.pipeline import enhance
+from vqe_cli.runs import run as runs
 from vqe_cli.runs.plan import colours_unshown, memory_warnings, plan
+from vqe_cli.runs.run import enhance
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video import estimates
 from vqe_cli.video.estimates import amount, machine_memory
@@ -51,7 +51,7 @@ def test_what_cannot_be_written_is_refused_before_weights_are_loaded(
     output: str, chosen: dict, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(folder.iterdir())
-    monkeypatch.setattr(pipeline, "load_model", lambda networks: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(runs, "load_model", lambda networks: pytest.fail("weights were loaded"))
     with pytest.raises(VqeError, match=words):
         enhance(settings(folder, output, **chosen))
     with pytest.raises(VqeError, match=words):

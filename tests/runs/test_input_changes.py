@@ -10,8 +10,8 @@ from work_folders import frame_hashes, settings_for, write_all
 
 from vqe_cli.ensemble.results import Results, fuse_results
 from vqe_cli.errors import VqeError
-from vqe_cli.runs.pipeline import enhance
 from vqe_cli.runs.report import Report
+from vqe_cli.runs.run import enhance
 from vqe_cli.weights.ensembles import Fusion
 
 WHOLE, SEGMENTS = 0, 8
