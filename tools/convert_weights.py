@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from vqe_cli.weights.conversion import convert_registry  # noqa: E402 - the checkout comes before what is installed
+from vqe_cli.weights.load import convert_registry  # noqa: E402 - the checkout comes before what is installed
 from vqe_cli.weights.registry import BUNDLED  # noqa: E402
 
 if __name__ == "__main__":

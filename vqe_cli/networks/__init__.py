@@ -2,7 +2,6 @@
 builds without memory.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vqe_cli.errors import did_you_mean
 from vqe_cli.networks.basicvsrpp import BasicVSRPlusPlus, PQFBasicVSRPlusPlus
 from vqe_cli.networks.bounds import at_most, check_settings
 from vqe_cli.networks.crds import CRDS, LatentAutoEncoder
@@ -49,12 +49,12 @@ def build(arch: str, config: Mapping[str, Any]) -> nn.Module:
     kind or out of all bounds.
     """
     if arch not in ARCHITECTURES:
-        raise ValueError(f"no architecture {arch[:60]!r}{nearest(arch, ARCHITECTURES)}")
+        raise ValueError(f"no architecture {arch[:60]!r}{_hint(arch, ARCHITECTURES)}")
     network = ARCHITECTURES[arch]
     known = set(inspect.signature(network).parameters)
     for key in config:
         if key not in known | PUBLIC_ARGUMENTS:
-            raise ValueError(f"{arch} has no setting {str(key)[:60]!r}{nearest(str(key), known)}")
+            raise ValueError(f"{arch} has no setting {str(key)[:60]!r}{_hint(str(key), known)}")
     check_settings(network, config)
     return network(**{key: value for key, value in config.items() if key in known})
 
@@ -74,7 +74,7 @@ def outline(arch: str, config: Mapping[str, Any], tensors: int, numbers: int) ->
         raise ValueError(f"its settings do not go together ({said[0][:120]})") from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known name most like `name`, or all of them."""
-    close = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the known name most like `name`, or all of them."""
+    remedy = did_you_mean(name, known)
+    return f"; {remedy[0].lower()}{remedy[1:].rstrip('.')}"

@@ -17,7 +17,7 @@ from vqe_cli.files import Aside
 from vqe_cli.training import shards
 from vqe_cli.training.joint import STAGE_ONE, Joint
 from vqe_cli.training.schema import TrainConfig
-from vqe_cli.weights.conversion import converted_tensors
+from vqe_cli.weights.load import converted_tensors
 from vqe_cli.weights.public_checkpoints import BUFFERS, unwrapped
 from vqe_cli.weights.tensors import TensorError, parse_safetensors, parse_torch
 
