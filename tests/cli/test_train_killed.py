@@ -11,7 +11,7 @@ from command import START, process_env
 from training_clips import make_data
 
 # Checkpoints all the time, so that the kill comes while one is written, or soon after.
-OFTEN = "from vqe_cli.training import clock; clock.CHECKPOINT_EVERY_S = 0.02; "
+OFTEN = "from vqe_cli.training import schedule; schedule.CHECKPOINT_EVERY_S = 0.02; "
 CONFIG = """
 name: small
 network: {arch: qecnn, config: {channels: 8, blocks: 1}}

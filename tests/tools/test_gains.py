@@ -8,7 +8,7 @@ from gains import METRICS, clips_of, gains_of, measured_gains, row, truth_of
 
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
-from vqe_cli.training.compress import compress
+from vqe_cli.training.compress import Source, compress
 from vqe_cli.training.recipes import recipe_of
 
 
@@ -42,7 +42,7 @@ def test_gains_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     truth = tmp_path / "raw/flower.mkv"
     truth.symlink_to(ROOT / "samples/truth/flower.mkv")
-    compress(truth, recipe_of("qp37"), tmp_path / "lq/qp37")
+    compress(Source(truth), recipe_of("qp37"), tmp_path / "lq/qp37")
     found = measured_gains(tmp_path, ["qp37"], {"model": "fast", "frames": 2, "device": "cpu"})
     [qp37], [flower] = found["recipes"], found["clips"]
     assert 0.2 < qp37["psnr"] == flower["psnr"] == qp37["worst_psnr"] < 1.5

@@ -11,7 +11,7 @@ from segment_cost import segment_cost
 from tiny_weights import write_recurrent, write_tiny
 
 from vqe_cli.ensemble.fitting import ClipErrors
-from vqe_cli.training.compress import compress
+from vqe_cli.training.compress import Source, compress
 from vqe_cli.training.recipes import recipe_of
 
 CLIP = "hevc/streams/hm_ldp_cuts.bin"
@@ -79,7 +79,7 @@ def test_residual_scale_of_a_network(scale: int, tmp_path) -> None:
     for name in ("bunny", "flower"):
         truth = tmp_path / "raw" / f"{name}.mkv"
         truth.symlink_to(ROOT / "samples" / "truth" / f"{name}.mkv")
-        compress(truth, recipe_of("qp37"), tmp_path / "lq" / "qp37", scale=scale)
+        compress(Source(truth, scale=scale), recipe_of("qp37"), tmp_path / "lq" / "qp37")
     found = fitted(tmp_path, ["qp37"], {"model": "fast", "scale": scale, "frames": 2, "device": "cpu"})
     [qp37] = found["recipes"]
     assert 0.7 < qp37["best"] < 1.4 and 0 < found["tta_noise_ratio"] < 0.3

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vqe_cli import networks
 from vqe_cli.networks.motion_fusion import MotionFusion
-from vqe_cli.training.blend import MARGIN, fit_blend
 from vqe_cli.training.data import Batch
+from vqe_cli.training.start import MARGIN, fit_blend
 
 CONFIG = {"spatial": {"channels": 8, "blocks": 1, "unshuffle": 2}, "blocks": 1}
 

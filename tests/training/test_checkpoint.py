@@ -13,8 +13,8 @@ from torch import nn
 
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
-from vqe_cli.training import checkpoint, shards
-from vqe_cli.training.card import card_of
+from vqe_cli.training import checkpoint
+from vqe_cli.training.export import TrainedPhase, card_of, write_weights
 from vqe_cli.training.schema import NetworkConfig, TrainConfig
 from vqe_cli.training.start import build_network
 from vqe_cli.weights.load import read_header
@@ -120,8 +120,8 @@ def test_unreadable_checkpoint(tmp_path: Path, content: bytes) -> None:
 
 def test_export_tells_what_it_is(tmp_path: Path) -> None:
     network = build_network(SMALL)
-    card = card_of(SMALL, 10, 1.5, 7, {"qp37": 0.3})
-    checkpoint.export(tmp_path / "small.safetensors", network, SMALL, card)
+    card = card_of([TrainedPhase(SMALL, 10, 90)], 7, {"qp37": 0.3})
+    write_weights(tmp_path / "small.safetensors", network, SMALL, card)
     header = read_header(tmp_path / "small.safetensors")
     assert (header.arch, header.config) == ("qecnn", {"channels": 8, "blocks": 2})
     assert header.card["duplicate_frames_removed"] == 7
@@ -206,9 +206,9 @@ def test_init_from_the_runs_own_files(tmp_path: Path) -> None:
     for parameter in trained.parameters():
         nn.init.normal_(parameter)
     wanted = {key: value.bfloat16().float() for key, value in trained.state_dict().items()}
-    card = card_of(SMALL, 1, 1, 0, {})
-    checkpoint.export(tmp_path / "w.safetensors", trained, SMALL, card, shard_mib=1)
-    assert shards.index_path(tmp_path / "w.safetensors").is_file()
+    card = card_of([TrainedPhase(SMALL)], 0, {})
+    write_weights(tmp_path / "w.safetensors", trained, SMALL, card, shard_mib=1)
+    assert checkpoint.index_path(tmp_path / "w.safetensors").is_file()
     checkpoint.save_state(tmp_path / "last.pt", {"ema": trained.state_dict(), "network": {}})
     for name in ("w.safetensors", "last.pt"):
         network, _ = start_from(tmp_path / name, SMALL.network)

@@ -12,9 +12,8 @@ from conftest import DATA, shared_path
 from training_clips import moving_picture, write_clip
 
 from vqe_cli.errors import VqeError
-from vqe_cli.training.compress import compress, find_clips
-from vqe_cli.training.recipes import recipe_of
-from vqe_cli.training.reference_encoder import ReferenceEncoder
+from vqe_cli.training.compress import Source, compress, find_clips
+from vqe_cli.training.recipes import ReferenceEncoder, recipe_of
 from vqe_cli.video.frame import Frame
 from vqe_cli.video.sources import open_reader
 
@@ -36,7 +35,7 @@ def test_near_the_corpus(tmp_path: Path, recipe: str) -> None:
     """The corpus was made by FFmpeg 5.1 and x265 3.5; ours is newer, so near is what can be asked."""
     manifest = json.loads(shared_path("corpus/manifest.json").read_text())
     [entry] = [each for each in manifest["clips"] if each["name"] == "001_calendar"]
-    made = compress(shared_path("corpus/train/raw/001_calendar.mkv"), recipe_of(recipe), tmp_path)
+    made = compress(Source(shared_path("corpus/train/raw/001_calendar.mkv")), recipe_of(recipe), tmp_path)
     theirs = entry["lq"][recipe]
     assert made.psnr_y_db == pytest.approx(theirs["psnr_y"], abs=0.2)
     assert made.bytes == pytest.approx(theirs["bytes"], rel=0.06)
@@ -48,7 +47,7 @@ def test_near_the_corpus(tmp_path: Path, recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", ["qp30", "crf40", "rate-60k", "x264-crf32"])
 def test_keeps_frames_times_and_tags(clip: Path, tmp_path: Path, recipe: str) -> None:
-    made = compress(clip, recipe_of(recipe), tmp_path / "lq")
+    made = compress(Source(clip), recipe_of(recipe), tmp_path / "lq")
     given, written = frames_of(clip), frames_of(made.path)
     assert [f.pts for f in written] == [f.pts for f in given]
     tags = open_reader(made.path).info.tags
@@ -67,7 +66,7 @@ def test_keeps_frames_times_and_tags(clip: Path, tmp_path: Path, recipe: str) ->
 
 
 def test_qp_is_the_one_asked_for(clip: Path, tmp_path: Path) -> None:
-    frames = frames_of(compress(clip, recipe_of("qp30"), tmp_path / "lq").path)
+    frames = frames_of(compress(Source(clip), recipe_of("qp30"), tmp_path / "lq").path)
     # x265's constant QP is that of P pictures; key pictures lie 3 below (ipratio 1.4), B pictures 2 above.
     assert frames[0].qp == 27
     assert {f.qp for f in frames if f.kind == "P"} == {30}
@@ -75,7 +74,7 @@ def test_qp_is_the_one_asked_for(clip: Path, tmp_path: Path) -> None:
 
 
 def test_scales_down_as_ffmpeg_does(clip: Path, tmp_path: Path) -> None:
-    made = compress(clip, recipe_of("qp1"), tmp_path / "lq", scale=2)
+    made = compress(Source(clip, scale=2), recipe_of("qp1"), tmp_path / "lq")
     with av.open(str(clip)) as container:
         expected = [
             picture.reformat(48, 32, interpolation="BICUBIC") for picture in container.decode(video=0)
@@ -87,24 +86,26 @@ def test_scales_down_as_ffmpeg_does(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(VqeError, match="98x64, which gives no even size"):
         odd = tmp_path / "odd.mkv"
         write_clip(odd, moving_picture(3, 2, 98, 64))
-        compress(odd, recipe_of("qp37"), tmp_path / "lq", scale=4)
+        compress(Source(odd, scale=4), recipe_of("qp37"), tmp_path / "lq")
 
 
 def test_lossless_is_the_clip_itself(clip: Path, tmp_path: Path) -> None:
-    made = compress(clip, recipe_of("lossless"), tmp_path / "same")
+    made = compress(Source(clip), recipe_of("lossless"), tmp_path / "same")
     assert made.psnr_y_db == float("inf")
     for given, written in zip(frames_of(clip), frames_of(made.path), strict=True):
         assert all(map(np.array_equal, given.planes, written.planes))
     # At half the size it is a truth, whose versions are those of the clip scaled down.
-    half = compress(clip, recipe_of("lossless"), tmp_path / "half", scale=2)
-    again = compress(half.path, recipe_of("qp30"), tmp_path / "again")
-    at_once = compress(clip, recipe_of("qp30"), tmp_path / "at once", scale=2)
+    half = compress(Source(clip, scale=2), recipe_of("lossless"), tmp_path / "half")
+    again = compress(Source(half.path), recipe_of("qp30"), tmp_path / "again")
+    at_once = compress(Source(clip, scale=2), recipe_of("qp30"), tmp_path / "at once")
     for one, other in zip(frames_of(again.path), frames_of(at_once.path), strict=True):
         assert all(map(np.array_equal, one.planes, other.planes))
 
 
 def test_filters_change_the_pictures_first(clip: Path, tmp_path: Path) -> None:
-    made = compress(clip, recipe_of("lossless"), tmp_path / "flipped", filters=["hflip", "crop=64:32:0:0"])
+    made = compress(
+        Source(clip, filters=["hflip", "crop=64:32:0:0"]), recipe_of("lossless"), tmp_path / "flipped"
+    )
     for given, written in zip(frames_of(clip), frames_of(made.path), strict=True):
         assert np.array_equal(given.planes[0][:32, ::-1][:, :64], written.planes[0])
     assert json.loads(made.path.with_suffix(".json").read_text())["filters"] == ["hflip", "crop=64:32:0:0"]
@@ -120,7 +121,7 @@ def test_filters_change_the_pictures_first(clip: Path, tmp_path: Path) -> None:
 )
 def test_filters_that_cannot_work(clip: Path, tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(VqeError, match=said):
-        compress(clip, recipe_of("lossless"), tmp_path / "out", filters=[text])
+        compress(Source(clip, filters=[text]), recipe_of("lossless"), tmp_path / "out")
     assert not list(tmp_path.glob("out/*"))
 
 
@@ -134,7 +135,7 @@ def test_picture_folder_becomes_bt709(tmp_path: Path) -> None:
             stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
     assert find_clips([tmp_path / "raw"]) == [folder]
-    made = compress(folder, recipe_of("qp10"), tmp_path / "lq")
+    made = compress(Source(folder), recipe_of("qp10"), tmp_path / "lq")
     assert made.path.name == "walk.mkv"
     assert made.frames == 3
     info = open_reader(made.path).info
@@ -168,7 +169,9 @@ def test_reference_encoder(tmp_path: Path) -> None:
     program.write_text(FAKE_HM.format(python=sys.executable, stream=str(stream)))
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
     config.write_text("")
-    made = compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "lq", hm=ReferenceEncoder(program, config))
+    made = compress(
+        Source(stream), recipe_of("hm-ldp-qp32"), tmp_path / "lq", hm=ReferenceEncoder(program, config)
+    )
     assert [f.qp for f in frames_of(made.path)] == [frame[6][0] for frame in truth]
     assert made.psnr_y_db == float("inf")
     assert "QP 32" in made.path.with_suffix(".log").read_text()
@@ -183,36 +186,40 @@ def test_reference_encoder(tmp_path: Path) -> None:
     record = json.loads(made.path.with_suffix(".json").read_text())
     assert (record["codec"], record["encoder"], record["recipe"]) == ("hm", "TAppEncoder", "hm-ldp-qp32")
     with pytest.raises(VqeError, match="needs HM's encoder"):
-        compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "again")
+        compress(Source(stream), recipe_of("hm-ldp-qp32"), tmp_path / "again")
     with pytest.raises(VqeError, match="failed on"):
-        compress(stream, recipe_of("hm-ldp-qp30"), tmp_path / "again", hm=ReferenceEncoder(program, config))
+        compress(
+            Source(stream), recipe_of("hm-ldp-qp30"), tmp_path / "again", hm=ReferenceEncoder(program, config)
+        )
     assert not list((tmp_path / "again").iterdir())
     absent = ReferenceEncoder(tmp_path / "none", config)
     with pytest.raises(VqeError, match=r"there is no file .*none"):
-        compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "again", hm=absent)
+        compress(Source(stream), recipe_of("hm-ldp-qp32"), tmp_path / "again", hm=absent)
     program.write_text("no program")
     with pytest.raises(VqeError, match="cannot run"):
-        compress(stream, recipe_of("hm-ldp-qp32"), tmp_path / "again", hm=ReferenceEncoder(program, config))
+        compress(
+            Source(stream), recipe_of("hm-ldp-qp32"), tmp_path / "again", hm=ReferenceEncoder(program, config)
+        )
 
 
 def test_existing_version_is_kept(clip: Path, tmp_path: Path) -> None:
-    compress(clip, recipe_of("qp30"), tmp_path)
+    compress(Source(clip), recipe_of("qp30"), tmp_path)
     before = (tmp_path / "moving clip.mkv").read_bytes()
     with pytest.raises(VqeError, match="exists"):
-        compress(clip, recipe_of("qp40"), tmp_path)
+        compress(Source(clip), recipe_of("qp40"), tmp_path)
     assert (tmp_path / "moving clip.mkv").read_bytes() == before
-    compress(clip, recipe_of("qp40"), tmp_path, overwrite=True)
+    compress(Source(clip), recipe_of("qp40"), tmp_path, overwrite=True)
     assert (tmp_path / "moving clip.mkv").read_bytes() != before
 
 
 def test_the_clean_clip_is_never_replaced(clip: Path, tmp_path: Path) -> None:
     before = clip.read_bytes()
     with pytest.raises(VqeError, match="is the clean clip itself"):
-        compress(clip, recipe_of("qp40"), clip.parent, overwrite=True)
+        compress(Source(clip), recipe_of("qp40"), clip.parent, overwrite=True)
     assert clip.read_bytes() == before
     (tmp_path / "file").write_text("")
     with pytest.raises(VqeError, match="cannot make the folder"):
-        compress(clip, recipe_of("qp40"), tmp_path / "file" / "lq")
+        compress(Source(clip), recipe_of("qp40"), tmp_path / "file" / "lq")
 
 
 @pytest.mark.parametrize("name", ["qp52", "crf", "rate-0k", "ntire", "hm-ldp-37", "qp37 "])

@@ -14,9 +14,8 @@ from vqe_cli import networks
 from vqe_cli.training import loop
 from vqe_cli.training.checks import contradictions
 from vqe_cli.training.config import load
-from vqe_cli.training.crds import LatentTask, ResidualPropagationTask
 from vqe_cli.training.data import Batch
-from vqe_cli.training.run import parameter_groups
+from vqe_cli.training.optimizer import parameter_groups
 from vqe_cli.training.schedule import group_rate
 from vqe_cli.training.schema import (
     DataConfig,
@@ -25,6 +24,7 @@ from vqe_cli.training.schema import (
     TrainConfig,
     ValidationConfig,
 )
+from vqe_cli.training.tasks import LatentTask, ResidualPropagationTask
 from vqe_cli.weights.load import read_header
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from training_clips import make_data
 from vqe_cli.errors import VqeError
 from vqe_cli.training.config import load
 from vqe_cli.training.data import Batch
-from vqe_cli.training.gate import FrozenPipeline, GateTask
-from vqe_cli.training.loop import train
+from vqe_cli.training.loop import TrainOptions, train
 from vqe_cli.training.schema import TrainConfig
+from vqe_cli.training.tasks import FrozenPipeline, GateTask
 from vqe_cli.weights.load import load_stages, read_header
 from vqe_cli.weights.registry import Pipeline, find
 
@@ -33,7 +33,7 @@ def test_a_run_ends_with_a_mask_network_and_tells_its_gain_over_the_mean(tmp_pat
     (tmp_path / "gate.yaml").write_text(CONFIG)
     make_data(tmp_path / "data", clips=1, frames=2)
     told = load(tmp_path / "gate.yaml", stage="gate")
-    path = train(told, tmp_path / "data", tmp_path / "run", device=torch.device("cpu"))
+    path = train(told, tmp_path / "data", tmp_path / "run", TrainOptions(device=torch.device("cpu")))
     assert read_header(path).arch == "gate"
     assert load_file(path)["tail.weight"].any()
     last = json.loads((tmp_path / "run" / "curve.jsonl").read_text().splitlines()[-1])

@@ -24,7 +24,7 @@ from vqe_cli.training.flow import FlowTask, smooth_motion
 from vqe_cli.training.progress import Progress
 from vqe_cli.training.run import Place, setup
 from vqe_cli.training.schema import ScheduleConfig
-from vqe_cli.training.stage import StageTask
+from vqe_cli.training.tasks import StageTask
 from vqe_cli.weights.load import read_header
 
 

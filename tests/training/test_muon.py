@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from vqe_cli.training.muon import Muon, orthogonal
+from vqe_cli.training.optimizer import Muon, orthogonal
 
 
 def test_orthogonal_keeps_directions_and_evens_out_sizes() -> None:

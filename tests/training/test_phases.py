@@ -13,9 +13,9 @@ from training_clips import make_data
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.training import checkpoint, loop
-from vqe_cli.training.card import card_of
 from vqe_cli.training.checks import contradictions
 from vqe_cli.training.distributed import World
+from vqe_cli.training.export import TrainedPhase, card_of, write_weights
 from vqe_cli.training.run import Place, Run, setup
 from vqe_cli.training.schedule import group_rate, loss_at, rate_at
 from vqe_cli.training.schema import (
@@ -121,7 +121,7 @@ def test_phases_are_one_run(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
     # The clips of the second phase serve the third.
     assert started[1][2] is started[2][2]
 
-    path = loop.train(config, data, tmp_path, resume=True)
+    path = loop.train(config, data, tmp_path, loop.TrainOptions(resume=True))
     assert [phase for phase, _, _ in started] == ["spatial", "temporal", "mse", "mse"]
     for key, value in ema[1].items():
         assert torch.equal(started[3][1][key], value)
@@ -177,7 +177,7 @@ def test_stage_two_alone_then_both_stages_jointly(data: Path, tmp_path: Path) ->
     first = TrainConfig("first", NetworkConfig("motion_fusion", FUSION))
     stage_one = randomised("motion_fusion", FUSION)
     weights = tmp_path / "first.safetensors"
-    checkpoint.export(weights, stage_one, first, card_of(first, 0, 0, 0, {}))
+    write_weights(weights, stage_one, first, card_of([TrainedPhase(first)], 0, {}))
     alone = TrainConfig(
         "second",
         NetworkConfig("qecnn", {"channels": 8, "blocks": 1}),
@@ -207,7 +207,7 @@ def test_stage_two_alone_then_both_stages_jointly(data: Path, tmp_path: Path) ->
 def test_stage_two_behind_a_stage_one_that_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     first = TrainConfig("first", NetworkConfig("motion_fusion", FUSION))
     weights = tmp_path / "first.safetensors"
-    checkpoint.export(weights, randomised("motion_fusion", FUSION), first, card_of(first, 0, 0, 0, {}))
+    write_weights(weights, randomised("motion_fusion", FUSION), first, card_of([TrainedPhase(first)], 0, {}))
     named = NetworkConfig(
         "qecnn", {"channels": 8, "blocks": 1}, joint=str(weights), frozen=("stage_one.", "body.")
     )
@@ -226,7 +226,9 @@ def test_stage_two_behind_a_stage_one_that_stays_as_it_is(data: Path, tmp_path: 
 def test_parts_of_stage_one_stay_as_they_are(data: Path, tmp_path: Path) -> None:
     first = TrainConfig("first", NetworkConfig("qecnn", {"channels": 8, "blocks": 2}))
     weights = tmp_path / "first.safetensors"
-    checkpoint.export(weights, randomised("qecnn", first.network.config), first, card_of(first, 0, 0, 0, {}))
+    write_weights(
+        weights, randomised("qecnn", first.network.config), first, card_of([TrainedPhase(first)], 0, {})
+    )
     named = NetworkConfig("qecnn", {"channels": 8}, joint=str(weights), frozen=("stage_one.body.0.", "head."))
     network = build_network(TrainConfig("second", named))
     rests = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}

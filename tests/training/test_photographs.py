@@ -58,9 +58,9 @@ def test_the_picture_moves_as_recorded(tmp_path: Path) -> None:
     path = write_photograph(tmp_path / "one.png")
     for seed in range(60):
         source = PhotographSource(path, Clips(seed=seed))
-        camera = source.record["camera"]
+        camera = source.record["photograph"]["camera"]
         still = camera["zoom"] == 1 and camera["turn"] == 0 and camera["shake"] == 0
-        if not still or source.record["grain"] > 0 or np.abs(camera["pan"]).max() < 0.5:
+        if not still or source.record["photograph"]["grain"] > 0 or np.abs(camera["pan"]).max() < 0.5:
             continue
         found += 1
         one, two = lumas(source)[:2]
@@ -91,13 +91,17 @@ def test_the_camera_never_leaves_the_photograph(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     for seed in range(40):
         source = PhotographSource(marked, Clips(frames=12, seed=seed))
-        assert lumas(source).max() < 205, source.record
+        assert lumas(source).max() < 205, source.record["photograph"]
 
 
 def test_objects_come_from_the_other_photographs(tmp_path: Path) -> None:
     paths = [write_photograph(tmp_path / f"{number}.png", seed=number) for number in range(2)]
     sources = [PhotographSource(paths[0], Clips(seed=seed), paths) for seed in range(40)]
-    names = [source.record["object"]["photograph"] for source in sources if source.record["object"]]
+    names = [
+        source.record["photograph"]["object"]["photograph"]
+        for source in sources
+        if source.record["photograph"]["object"]
+    ]
     assert 2 <= len(names) <= 20
     assert set(names) == {"1.png"}
 
@@ -110,7 +114,7 @@ def test_grain_is_in_some_and_differs_from_frame_to_frame(tmp_path: Path) -> Non
         clip = lumas(source)
         high = clip[:, 1:-1, 1:-1] * 4 - clip[:, :-2, 1:-1] - clip[:, 2:, 1:-1] - clip[:, 1:-1, :-2]
         high -= clip[:, 1:-1, 2:]
-        grains.append((source.record["grain"], float(high.std())))
+        grains.append((source.record["photograph"]["grain"], float(high.std())))
     assert 5 <= sum(strength > 0 for strength, _ in grains) <= 25
     calm = np.mean([high for strength, high in grains if strength == 0])
     assert all(high > 1.5 * calm for strength, high in grains if strength > 2)

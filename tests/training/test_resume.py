@@ -12,7 +12,7 @@ from training_clips import make_data
 
 from vqe_cli.errors import VqeError
 from vqe_cli.training import loop
-from vqe_cli.training.interrupt import Interrupted
+from vqe_cli.training.schedule import Interrupted
 from vqe_cli.training.schema import (
     DataConfig,
     NetworkConfig,
@@ -80,7 +80,7 @@ def test_killed_and_resumed_equals_straight(
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(loop, "optimise", killed_at_5)
         loop.train(config, data, tmp_path / "split")
-    resumed = loop.train(config, data, tmp_path / "split", resume=True)
+    resumed = loop.train(config, data, tmp_path / "split", loop.TrainOptions(resume=True))
 
     # The training state too, bit for bit; `elapsed_s` is time.
     first, second = (torch.load(path.parent / "last.pt", weights_only=True) for path in (straight, resumed))
@@ -117,11 +117,11 @@ def test_ctrl_c_leaves_a_checkpoint(data: Path, tmp_path: Path, monkeypatch: pyt
 def test_resume_refuses_another_network_and_no_checkpoint(data: Path, tmp_path: Path) -> None:
     config = config_of(IMAGE)
     with pytest.raises(VqeError, match="no checkpoint"):
-        loop.train(config, data, tmp_path, resume=True)
+        loop.train(config, data, tmp_path, loop.TrainOptions(resume=True))
     loop.train(replace(config, schedule=replace(config.schedule, steps=1)), data, tmp_path)
     wider = replace(config, network=replace(IMAGE, config={"channels": 12, "blocks": 1}))
     with pytest.raises(VqeError, match=r"holds qecnn .*'channels': 8.* asks for qecnn .*'channels': 12"):
-        loop.train(wider, data, tmp_path, resume=True)
+        loop.train(wider, data, tmp_path, loop.TrainOptions(resume=True))
 
 
 def test_resume_refuses_what_trains_other_weights(data: Path, tmp_path: Path) -> None:
@@ -129,14 +129,20 @@ def test_resume_refuses_what_trains_other_weights(data: Path, tmp_path: Path) ->
     loop.train(replace(config, schedule=replace(config.schedule, steps=1)), data, tmp_path)
     frozen = replace(config, network=replace(IMAGE, frozen=("head.",)))
     with pytest.raises(VqeError, match=r"last\.pt does not fit this config .*group"):
-        loop.train(frozen, data, tmp_path, resume=True)
+        loop.train(frozen, data, tmp_path, loop.TrainOptions(resume=True))
 
 
 @pytest.mark.slow
 def test_time_budget_anneals_to_its_end(data: Path, tmp_path: Path) -> None:
     rates = []
     config = replace(config_of(IMAGE), schedule=ScheduleConfig(steps=10**6, rate=1e-3, final_rate=1e-6))
-    loop.train(config, data, tmp_path, max_minutes=0.08, listen=lambda p: rates.append((p.share, p.rate)))
+    loop.train(
+        config,
+        data,
+        tmp_path,
+        loop.TrainOptions(max_minutes=0.08),
+        listen=lambda p: rates.append((p.share, p.rate)),
+    )
     share, rate = rates[-1]
     assert share >= 1
     assert rate == pytest.approx(1e-6)

@@ -11,10 +11,9 @@ from training_clips import make_data
 from vqe_cli import networks
 from vqe_cli.errors import VqeError
 from vqe_cli.training import loop
-from vqe_cli.training.card import card_of
-from vqe_cli.training.checkpoint import export
 from vqe_cli.training.checks import contradictions
-from vqe_cli.training.compress import compress
+from vqe_cli.training.compress import Source, compress
+from vqe_cli.training.export import TrainedPhase, card_of, write_weights
 from vqe_cli.training.recipes import recipe_of
 from vqe_cli.training.schema import NetworkConfig, TrainConfig
 
@@ -26,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_data(tmp_path_factory.mktemp("data"), recipes=(), clips=1, frames=2)
     for split in ("train", "val"):
         for clip in (root / split / "raw").iterdir():
-            compress(clip, recipe_of("qp37"), root / split / "lq/qp37", scale=2)
+            compress(Source(clip, scale=2), recipe_of("qp37"), root / split / "lq/qp37")
     return root
 
 
@@ -45,7 +44,9 @@ def test_stage_one_learns_to_enlarge(data: Path, tmp_path: Path) -> None:
 def test_both_stages_jointly_behind_a_stage_one_that_enlarges(data: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.safetensors"
     config = at_scale_2(TWICE)
-    export(first, networks.build(TWICE.arch, TWICE.config), config, card_of(config, 0, 0, 0, {}))
+    write_weights(
+        first, networks.build(TWICE.arch, TWICE.config), config, card_of([TrainedPhase(config)], 0, {})
+    )
     second = at_scale_2(NetworkConfig("qecnn", {"channels": 8, "blocks": 1}, joint=str(first)))
     assert not contradictions(second, "2")
     assert loop.train(second, data, tmp_path / "run").is_file()

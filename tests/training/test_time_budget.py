@@ -10,7 +10,7 @@ import pytest
 from configurations import shared_work
 from training_clips import make_data
 
-from vqe_cli.training import clock, loop
+from vqe_cli.training import loop, schedule
 from vqe_cli.training.progress import Progress
 from vqe_cli.training.schema import ScheduleConfig, TrainConfig
 from vqe_cli.weights.load import read_header
@@ -29,7 +29,7 @@ class WorkClock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        for module in (loop, clock):
+        for module in (loop, schedule):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
         for name, seconds in (("setup", SETUP_S), ("optimise", STEP_S), ("validate", VALIDATION_S)):
             monkeypatch.setattr(loop, name, self.taking(seconds, getattr(loop, name)))
@@ -57,7 +57,7 @@ def test_phases_end_in_time(data: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """To within a step; each phase with a setup and two validations, the last of them after its last step."""
     work = WorkClock(monkeypatch)
     told: list[Progress] = []
-    loop.train(three_phases(), data, tmp_path, max_minutes=MINUTES, listen=told.append)
+    loop.train(three_phases(), data, tmp_path, loop.TrainOptions(max_minutes=MINUTES), listen=told.append)
     assert 60 * MINUTES - STEP_S <= work.now <= 60 * MINUTES + STEP_S
     ends = [each for each in told if each.share >= 1]
     assert {each.phase_number for each in ends} == {1, 2, 3}
@@ -85,11 +85,11 @@ def test_all_starts_count_together(data: Path, tmp_path: Path, monkeypatch: pyte
                 raise Killed
 
         patched.setattr(loop, "save", killed_in_the_second)
-        patched.setattr(clock, "CHECKPOINT_EVERY_S", 30.0)
+        patched.setattr(schedule, "CHECKPOINT_EVERY_S", 30.0)
         with pytest.raises(Killed):
-            loop.train(three_phases(), data, tmp_path, max_minutes=MINUTES)
+            loop.train(three_phases(), data, tmp_path, loop.TrainOptions(max_minutes=MINUTES))
     second = WorkClock(monkeypatch)
-    loop.train(three_phases(), data, tmp_path, resume=True, max_minutes=MINUTES)
+    loop.train(three_phases(), data, tmp_path, loop.TrainOptions(resume=True, max_minutes=MINUTES))
     # Setups and last validations of the first start are not in its checkpoints.
     unknown = 2 * SETUP_S + VALIDATION_S
     assert 60 * MINUTES - STEP_S <= kept[-1] + second.now <= 60 * MINUTES + unknown + STEP_S

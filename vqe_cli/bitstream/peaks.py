@@ -23,30 +23,26 @@ def mark(
     rule: str = "prominent",
     mode: str = "auto",
     period: int = 4,
-    cut: Sequence[bool] | None = None,
 ) -> list[bool]:
     """Which frames of a whole video are peaks.
 
     qps, irap, sequence: of each frame in display order (QP None: unknown; sequence: see `Picture`). rule:
     "prominent" or "minima". mode: "none" marks nothing, "period" every `period`-th frame from 0, the others
-    go by QP and fall back to that where no QP is known or all are equal. cut: True for the first frame after
-    a scene cut. Frames of unknown QP are passed over, in a sequence that has only such frames the period
-    holds. Raises VqeError for unknown names and a period below 1.
+    go by QP and fall back to that where no QP is known or all are equal. Frames of unknown QP are passed
+    over; in a sequence that has only such frames the period holds. Raises VqeError for unknown names and a period below 1.
     """
     check_choice(rule, mode, period)
     count = len(qps)
-    cuts = [False] * count if cut is None else cut
-    assert len(irap) == len(sequence) == len(cuts) == count
+    assert len(irap) == len(sequence) == count
     if mode == "none":
         return [False] * count
     known = {qp for qp in qps if qp is not None}
     if mode == "period" or len(known) < 2:
         return [t % period == 0 for t in range(count)]
-    starts = [t for t in range(count) if t == 0 or sequence[t] != sequence[t - 1] or cuts[t]]
+    starts = [t for t in range(count) if t == 0 or sequence[t] != sequence[t - 1]]
     marks: list[bool] = []
     for start, stop in zip(starts, [*starts[1:], count], strict=True):
-        forced = [irap[t] or cuts[t] for t in range(start, stop)]
-        marks += mark_sequence(qps[start:stop], forced, rule, period, start)
+        marks += mark_sequence(qps[start:stop], irap[start:stop], rule, period, start)
     return marks
 
 

@@ -11,7 +11,7 @@ from vqe_cli.cli.options import Debug, Quiet
 from vqe_cli.errors import VqeError, unexpected
 
 if TYPE_CHECKING:
-    from vqe_cli.training.reference_encoder import ReferenceEncoder
+    from vqe_cli.training.recipes import ReferenceEncoder
 
 EXAMPLE = "Example: vqe compress data/train/raw --recipe qp37 --out data/train/lq/qp37"
 RECIPES = ["qp37", "crf28", "ntire-200k", "rate-60k", "x264-crf32", "hm-ldp-qp37", "lossless"]
@@ -76,7 +76,7 @@ def compress_command(
 
     Frame counts, times and colour tags stay; NAME.json beside each version says how it was made.
     """
-    from vqe_cli.training.compress import compress, compress_photograph, find_clips
+    from vqe_cli.training.compress import Source, compress, find_clips
     from vqe_cli.training.photographs import Clips, PhotographSource, find_photographs
     from vqe_cli.training.recipes import recipe_of
 
@@ -96,10 +96,10 @@ def compress_command(
     for clip in clips:
         try:
             if photographs:
-                source = PhotographSource(clip, made_of, clips)
-                made = compress_photograph(source, how, out, encoder, overwrite)
+                source: Source | PhotographSource = PhotographSource(clip, made_of, clips)
             else:
-                made = compress(clip, how, out, scale, filters or (), encoder, overwrite)
+                source = Source(clip, scale, filters or ())
+            made = compress(source, how, out, encoder, overwrite)
         except Exception as error:  # whatever is wrong with a clip, the others are compressed
             if len(clips) == 1:
                 raise
@@ -115,7 +115,7 @@ def compress_command(
 
 def _reference_encoder(program: Path | None, config: Path | None) -> "ReferenceEncoder | None":
     """HM as the user named it."""
-    from vqe_cli.training.reference_encoder import ReferenceEncoder
+    from vqe_cli.training.recipes import ReferenceEncoder
 
     if (program is None) != (config is None):
         raise typer.BadParameter("--hm and --hm-config go together", param_hint="--hm")

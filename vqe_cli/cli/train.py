@@ -84,19 +84,20 @@ def train_command(
 
     from vqe_cli.restore.device import choose
     from vqe_cli.training.config import load
-    from vqe_cli.training.interrupt import Interrupted
+    from vqe_cli.training.schedule import Interrupted
 
     from_flag = [f"network.init={json.dumps(str(init))}"] if init else []
     chosen = load(config, [*changes, *from_flag], stage)
     place = None if device == "auto" else choose(device).device
 
-    from vqe_cli.training.loop import train
+    from vqe_cli.training.loop import TrainOptions, train
 
     folder = out or Path("runs") / chosen.name
+    options = TrainOptions(resume, max_minutes, place, shard_mib)
     first = os.environ.get("RANK", "0") == "0"
     with TrainDisplay(quiet=bool(quiet) or not first) as display:
         try:
-            path = train(chosen, data, folder, resume, max_minutes, place, display.listen, shard_mib)
+            path = train(chosen, data, folder, options, display.listen)
         except Interrupted as stopped:
             if first:
                 say(f"stopped after step {stopped.step}; the same command with --resume goes on from there")

@@ -1,21 +1,25 @@
-"""What a run leaves behind: a resumable checkpoint (`last.pt`) and finished weights (`NAME.safetensors`).
+"""What a run can be resumed from (`last.pt`), and how it and finished weights are written and read.
 
-All are written aside and renamed, so that a full disk or a kill leaves the file before intact.
+All files are written aside and renamed, so that a full disk or a kill leaves the file before intact.
+
+For machines that only let small files out, files may be written in parts: `NAME` becomes `NAME.TAG.000`,
+`NAME.TAG.001` … and an index `NAME.parts.json`, written last: `{"bytes": total, "parts": [{"file", "bytes",
+"sha256"}, ...]}`. TAG is from the content, so that the parts of the version before stay whole until the new
+index has taken its place.
 """
 
+import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from vqe_cli.documents import json_text
+from vqe_cli.documents import DocumentError, json_text, read_json, table
 from vqe_cli.errors import VqeError, shortened
-from vqe_cli.files import Aside
-from vqe_cli.training import shards
-from vqe_cli.training.joint import STAGE_ONE, Joint
+from vqe_cli.files import Aside, sha256_of
 from vqe_cli.training.schema import TrainConfig
 from vqe_cli.weights.load import converted_tensors
 from vqe_cli.weights.public_checkpoints import BUFFERS, unwrapped
@@ -29,20 +33,20 @@ def save_state(path: Path, state: dict[str, Any], shard_mib: int | None = None) 
 
     Raises VqeError when it cannot be written; the one before is intact then.
     """
-    _replace(path, lambda aside: torch.save(state, aside), shard_mib)
+    replace_file(path, lambda aside: torch.save(state, aside), shard_mib)
 
 
-def _replace(path: Path, write: Callable[[Path], object], shard_mib: int | None) -> None:
-    """Let `write` make a file beside `path` and put it there when it is complete."""
+def replace_file(path: Path, write: Callable[[Path], object], shard_mib: int | None) -> None:
+    """Let `write` make a file beside `path` and put it there when it is complete, in parts when asked."""
     try:
         aside = Aside(path)
         try:
             write(aside.place)
             if shard_mib:
-                shards.split(aside.place, path, shard_mib)
+                split(aside.place, path, shard_mib)
             else:
                 aside.publish()
-                shards.drop(path)
+                drop_parts(path)
         finally:
             aside.discard()
     # torch raises errors of its own for a full disk.
@@ -58,7 +62,7 @@ def load_state(path: Path, config: TrainConfig) -> dict[str, Any]:
 
     Raises VqeError when the file is missing, unreadable or of another architecture.
     """
-    if not shards.exists(path):
+    if not exists(path):
         raise VqeError(
             f"there is no checkpoint {path} to resume from.", "Leave out --resume to start afresh."
         )
@@ -85,43 +89,10 @@ def _named(arch: object, config: object) -> str:
 def _load(path: Path) -> Any:
     """A torch file, tensors and plain values only."""
     try:
-        with shards.opened(path) as file:
+        with opened(path) as file:
             return parse_torch(file)
     except (TensorError, OSError) as error:
         raise VqeError(f"{path} is not a readable checkpoint ({error}).", "Name another file.") from error
-
-
-def export(
-    path: Path, network: nn.Module, config: TrainConfig, card: dict[str, Any], shard_mib: int | None = None
-) -> None:
-    """Write the network's weights in bfloat16 with its card: arch, config and how it was trained, as JSON in
-    the header.
-
-    Of jointly trained stages the first goes beside `path`, as `NAME-stage1.safetensors`, unless all of it
-    was frozen.
-    """
-    if isinstance(network, Joint):
-        if STAGE_ONE not in config.network.frozen:
-            first = path.with_name(f"{path.stem}-stage1{path.suffix}")
-            _export(first, network.stage_one, network.first_built, card, shard_mib)
-        network = network.stage_two
-    _export(path, network, (config.network.arch, config.network.config), card, shard_mib)
-
-
-def _export(
-    path: Path,
-    network: nn.Module,
-    built: tuple[str, dict[str, Any]],
-    card: dict[str, Any],
-    shard_mib: int | None,
-) -> None:
-    tensors = {
-        key: value.to(torch.bfloat16).contiguous() if value.is_floating_point() else value.contiguous()
-        for key, value in network.state_dict().items()
-    }
-    header = json_text({"arch": built[0], "config": built[1], "card": card})
-    content = save(tensors, metadata={"vqe": header})
-    _replace(path, lambda aside: aside.write_bytes(content), shard_mib)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -132,7 +103,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         try:
-            with shards.opened(path) as file:
+            with opened(path) as file:
                 tree: Any = parse_safetensors(file)
         except (TensorError, OSError) as error:
             raise VqeError(
@@ -155,3 +126,101 @@ def load_fitting(network: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
     fitting = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
     network.load_state_dict(fitting, strict=False)
     return sorted(key for key in own if key not in fitting)
+
+
+MIB = 2**20
+SLACK = 4096  # a part stays below the size asked for
+PART = {"file": str, "bytes": int, "sha256": str}
+
+
+def index_path(path: Path) -> Path:
+    """The index of a file's parts."""
+    return path.with_name(path.name + ".parts.json")
+
+
+def split(whole: Path, path: Path, shard_mib: int) -> None:
+    """Put the content of the file `whole` where `path` would be, in parts, and leave `whole`. OSError if it
+    fails."""
+    tag = sha256_of(whole)[:8]
+    parts: list[dict[str, Any]] = []
+    try:
+        with whole.open("rb") as file:
+            while piece := file.read(shard_mib * MIB - SLACK):
+                name = f"{path.name}.{tag}.{len(parts):03d}"
+                parts.append({"file": name, "bytes": len(piece), "sha256": hashlib.sha256(piece).hexdigest()})
+                with Aside(path.with_name(name)) as place:
+                    place.write_bytes(piece)
+        index = index_path(path)
+        old = _names(index) - {part["file"] for part in parts}
+        with Aside(index) as place:
+            place.write_text(
+                json_text({"bytes": whole.stat().st_size, "parts": parts}, indent=1), encoding="utf-8"
+            )
+    except OSError:
+        for name in {part["file"] for part in parts} - _names(index_path(path)):
+            path.with_name(name).unlink(missing_ok=True)
+        raise
+    for name in old:
+        path.with_name(name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def drop_parts(path: Path) -> None:
+    """Remove the parts of a file that is whole now."""
+    index = index_path(path)
+    names = _names(index)
+    index.unlink(missing_ok=True)
+    for name in names:
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def exists(path: Path) -> bool:
+    """Whether the file is there, whole or in parts."""
+    return path.is_file() or index_path(path).is_file()
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The content of a file, whole or in parts.
+
+    Raises VqeError when neither is there, and when a part is missing or damaged.
+    """
+    if path.is_file():
+        return path.open("rb")
+    if not index_path(path).is_file():
+        raise VqeError(f"there is no file {path}, nor its parts.", "Check the path.")
+    joined = io.BytesIO()
+    for part in _parts(index_path(path)):
+        file = path.with_name(part["file"])
+        piece = file.read_bytes() if file.is_file() else b""
+        if hashlib.sha256(piece).hexdigest() != part["sha256"]:
+            raise VqeError(
+                f"{file}, a part of {path.name}, is {'damaged' if piece else 'missing'}.",
+                "Copy it here again.",
+            )
+        joined.write(piece)
+    joined.seek(0)
+    return joined
+
+
+def _names(index: Path) -> set[str]:
+    """The part files that an index names."""
+    if not index.is_file():
+        return set()
+    return {part["file"] for part in _parts(index)}
+
+
+def _parts(index: Path) -> list[dict[str, Any]]:
+    """What an index says of its parts, which lie beside it; VqeError where it is none."""
+    try:
+        parts = table(read_json(index), {"bytes": int, "parts": [dict]}, ("parts",))["parts"]
+        for part in parts:
+            table(part, PART, PART)
+            if set("/\\:\0") & set(part["file"]) or part["file"] in ("", ".", ".."):
+                raise DocumentError(f"{shortened(part['file'])} is not a file beside it")
+        if len({part["file"] for part in parts}) < len(parts):
+            raise DocumentError("a part is named twice")
+    except DocumentError as error:
+        raise VqeError(
+            f"{index} does not say where the parts of a file are ({error}).", "Copy it here again."
+        ) from error
+    return list(parts)

@@ -10,9 +10,9 @@ from torch import nn
 from vqe_cli import networks
 from vqe_cli.bitstream.peaks import MODES, RULES
 from vqe_cli.errors import VqeError, shortened
-from vqe_cli.training.joint import STAGE_ONE
+from vqe_cli.training.checkpoint import exists
 from vqe_cli.training.schema import TrainConfig
-from vqe_cli.training.shards import exists
+from vqe_cli.training.start import STAGE_ONE
 from vqe_cli.weights.load import outline
 
 STAGES = ("flow", "1", "2", "gate")

@@ -15,11 +15,9 @@ import numpy as np
 from vqe_cli.documents import json_text
 from vqe_cli.errors import VqeError
 from vqe_cli.files import beside, sha256_of, write_text
-from vqe_cli.training import reference_encoder
 from vqe_cli.training.library import clips_below
 from vqe_cli.training.photographs import PhotographSource
-from vqe_cli.training.recipes import Recipe
-from vqe_cli.training.reference_encoder import ReferenceEncoder
+from vqe_cli.training.recipes import Recipe, ReferenceEncoder, encode_by_hm
 from vqe_cli.video.estimates import ENCODER_PICTURES, check_memory, frame_bytes
 from vqe_cli.video.formats import picture_of, planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
@@ -50,7 +48,7 @@ class Source:
     VqeError as `open_reader` does, for filters that FFmpeg refuses, and for odd sizes.
     """
 
-    def __init__(self, path: Path, scale: int, filters: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, scale: int = 1, filters: Sequence[str] = ()) -> None:
         self.path = path
         self.scale = scale
         self.filters = tuple(filters)
@@ -81,6 +79,11 @@ class Source:
                 full_range=given.colour.full_range and given.colour.matrix != "rgb",
             ),
         )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is done to the clip before it is encoded."""
+        return {"filters": list(self.filters), "scale": self.scale}
 
     def pictures(self) -> Iterator[tuple[Frame, tuple[np.ndarray, ...]]]:
         """Each frame with the planes that are encoded of it."""
@@ -168,44 +171,17 @@ def _holds_images(folder: Path) -> bool:
 
 
 def compress(
-    path: Path,
-    recipe: Recipe,
-    out: Path,
-    scale: int = 1,
-    filters: Sequence[str] = (),
-    hm: ReferenceEncoder | None = None,
-    overwrite: bool = False,
-) -> Made:
-    """Make the compressed version `out/NAME.mkv` of a clean clip, and `out/NAME.json`, which says how it was
-    made.
-
-    scale, filters: as for `Source`. hm: HM's encoder, for its recipes. Raises VqeError for unreadable clips,
-    existing versions, failing encoders, and versions that do not have the frames that went in.
-    """
-    changed = {"filters": list(filters), "scale": scale}
-    return _compress(Source(path, scale, filters), changed, recipe, out, hm, overwrite)
-
-
-def compress_photograph(
-    source: PhotographSource,
-    recipe: Recipe,
-    out: Path,
-    hm: ReferenceEncoder | None = None,
-    overwrite: bool = False,
-) -> Made:
-    """As `compress`, of the clip that a camera takes of a photograph; `out/NAME.json` says how it moved."""
-    return _compress(source, {"photograph": source.record}, recipe, out, hm, overwrite)
-
-
-def _compress(
     source: Source | PhotographSource,
-    changed: dict[str, Any],
     recipe: Recipe,
     out: Path,
-    hm: ReferenceEncoder | None,
-    overwrite: bool,
+    hm: ReferenceEncoder | None = None,
+    overwrite: bool = False,
 ) -> Made:
-    """The version `out/NAME.mkv` of a source, and its record; changed: what was done to the source before."""
+    """Make the compressed version `out/NAME.mkv` of a source, and `out/NAME.json`, which says how.
+
+    hm: HM's encoder, for its recipes. Raises VqeError for unreadable clips, existing versions, failing
+    encoders, and versions that do not have the frames that went in.
+    """
     path = source.path
     target = out / f"{path.stem if path.is_file() else path.name}.mkv"
     if target.exists() and not overwrite:
@@ -223,11 +199,11 @@ def _compress(
             raise VqeError(
                 f"{recipe.name} needs HM's encoder.", "Name it by --hm TAppEncoder and --hm-config FILE.cfg."
             )
-        reference_encoder.encode(hm, source.info, (planes for _, planes in source.pictures()), recipe, target)
+        encode_by_hm(hm, source.info, (planes for _, planes in source.pictures()), recipe, target)
     else:
         _encode(source, recipe, target)
     made = _checked(source, target)
-    record = {**described(recipe, hm), **changed}
+    record = {**described(recipe, hm), **source.record}
     record |= {"source": path.name, "source_sha256": _sha256(path)}
     record |= {"frames": made.frames, "bytes": made.bytes, "psnr_y_db": _json_number(made.psnr_y_db)}
     try:

@@ -6,67 +6,75 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
-from vqe_cli.training import checkpoint, distributed, memory, shards, validation
-from vqe_cli.training.card import Ended, card_of
-from vqe_cli.training.clock import Clock
+from vqe_cli.training import checkpoint, distributed, validation
 from vqe_cli.training.data import Batch
-from vqe_cli.training.interrupt import Interrupted, watched
+from vqe_cli.training.export import TrainedPhase, card_of, write_weights
+from vqe_cli.training.gradients import batch_advice, memory_advice
 from vqe_cli.training.progress import Listener, Meter, Progress
 from vqe_cli.training.run import Place, Run, setup
-from vqe_cli.training.schedule import group_rate, rate_at
+from vqe_cli.training.schedule import Clock, Interrupted, group_rate, rate_at, watched
 from vqe_cli.training.schema import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a run is carried out, whatever its config says."""
+
+    resume: bool = False
+    max_minutes: float | None = None
+    """Takes the place of the number of steps: the schedule runs by the clock and ends in time."""
+    device: torch.device | None = None
+    """None: a GPU where there is one."""
+    shard_mib: int | None = None
+    """Files are written in parts below this size."""
 
 
 def train(
     config: TrainConfig,
     data: Path,
     out: Path,
-    resume: bool = False,
-    max_minutes: float | None = None,
-    device: torch.device | None = None,
+    options: TrainOptions = TrainOptions(),
     listen: Listener = lambda _: None,
-    shard_mib: int | None = None,
 ) -> Path:
     """Train what `config` says on the data folder (`train/` and `val/` below it); gives the exported weights'
     path.
 
     A config with phases is trained phase by phase, each in a folder of its own below `out`, each from the
-    averaged weights of the one before. `max_minutes` replaces the number of steps by time: the schedule runs
-    by the clock and ends in time. `shard_mib` writes files in parts below that size. Under torchrun the
-    processes share the work. Raises VqeError for data, configs and checkpoints that do not fit together,
-    `Interrupted` after Ctrl-C.
+    averaged weights of the one before. Under torchrun the processes share the work. Raises VqeError for data,
+    configs and checkpoints that do not fit together, `Interrupted` after Ctrl-C.
     """
     started = time.monotonic()
     phases = config.all_phases()
     weights: dict[str, Tensor] | None = None
-    ended: list[Ended] = []
+    ended: list[TrainedPhase] = []
     run: Run | None = None
     path = out / f"{config.name}.safetensors"
     with distributed.joined() as world:
-        place = Place(data, world.device(device), world, listen, len(phases), shard_mib)
+        place = Place(data, world.device(options.device), world, listen, len(phases), options.shard_mib)
         for number, phase in enumerate(phases, 1):
             folder = out / f"{number}-{phase.phase}" if config.phases else out
-            if resume and number < len(phases) and shards.exists(folder / path.name):
+            if options.resume and number < len(phases) and checkpoint.exists(folder / path.name):
                 state = checkpoint.load_state(folder / checkpoint.LAST, phase)
-                ended.append(Ended(phase, state["step"], state["elapsed_s"], state["elapsed_s"]))
+                ended.append(TrainedPhase(phase, state["step"], state["elapsed_s"], state["elapsed_s"]))
                 weights = state["ema"]
                 continue
-            with memory.explained_outside_steps(
-                "setting up", "Lower data.cache_gib, or use data.cache: ram."
-            ):
-                run = setup(phase, place, folder, resume, number, weights, run)
-            run.ended, earlier_s = tuple(ended), run.elapsed_s
-            budget_s = budget_of(phases[number - 1 :], max_minutes, sum(each.took_s for each in ended))
-            fit(run, budget_s, overhead_s=time.monotonic() - started)
+            with memory_advice("setting up", "Lower data.cache_gib, or use data.cache: ram."):
+                run = setup(phase, place, folder, options.resume, weights, run)
+            run.number, run.ended, earlier_s = number, tuple(ended), run.elapsed_s
+            budget_s = budget_of(
+                phases[number - 1 :], options.max_minutes, sum(each.took_s for each in ended)
+            )
+            fit(run, None if budget_s is None else budget_s - (time.monotonic() - started))
             finish(run, path if number == len(phases) else folder / path.name)
             now = time.monotonic()
-            ended.append(Ended(phase, run.step, run.elapsed_s, earlier_s + now - started))
+            ended.append(TrainedPhase(phase, run.step, run.elapsed_s, earlier_s + now - started))
             weights, started = run.ema.state_dict(), now
     return path
 
@@ -79,17 +87,17 @@ def budget_of(phases: Sequence[TrainConfig], max_minutes: float | None, spent_s:
     return left_s * phases[0].schedule.steps / max(1, sum(phase.schedule.steps for phase in phases))
 
 
-def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
-    """Run optimisation steps until the schedule or the time is over; overhead_s is what the setup took."""
+def fit(run: Run, budget_s: float | None) -> None:
+    """Run optimisation steps until the schedule or the time (seconds; None: no limit) is over."""
     config, place = run.config, run.place
     with watched() as stop, closing(run.sampler.batches(run.step, place.device)) as batches:
         every_s = 60 * config.validation.every_minutes
-        clock = Clock(place.world, stop, config.schedule.steps, budget_s, run.elapsed_s, overhead_s, every_s)
+        clock = Clock(place.world, stop, config.schedule.steps, budget_s, run.elapsed_s, every_s)
         meter = Meter()
         for batch in meter.timed(batches):
             due, run.elapsed_s = clock.due(run.step, meter.due()), clock.elapsed_s
-            if due.tell and meter.losses:
-                tell(run, meter, due.share)
+            if due.report and meter.losses:
+                report(run, meter, due.share)
             if due.save:
                 began = time.monotonic()
                 save(run)
@@ -102,7 +110,7 @@ def fit(run: Run, budget_s: float | None, overhead_s: float) -> None:
                 began = time.monotonic()
                 gains = validate(run, stop)
                 clock.validation_took(time.monotonic() - began)
-                tell(run, meter, due.share, gains)
+                report(run, meter, due.share, gains)
             meter.losses.append(optimise(run, batch, due.share))
             run.step += 1
 
@@ -119,7 +127,7 @@ def optimise(run: Run, batch: Batch, share: float) -> Tensor:
         group["lr"] = group_rate(share, schedule, group["part"])
     # Other processes would wait for a trial's gradients.
     trial = (lambda count: run.gradients.compute(batch.head(count), share)) if world.size == 1 else None
-    with memory.explained(trial, len(batch.lq)):
+    with batch_advice(trial, len(batch.lq)):
         loss = run.gradients.compute(batch, share)
         update(run)
     return loss
@@ -139,7 +147,7 @@ def follow(ema: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
 
 
-def tell(run: Run, meter: Meter, share: float, gains: dict[str, float] | None = None) -> None:
+def report(run: Run, meter: Meter, share: float, gains: dict[str, float] | None = None) -> None:
     """Report the figures since the last time.
 
     Raises VqeError when the loss is no number any more; the last checkpoint is from before that.
@@ -177,7 +185,7 @@ def validate(run: Run, stop: threading.Event) -> dict[str, float] | None:
     """
     pairs, world = run.feed.val, run.place.world
     with (
-        memory.explained_outside_steps("measuring whole frames", "Put smaller clips into val/."),
+        memory_advice("measuring whole frames", "Put smaller clips into val/."),
         torch.autocast(run.place.device.type, torch.bfloat16, enabled=run.bf16),
     ):
         by_clip = validation.measure_all(run.task, run.ema, pairs, world, stop)
@@ -212,13 +220,6 @@ def finish(run: Run, path: Path) -> None:
 def export(run: Run, path: Path, gains: dict[str, float]) -> None:
     """Write the averaged weights with their card."""
     if run.place.world.first:
-        card = card_of(
-            run.config,
-            run.step,
-            run.elapsed_s / 60,
-            run.feed.library.removed,
-            gains,
-            run.task.figure,
-            run.ended,
-        )
-        checkpoint.export(path, run.ema, run.config, card, run.place.shard_mib)
+        phases = [*run.ended, TrainedPhase(run.config, run.step, run.elapsed_s)]
+        card = card_of(phases, run.feed.library.removed, gains, run.task.figure)
+        write_weights(path, run.ema, run.config, card, run.place.shard_mib)

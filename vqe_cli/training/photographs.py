@@ -132,13 +132,14 @@ class PhotographSource:
         if self._object:
             shown = {"photograph": self._object.path.name, "radius": round(self._object.radius, 1)}
             shown |= asdict(self._object.motion)
-        return {
+        drawn = {
             "seed": self.clips.seed,
             "scale": round(self._scale, 4),
             "camera": asdict(self._camera),
             "object": shown,
             "grain": round(self._grain, 3),
         }
+        return {"photograph": drawn}
 
     def pictures(self) -> Iterator[tuple[Frame, tuple[np.ndarray, ...]]]:
         """Each frame of the clip with its planes Y, U, V (uint8)."""

@@ -11,18 +11,17 @@ from torch import Tensor, nn
 from vqe_cli.errors import VqeError
 from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.restore.device import has_bf16_instructions
-from vqe_cli.training import checkpoint, memory, shards
-from vqe_cli.training.blend import fit_blend
-from vqe_cli.training.card import Ended
+from vqe_cli.training import checkpoint
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
-from vqe_cli.training.gradients import Gradients
+from vqe_cli.training.export import TrainedPhase
+from vqe_cli.training.gradients import Gradients, keep_freed
 from vqe_cli.training.library import Library, find_sources
-from vqe_cli.training.muon import Muon
+from vqe_cli.training.optimizer import optimizer_of
 from vqe_cli.training.progress import Journal, Listener
 from vqe_cli.training.sampler import Sampler
-from vqe_cli.training.schema import ScheduleConfig, TrainConfig
-from vqe_cli.training.start import build_network
+from vqe_cli.training.schema import TrainConfig
+from vqe_cli.training.start import build_network, fit_blend
 from vqe_cli.training.tasks import Task, channels_last, task_of
 
 
@@ -60,7 +59,6 @@ class Run:
     config: TrainConfig
     place: Place
     folder: Path
-    number: int
     network: nn.Module
     ema: nn.Module
     gradients: Gradients
@@ -73,7 +71,8 @@ class Run:
     step: int = 0
     elapsed_s: float = 0.0
     best: float | None = None
-    ended: tuple[Ended, ...] = ()
+    number: int = 1
+    ended: tuple[TrainedPhase, ...] = ()
 
     def state(self) -> dict[str, Any]:
         """What `last.pt` holds."""
@@ -108,7 +107,6 @@ def setup(
     place: Place,
     folder: Path,
     resume: bool,
-    number: int = 1,
     weights: dict[str, Tensor] | None = None,
     before: Run | None = None,
 ) -> Run:
@@ -120,11 +118,11 @@ def setup(
     device, world = place.device, place.world
     torch.manual_seed(config.seed)
     if device.type == "cpu":
-        memory.keep_freed()
+        keep_freed()
     make_folder(folder)
     # A phase that was not reached yet has nothing to resume from; without phases that is an error.
     last = folder / checkpoint.LAST
-    wanted = resume and (place.phase_count == 1 or shards.exists(last))
+    wanted = resume and (place.phase_count == 1 or checkpoint.exists(last))
     state = checkpoint.load_state(last, config) if wanted else None
     network = channels_last(build_network(config, weights), device)
     optimizer = optimizer_of(network, config.schedule)
@@ -137,7 +135,6 @@ def setup(
         config=config,
         place=place,
         folder=folder,
-        number=number,
         network=network,
         ema=deepcopy(network).eval().requires_grad_(False),
         gradients=Gradients(network, task, device, world, bf16),
@@ -190,25 +187,6 @@ def feed_of(config: TrainConfig, place: Place, before: Run | None) -> Feed:
     whole = replace(config.data, frames=1, crop=1, duplicates="keep", cache="ram", cache_gib=float("inf"))
     chosen = [source for source in sources if source.name in names]
     return Feed(library, Library(chosen, whole, place.device, 1).pairs_at(0))
-
-
-def optimizer_of(network: nn.Module, schedule: ScheduleConfig) -> torch.optim.Optimizer:
-    """The optimizer of a run, without weight decay."""
-    groups = parameter_groups(network)
-    if schedule.optimizer == "muon":
-        return Muon(groups, schedule.rate)
-    return torch.optim.AdamW(groups, lr=schedule.rate, weight_decay=0.0, fused=True)
-
-
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """What is trained, in groups with rates of their own (`schedule.group_rate`): the flow network, the
-    encoder of CRDS, all the rest."""
-    groups: dict[str, list[nn.Parameter]] = {"rest": [], "encoder": [], "flow": []}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            part = "flow" if "spynet." in name else "encoder" if name.startswith("encoder.") else "rest"
-            groups[part].append(parameter)
-    return [{"params": params, "part": part} for part, params in groups.items() if params]
 
 
 def use_bf16(config: TrainConfig, device: torch.device) -> bool:

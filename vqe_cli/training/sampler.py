@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vqe_cli.pipeline_threads import prefetched
 from vqe_cli.training.data import Batch, Cut, Pair, crops_rgb, recoloured, turned_each
+from vqe_cli.training.gradients import batch_advice
 from vqe_cli.training.library import Library
-from vqe_cli.training.memory import explained
 from vqe_cli.training.schema import DataConfig
 
 
@@ -116,6 +116,6 @@ class Sampler:
         # A thread that still computed while the program ends would abort it: leaving the block waits for it.
         with prefetched(endless, ahead) as ready:
             while True:
-                with explained(None, self.config.batch):
+                with batch_advice(None, self.config.batch):
                     batch = next(ready)
                 yield batch

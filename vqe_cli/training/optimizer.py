@@ -1,13 +1,18 @@
-"""Muon: momentum whose matrix is made orthogonal before each step (Jordan et al. 2024, "Muon"; scaled as in
-Liu et al. 2025, "Muon is Scalable for LLM Training"). torch.optim.Muon takes no convolutions."""
+"""AdamW or Muon, and what they train at which rate.
+
+Muon: momentum whose matrix is made orthogonal before each step (Jordan et al. 2024, "Muon"; scaled as in Liu
+et al. 2025, "Muon is Scalable for LLM Training"). torch.optim.Muon takes no convolutions.
+"""
 
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
+
+from vqe_cli.training.schema import ScheduleConfig
 
 # Least side of what counts as a matrix, kernels (out, in) and linear layers; what is smaller goes the way of
 # biases. The layers behind the QP are 32 wide: they hear one number, so few of their directions matter.
@@ -78,3 +83,22 @@ class Muon(AdamW):
 def is_wide(parameter: Tensor) -> bool:
     """Whether it is the matrix of a wide layer."""
     return min(parameter.shape[:2], default=0) >= LEAST_SIDE.get(parameter.ndim, math.inf)
+
+
+def optimizer_of(network: nn.Module, schedule: ScheduleConfig) -> torch.optim.Optimizer:
+    """The optimizer of a run, without weight decay."""
+    groups = parameter_groups(network)
+    if schedule.optimizer == "muon":
+        return Muon(groups, schedule.rate)
+    return torch.optim.AdamW(groups, lr=schedule.rate, weight_decay=0.0, fused=True)
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """What is trained, in groups with rates of their own (`schedule.group_rate`): the flow network, the
+    encoder of CRDS, all the rest."""
+    groups: dict[str, list[nn.Parameter]] = {"rest": [], "encoder": [], "flow": []}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            part = "flow" if "spynet." in name else "encoder" if name.startswith("encoder.") else "rest"
+            groups[part].append(parameter)
+    return [{"params": params, "part": part} for part, params in groups.items() if params]
