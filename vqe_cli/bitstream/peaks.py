@@ -29,7 +29,8 @@ def mark(
     qps, irap, sequence: of each frame in display order (QP None: unknown; sequence: see `Picture`). rule:
     "prominent" or "minima". mode: "none" marks nothing, "period" every `period`-th frame from 0, the others
     go by QP and fall back to that where no QP is known or all are equal. Frames of unknown QP are passed
-    over; in a sequence that has only such frames the period holds. Raises VqeError for unknown names and a period below 1.
+    over; in a sequence that has only such frames the period holds. Raises
+    VqeError for unknown names and a period below 1.
     """
     check_choice(rule, mode, period)
     count = len(qps)

@@ -68,10 +68,10 @@ def train(
             with memory_advice("setting up", "Lower data.cache_gib, or use data.cache: ram."):
                 run = setup(phase, place, folder, options.resume, weights, run)
             run.number, run.ended, earlier_s = number, tuple(ended), run.elapsed_s
-            budget_s = budget_of(
-                phases[number - 1 :], options.max_minutes, sum(each.took_s for each in ended)
-            )
-            fit(run, None if budget_s is None else budget_s - (time.monotonic() - started))
+            spent_s = sum(each.took_s for each in ended)
+            budget_s = budget_of(phases[number - 1 :], options.max_minutes, spent_s)
+            setup_s = time.monotonic() - started
+            fit(run, None if budget_s is None else budget_s - setup_s)
             finish(run, path if number == len(phases) else folder / path.name)
             now = time.monotonic()
             ended.append(TrainedPhase(phase, run.step, run.elapsed_s, earlier_s + now - started))
