@@ -11,6 +11,7 @@ from small_clips import moving_picture
 
 from vqe_cli.video.formats import picture_of
 from vqe_cli.video.reader import Reader
+from vqe_cli.video.targets import Encoding, Output
 from vqe_cli.video.writer import Writer
 
 RATE, SOUND_RATE = 25, 48_000
@@ -65,7 +66,7 @@ def steps(times: Sequence[float]) -> list[int]:
 
 def rewrite(source: Path, output: Path) -> tuple[Path, list[str]]:
     """The file read and written as `enhance` does, without enhancing it; the output and all warnings."""
-    with Reader(source) as reader, Writer(output, reader.info, codec="ffv1") as writer:
+    with Reader(source) as reader, Writer(Output(output, Encoding("ffv1")), reader.info) as writer:
         for frame in reader:
             writer.write(frame.planes, frame)
     return output, [*reader.warnings, *writer.warnings]

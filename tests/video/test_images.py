@@ -6,22 +6,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tiny_clips import make_clip
+from tiny_clips import make_clip, rewrite
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_files, png
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Writer
-
-
-def rewrite(source: Path, output: Path, **settings: object) -> tuple[VideoInfo, list[Frame], list[str]]:
-    with open_reader(source) as reader, Writer(output, reader.info, **settings) as writer:  # type: ignore[arg-type]
-        frames = list(reader)
-        for frame in frames:
-            writer.write(frame.planes, frame)
-    return reader.info, frames, writer.warnings
 
 
 def read(path: Path) -> tuple[VideoInfo, list[Frame]]:

@@ -16,14 +16,15 @@ from vqe_cli.video.hdr import is_ipt
 from vqe_cli.video.images import turned
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Output, Writer, dry_run
+from vqe_cli.video.targets import Output
+from vqe_cli.video.writer import Writer, dry_run
 
 CASES = DATA / "cases"
 ONE = 1 << 16
 
 
 def rewrite(source: Path, output: Path) -> list[str]:
-    with open_reader(source) as reader, Writer(output, reader.info, codec=None) as writer:
+    with open_reader(source) as reader, Writer(Output(output), reader.info) as writer:
         for frame in reader:
             writer.write(frame.planes, frame)
     planned = dry_run(Output(output, overwrite=True), reader.info).warnings

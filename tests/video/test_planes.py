@@ -14,7 +14,8 @@ from vqe_cli.video.frame import Colour, Frame, VideoInfo
 from vqe_cli.video.images import png
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.sources import open_reader
-from vqe_cli.video.writer import Output, Writer, dry_run
+from vqe_cli.video.targets import Encoding, Output
+from vqe_cli.video.writer import Writer, dry_run
 
 WIDTH, HEIGHT = 64, 48
 
@@ -85,7 +86,7 @@ def test_depth_is_kept_or_refused(tmp_path: Path, name: str, suffix: str) -> Non
     )
     output = tmp_path / f"out{suffix}"
     try:
-        with Writer(output, info, codec=None if suffix == ".y4m" else "ffv1") as writer:
+        with Writer(Output(output, Encoding(None if suffix == ".y4m" else "ffv1")), info) as writer:
             writer.write(shown, Frame(0, shown, 0))
     except VqeError as error:
         assert suffix == ".y4m" and samples.planar in error.message
@@ -103,7 +104,10 @@ def test_images_keep_depth_and_channels(tmp_path: Path, deep: bool, channels: in
     top, dtype = (65536, np.uint16) if deep else (256, np.uint8)
     levels = np.random.default_rng(1).integers(0, top, shape).astype(dtype)
     (tmp_path / "in.png").write_bytes(png(levels))
-    with open_reader(tmp_path / "in.png") as reader, Writer(tmp_path / "out.png", reader.info) as writer:
+    with (
+        open_reader(tmp_path / "in.png") as reader,
+        Writer(Output(tmp_path / "out.png"), reader.info) as writer,
+    ):
         for frame in reader:
             writer.write(frame.planes, frame)
     with av.open(str(tmp_path / "out.png")) as container:

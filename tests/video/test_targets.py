@@ -6,20 +6,13 @@ from pathlib import Path
 
 import av
 import pytest
-from tiny_clips import make_clip, picture
+from tiny_clips import make_clip, picture, rewrite
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.images import image_files
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import target_of
-from vqe_cli.video.writer import Writer
-
-
-def rewrite(source: Path, output: str | Path, **chosen: object) -> None:
-    with Reader(source) as reader, Writer(output, reader.info, **chosen) as writer:  # type: ignore[arg-type]
-        for frame in reader:
-            writer.write(frame.planes, frame)
 
 
 @pytest.mark.parametrize(

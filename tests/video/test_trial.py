@@ -19,10 +19,10 @@ from rich_clips import make, sound, subtitles
 from tiny_clips import make_clip
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.selection import later_timecode
-from vqe_cli.video.writer import Output, Writer, dry_run
+from vqe_cli.video.targets import Encoding, Output
+from vqe_cli.video.writer import Writer, dry_run
 
 # A page without regions, and its end (ETSI EN 300 743, section 7.2).
 DVB = bytes.fromhex("0f10000100020500 0f8000010000")
@@ -67,7 +67,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rewrite(source: Path, output: Path, codec: str | None = None) -> list[str]:
     """Reads and writes a video unchanged; gives the writer's warnings. What is refused is refused early."""
     fast = {"preset": "ultrafast"} if codec in (None, "libx264") else {}
-    with Reader(source) as reader, Writer(output, reader.info, codec=codec, options=fast) as writer:
+    with (
+        Reader(source) as reader,
+        Writer(Output(output, Encoding(codec, options=fast)), reader.info) as writer,
+    ):
         frames = list(reader)
         try:
             for frame in frames:
@@ -196,7 +199,7 @@ def test_a_part_has_the_time_code_of_its_first_picture(inputs: Path, tmp_path: P
     output = tmp_path / "part.mov"
     with (
         Reader(inputs / "timecode.mov", start=7, frames=10) as reader,
-        Writer(output, reader.info, part=True) as writer,
+        Writer(Output(output, part=True), reader.info) as writer,
     ):
         for frame in reader:
             writer.write(frame.planes, frame)
@@ -303,7 +306,7 @@ def test_fine_time_bases_leave_room_for_pauses(tmp_path: Path) -> None:
         output.mux(stream.encode(None))
     with Reader(source) as reader:
         info, frames = reader.info, list(reader)
-    with Writer(tmp_path / "out.mp4", info, codec="ffv1") as writer:
+    with Writer(Output(tmp_path / "out.mp4", Encoding("ffv1")), info) as writer:
         for frame in frames:
             writer.write(frame.planes, frame)
     with Reader(tmp_path / "out.mp4") as reader:

@@ -12,28 +12,20 @@ import numpy as np
 import pytest
 from conftest import shared_path
 from full_disk import fill_disk
-from tiny_clips import make_clip, picture
+from tiny_clips import make_clip, output_to, picture, rewrite
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video import container
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.hdr import content_light, mastering_display
 from vqe_cli.video.reader import Reader
+from vqe_cli.video.targets import Encoding, Output
 from vqe_cli.video.writer import Writer
 
 HDR = (
     "chromaloc=2:max-cll=1000,400:"
     "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 )
-
-
-def rewrite(source: Path, output: Path, **settings: object) -> tuple[VideoInfo, list[Frame], list[str]]:
-    """Reads and writes a video unchanged; returns what was read, and the writer's warnings."""
-    with Reader(source) as reader, Writer(output, reader.info, **settings) as writer:  # type: ignore[arg-type]
-        frames = list(reader)
-        for frame in frames:
-            writer.write(frame.planes, frame)
-    return reader.info, frames, writer.warnings
 
 
 def read(path: Path) -> tuple[VideoInfo, list[Frame]]:
@@ -233,7 +225,10 @@ def test_all_other_streams_chapters_and_titles_are_copied(tmp_path: Path) -> Non
 
 def test_a_part_takes_its_sound_with_it(tmp_path: Path) -> None:
     source, output = make_rich(tmp_path / "film.mkv"), tmp_path / "part.mkv"
-    with Reader(source, start=12, frames=6) as reader, Writer(output, reader.info, part=True) as writer:
+    with (
+        Reader(source, start=12, frames=6) as reader,
+        Writer(Output(output, part=True), reader.info) as writer,
+    ):
         for frame in reader:
             writer.write(frame.planes, frame)
     written, frames = read(output)
@@ -249,7 +244,7 @@ def test_a_scaled_video_is_larger_and_nothing_else(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "small.mkv", count=3)
     with (
         Reader(source) as reader,
-        Writer(tmp_path / "large.mkv", reader.info, codec="ffv1", scale=2) as writer,
+        Writer(Output(tmp_path / "large.mkv", Encoding("ffv1"), scale=2), reader.info) as writer,
     ):
         for frame in reader:
             writer.write([plane.repeat(2, 0).repeat(2, 1) for plane in frame.planes], frame)
@@ -282,12 +277,12 @@ def test_refused_before_anything_is_written(tmp_path: Path) -> None:
     before = sorted(path.name for path in tmp_path.rglob("*"))
     for name, settings, reason in cases:
         with pytest.raises(VqeError, match=reason) as caught:
-            Writer(tmp_path / name, info, **settings)  # type: ignore[arg-type]
+            Writer(output_to(tmp_path / name, **settings), info)
         assert caught.value.remedy
         assert sorted(path.name for path in tmp_path.rglob("*")) == before
     odd = replace(info, width=63)
     with pytest.raises(VqeError, match="63x48") as caught:
-        Writer(tmp_path / "out.mkv", odd, codec="libx265")
+        Writer(Output(tmp_path / "out.mkv", Encoding("libx265")), odd)
     assert "ffv1" in caught.value.remedy
 
 
@@ -296,7 +291,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "in.mkv", count=1)
     (tmp_path / "locked").mkdir(mode=0o500)
     with Reader(source) as reader, pytest.raises(VqeError, match="cannot be written to"):
-        Writer(tmp_path / "locked" / "out.mkv", reader.info)
+        Writer(Output(tmp_path / "locked" / "out.mkv"), reader.info)
 
 
 def interrupt() -> None:
@@ -313,7 +308,11 @@ def test_nothing_half_written_stays(
     tmp_path: Path, name: str, stop: Callable[[], None], error: type[BaseException]
 ) -> None:
     source = make_clip(tmp_path / "in.mkv")
-    with pytest.raises(error), Reader(source) as reader, Writer(tmp_path / name, reader.info) as writer:
+    with (
+        pytest.raises(error),
+        Reader(source) as reader,
+        Writer(Output(tmp_path / name), reader.info) as writer,
+    ):
         for frame in reader:
             writer.write(frame.planes, frame)
             if frame.index == 3:
@@ -325,7 +324,11 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> Non
     source = make_clip(tmp_path / "in.mkv")
     output = tmp_path / "out.mkv"
     output.write_bytes(b"old")
-    with pytest.raises(RuntimeError), Reader(source) as reader, Writer(output, reader.info, overwrite=True):
+    with (
+        pytest.raises(RuntimeError),
+        Reader(source) as reader,
+        Writer(Output(output, overwrite=True), reader.info),
+    ):
         fail()
     assert output.read_bytes() == b"old"
     rewrite(source, output, overwrite=True)
@@ -349,7 +352,7 @@ def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path, output: str) -> 
     with (
         pytest.raises(VqeError, match="overwrite") as caught,
         Reader(source) as reader,
-        Writer(place, reader.info) as writer,
+        Writer(Output(place), reader.info) as writer,
     ):
         for frame in reader:
             writer.write(frame.planes, frame)

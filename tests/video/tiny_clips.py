@@ -2,11 +2,16 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from vqe_cli.video.formats import picture_of, sample_format
+from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.sources import open_reader
+from vqe_cli.video.targets import Encoding, Output
+from vqe_cli.video.writer import Writer
 
 QUIET = {"x265-params": "log-level=none:cutree=0"}
 
@@ -60,3 +65,20 @@ def make_clip(
             output.mux(stream.encode(picture(pix_fmt, *size, number)))
         output.mux(stream.encode(None))
     return path
+
+
+def output_to(path: str | Path, **settings: Any) -> Output:
+    """An output by its path and single settings, of it or of its encoding."""
+    encoding = {
+        name: settings.pop(name) for name in ("codec", "crf", "pix_fmt", "options") if name in settings
+    }
+    return Output(Path(path), Encoding(**encoding), **settings)
+
+
+def rewrite(source: Path, output: str | Path, **settings: Any) -> tuple[VideoInfo, list[Frame], list[str]]:
+    """Reads and writes a video unchanged; gives what was read, and the writer's warnings."""
+    with open_reader(source) as reader, Writer(output_to(output, **settings), reader.info) as writer:
+        frames = list(reader)
+        for frame in frames:
+            writer.write(frame.planes, frame)
+    return reader.info, frames, writer.warnings

@@ -15,7 +15,7 @@ from vqe_cli.measure.sources import Side, in_step
 from vqe_cli.video.colour import to_arrays, to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.sources import Unchanged, open_reader
-from vqe_cli.video.targets import check_target, target_of
+from vqe_cli.video.targets import Encoding, Output, check_target, target_of
 from vqe_cli.video.writer import Writer
 from vqe_cli.weights.ensembles import Fusion
 
@@ -151,16 +151,11 @@ def fuse_results(
     with ExitStack() as stack:
         opened = stack.enter_context(Opened(results))
         info, colour = opened.info, opened.info.colour
+        encoding = Encoding(writing.codec, writing.crf, writing.pix_fmt, writing.options)
         writer = stack.enter_context(
             Writer(
-                output,
+                Output(output, encoding, part=results.frames is not None, overwrite=writing.overwrite),
                 info,
-                codec=writing.codec,
-                crf=writing.crf,
-                pix_fmt=writing.pix_fmt,
-                options=writing.options,
-                part=results.frames is not None,
-                overwrite=writing.overwrite,
                 completed=lambda aside: unchanged.check(),
             )
         )

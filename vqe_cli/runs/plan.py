@@ -16,11 +16,11 @@ from vqe_cli.restore.sizes import Need, Sizes, needs
 from vqe_cli.runs.journal import bytes_in, work_folder
 from vqe_cli.runs.report import Report, Seconds, Summary, Took
 from vqe_cli.runs.settings import Settings
-from vqe_cli.video.encoders import Encoding
 from vqe_cli.video.estimates import SizeEstimate, amount
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.sources import Source, fingerprint
-from vqe_cli.video.writer import DryRun, Output, dry_run
+from vqe_cli.video.targets import Encoding, Output
+from vqe_cli.video.writer import DryRun, dry_run
 
 
 @dataclass(frozen=True)

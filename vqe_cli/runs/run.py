@@ -150,7 +150,7 @@ def enhance_whole(
     with ExitStack() as stack:
         reader = stack.enter_context(plan.source.open())
         # The file gets its name where the input has not changed.
-        output = plan.output.writer(plan.info, lambda aside: unchanged.check())
+        output = Writer(plan.output, plan.info, lambda aside: unchanged.check())
         writer = stack.enter_context(finished_on(encode, output))
         stack.enter_context(unchanged.explaining())
 

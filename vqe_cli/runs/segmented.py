@@ -30,6 +30,7 @@ from vqe_cli.video.frame import Frame
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.sources import Unchanged
 from vqe_cli.video.targets import write_error
+from vqe_cli.video.writer import Writer
 
 MIB = 2**20
 
@@ -246,7 +247,7 @@ class Run:
                 journal.joined(aside, report[0])
 
             output = replace(plan.output, encoding=plan.encoding)
-            with output.writer(plan.info, completed) as writer:
+            with Writer(output, plan.info, completed) as writer:
                 self._check_headers(header_hash(writer.header))
                 self.notices.add(*writer.warnings)
                 writer.join([journal.file_of(number) for number in sorted(journal.finished)], self.timeline)

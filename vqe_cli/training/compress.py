@@ -23,6 +23,7 @@ from vqe_cli.video.formats import picture_of, planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_files
 from vqe_cli.video.sources import open_reader
+from vqe_cli.video.targets import Encoding, Output
 from vqe_cli.video.writer import Writer
 
 FORMAT = "yuv420p"  # what all recipes code, as in the corpus
@@ -240,7 +241,7 @@ def _encode(source: Source | PhotographSource, recipe: Recipe, target: Path) -> 
 
 
 def _write(source: Source | PhotographSource, codec: str, options: dict[str, str], target: Path) -> None:
-    with Writer(target, source.info, codec=codec, options=options, overwrite=True) as writer:
+    with Writer(Output(target, Encoding(codec, options=options), overwrite=True), source.info) as writer:
         for frame, planes in source.pictures():
             writer.write(planes, frame)
 

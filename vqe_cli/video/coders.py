@@ -15,11 +15,11 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from vqe_cli.video.coded import Coded
-from vqe_cli.video.encoders import Encoding, decoder_header, frame_losses, new_stream_encoder, pictured
+from vqe_cli.video.encoders import decoder_header, frame_losses, new_stream_encoder, pictured
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_of
-from vqe_cli.video.targets import Target
+from vqe_cli.video.targets import Encoding, Target
 from vqe_cli.video.y4m import payload
 
 

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,6 @@ from vqe_cli.video.clock import Clock, Pace
 from vqe_cli.video.coded import decoding_times, read_coded, times_of
 from vqe_cli.video.copies import MOV_MUXERS, Copies
 from vqe_cli.video.encoders import (
-    Encoding,
     choose_codec,
     decoder_header,
     frame_losses,
@@ -29,22 +28,22 @@ from vqe_cli.video.encoders import (
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.selection import NotHeld, Selection
-from vqe_cli.video.targets import Target
+from vqe_cli.video.targets import Encoding, Output, Target
 
 # Ticks a second of a track; finer ones leave too little room for pauses (2^31 ticks).
 FINEST_TIMESCALE, USUAL_TIMESCALE = 192_000, 90_000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is written: see `Writer`; selection: of the input's other streams."""
+class ContainerPlan:
+    """What is written: an output that is a container (target), with a selection of the streams of the input
+    (info).
+    """
 
+    output: Output
     target: Target
     info: VideoInfo
-    wanted: Encoding
-    scale: int
-    part: bool
-    selection: Selection
+    selection: Selection = field(default_factory=Selection)
 
 
 class ContainerWriter:
@@ -54,22 +53,21 @@ class ContainerWriter:
     trial. codec, pix_fmt: of the written video.
     """
 
-    def __init__(self, plan: Plan, place: Path | BytesIO) -> None:
-        target, info, wanted, scale, part = plan.target, plan.info, plan.wanted, plan.scale, plan.part
-        self._target, self._info, self._wanted, self._place = target, info, wanted, place
+    def __init__(self, plan: ContainerPlan, place: Path | BytesIO) -> None:
+        output, target, info = plan.output, plan.target, plan.info
+        self._target, self._info, self._wanted, self._place = target, info, output.encoding, place
         self._planar = sample_format(info.pix_fmt).planar
-        self._size = (info.width * scale, info.height * scale)
-        self._clock = Clock(info, part)
+        self._size = (info.width * output.scale, info.height * output.scale)
+        self._clock = Clock(info, output.part)
         self._output: OutputContainer | None = None
         self._durations: dict[int, int] = {}
         self._muxed = self._joined = False
         self._own_warnings: list[str] = []
-        codec, warning = choose_codec(info, wanted, self._size)
-        self.codec = codec
+        self.codec, warning = choose_codec(info, self._wanted, self._size)
         if warning:
             self._own_warnings.append(f"{info.path}: {warning}")
-        self._own_warnings += stream_losses(info, target.muxer, codec)
-        self._aspect_by_hand = _aspect_by_hand(target, info, codec)
+        self._own_warnings += stream_losses(info, target.muxer, self.codec)
+        self._aspect_by_hand = _aspect_by_hand(target, info, self.codec)
         self._copies = Copies(info, target.muxer, plan.selection)
         try:
             options = _muxer_options(target, info)
@@ -77,9 +75,9 @@ class ContainerWriter:
                 options |= ASPECT_OPTIONS
             where = str(place.absolute()) if isinstance(place, Path) else place
             self._output = av.open(where, "w", format=target.muxer, options=options)
-            self._stream = self._add_video(self._output, codec, wanted)
+            self._stream = self._add_video(self._output)
             self._pace = Pace(self._output)
-            self._copies.add_to(self._output, whole=not part)
+            self._copies.add_to(self._output, whole=not output.part)
             self._output.start_encoding()
         except BaseException:
             self.close()
@@ -197,20 +195,20 @@ class ContainerWriter:
             if warning not in self._own_warnings:
                 self._own_warnings.append(warning)
 
-    def _add_video(self, output: OutputContainer, codec: str, wanted: Encoding) -> VideoStream:
+    def _add_video(self, output: OutputContainer) -> VideoStream:
         """The stream of the enhanced video with the tags of the input's; its encoder is opened as
         `_encoder`.
         """
         try:
             side_data = ASPECT_SIDE_DATA if self._aspect_by_hand else None
-            chosen = replace(wanted, codec=codec)
+            chosen = replace(self._wanted, codec=self.codec)
             stream, self._encoder = new_stream_encoder(output, self._info, chosen, self._size, side_data)
         except ValueError as error:
-            raise NotHeld(f"{self._target.muxer} files cannot hold video of {codec}.") from error
+            raise NotHeld(f"{self._target.muxer} files cannot hold video of {self.codec}.") from error
         stream.time_base = self._info.time_base
         if self._target.muxer == "avi" and self._info.rate:
             stream.time_base = 1 / self._info.rate  # the only rate there is; its frames are counted
-        if self._target.muxer in MOV_MUXERS and codec == "libx265":
+        if self._target.muxer in MOV_MUXERS and self.codec == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # what Apple's players ask for
         if self._info.display_matrix:
             stream.set_display_matrix(self._info.display_matrix)
@@ -236,9 +234,7 @@ def in_decoding_order(packets: list[Packet]) -> list[Packet]:
 
 def _keeps_statistics(wanted: Encoding) -> bool:
     """Whether the encoder reads or writes a file, for one of several passes: a trial must not."""
-    return any(
-        "stats" in key + value or "pass" in key + value for key, value in (wanted.options or {}).items()
-    )
+    return any("stats" in key + value or "pass" in key + value for key, value in wanted.options.items())
 
 
 def _aspect_by_hand(target: Target, info: VideoInfo, codec: str) -> bool:

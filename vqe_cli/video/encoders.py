@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import cast
 
@@ -24,6 +24,7 @@ from vqe_cli.video.hdr import (
     mastering_display,
     template,
 )
+from vqe_cli.video.targets import Encoding
 
 DEFAULT_CODEC = "libx265"
 LOSSLESS_CODEC = "ffv1"
@@ -55,21 +56,9 @@ X265_CUTREE_WIDTH = 128
 FFV1_SLICED = 64
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """What the user asked for: codec None leaves it to us, crf None is the default quality, pix_fmt None
-    keeps the input's; options are FFmpeg's names and values for the encoder.
-    """
-
-    codec: str | None = None
-    crf: float | None = None
-    pix_fmt: str | None = None
-    options: Mapping[str, str] | None = None
-
-
 def single_pass(encoding: Encoding) -> Encoding:
     """The same without a part in an encoding of several passes, whose statistics are of the whole video."""
-    options = dict(encoding.options or {})
+    options = dict(encoding.options)
     for name in PASSES:
         options.pop(name, None)
     for name in [name for name in options if name.endswith("-params")]:
@@ -158,7 +147,7 @@ def configure(
             f"{' '.join(f'{key}={value}' for key, value in encoder.options.items())}.",
             remedy=f"Choose other options, or --codec {LOSSLESS_CODEC}, which writes pictures of any size.",
         ) from error
-    unknown = [key for key in encoder.options if key in (wanted.options or {}) or key == "crf"]
+    unknown = [key for key in encoder.options if key in wanted.options or key == "crf"]
     if unknown:
         raise OutputError(
             f"{codec} does not know the option {unknown[0]}.",
@@ -230,7 +219,7 @@ def _tag(encoder: VideoCodecContext, info: VideoInfo) -> None:
 
 def _options(codec: str, info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> dict[str, str]:
     """Our defaults, under what the user asked for."""
-    user = dict(wanted.options or {})
+    user = dict(wanted.options)
     options = dict(DEFAULT_OPTIONS.get(codec, {}))
     if codec in HEVC_CRF:
         options["crf"] = f"{default_crf(info.first_qp):g}"

@@ -1,8 +1,11 @@
-"""Where the output goes: which kind of file a name asks for, and whether it can be written there at all."""
+"""Where the output goes and what is asked of it: which kind of file a name asks for, and whether it can be
+written there at all.
+"""
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqe_cli.errors import OutputError
@@ -30,6 +33,38 @@ MUXERS = {
 }
 # Where the number stands in the names of images; more digits than this are no width.
 NUMBERED = re.compile(r"%0?\d{0,2}d")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the user asked of the encoder: codec None leaves it to us, crf None is the default quality,
+    pix_fmt None keeps the input's; options are FFmpeg's names and values for the encoder.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    pix_fmt: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where frames go, and how."""
+
+    path: Path
+    """A video file by its suffix, `.y4m`, a folder or `%05d.png` for PNG images."""
+
+    encoding: Encoding = field(default_factory=Encoding)
+    scale: int = 1
+    """Of the written size to the input's."""
+
+    part: bool = False
+    """Whether only a part of the input is written: the other streams are cut to it, and it starts where the
+    input starts.
+    """
+
+    overwrite: bool = False
+    """Whether there may be such a file already."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.stream import AttachmentStream, Disposition, Stream
 
 from vqe_cli.errors import OutputError, VqeError
-from vqe_cli.video.container import ContainerWriter, Plan
+from vqe_cli.video.container import ContainerPlan, ContainerWriter
 from vqe_cli.video.encoders import single_pass
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input
@@ -30,7 +30,7 @@ from vqe_cli.video.selection import (
     select,
     tag,
 )
-from vqe_cli.video.targets import MUXERS
+from vqe_cli.video.targets import MUXERS, Encoding
 
 # Containers that are tried as advice, in this order; and encoders for those that do not hold HEVC.
 ADVISED = (".mkv", ".mov", ".mp4", ".ts", ".nut")
@@ -42,7 +42,7 @@ ATTACHED = ("attachment", "")
 class Tried:
     """A plan that can be carried out. codec, pix_fmt: of the written video. warnings: what is not kept."""
 
-    plan: Plan
+    plan: ContainerPlan
     codec: str
     pix_fmt: str
     warnings: tuple[str, ...]
@@ -51,7 +51,7 @@ class Tried:
 _found: dict[str, Tried] = {}
 
 
-def try_out(plan: Plan) -> Tried:
+def try_out(plan: ContainerPlan) -> Tried:
     """The plan with the streams that its container can hold; a plan is tried once in a process.
 
     Raises VqeError where the container cannot hold the video or a stream that must not be lost, with a remedy
@@ -75,7 +75,7 @@ def _state_of(info: VideoInfo) -> tuple[int, int] | None:
     return state.st_size, state.st_mtime_ns
 
 
-def _fitting(plan: Plan) -> Tried:
+def _fitting(plan: ContainerPlan) -> Tried:
     """As `try_out`; raises NotHeld in place of an error with a remedy."""
     plan = replace(plan, selection=select(plan.info, plan.target.muxer))
     if plan.selection.refused:
@@ -88,7 +88,7 @@ def _fitting(plan: Plan) -> Tried:
     raise NotHeld(f"{plan.target.muxer} files cannot hold what the input has.")
 
 
-def _without(plan: Plan, error: NotHeld) -> Plan:
+def _without(plan: ContainerPlan, error: NotHeld) -> ContainerPlan:
     """The plan without what an attempt has failed by; raises NotHeld where that must not be lost."""
     if not error.streams:
         alone = _with_streams(plan, ())
@@ -110,7 +110,7 @@ def _without(plan: Plan, error: NotHeld) -> Plan:
     return _changed(_with_streams(plan, set(plan.selection.written) - set(streams)), warnings=warnings)
 
 
-def _culprits(plan: Plan) -> tuple[int, ...]:
+def _culprits(plan: ContainerPlan) -> tuple[int, ...]:
     """The streams that cannot be written even alone."""
     failing = []
     for index in plan.selection.written:
@@ -121,11 +121,11 @@ def _culprits(plan: Plan) -> tuple[int, ...]:
     return tuple(failing)
 
 
-def _performed(plan: Plan) -> Tried:
+def _performed(plan: ContainerPlan) -> Tried:
     """Carries a plan out in memory and reads the result; raises NotHeld where something fails or is lost."""
     memory = BytesIO()
     try:
-        writer = ContainerWriter(replace(plan, wanted=single_pass(plan.wanted)), memory)
+        writer = ContainerWriter(_encoded(plan, single_pass(plan.output.encoding)), memory)
         tried = Tried(plan, writer.codec, writer.pix_fmt, tuple(writer.warnings))
         try:
             used = writer.dry_run()
@@ -141,7 +141,7 @@ def _performed(plan: Plan) -> Tried:
 
 
 def _missing(
-    plan: Plan, writer: ContainerWriter, used: set[int], written: bytes
+    plan: ContainerPlan, writer: ContainerWriter, used: set[int], written: bytes
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The streams with packets that are not found again in what was written, and what else is lost."""
     with av.open(BytesIO(written), "r", metadata_errors="replace") as result:
@@ -161,7 +161,7 @@ def _missing(
             found[kind if found[kind] else ATTACHED] -= 1
         elif stream.index in used or isinstance(stream, AttachmentStream):
             lost.append(stream.index)
-    gone = ["chapters"] if writer.copies.has_chapters and not plan.part and not chapters else []
+    gone = ["chapters"] if writer.copies.has_chapters and not plan.output.part and not chapters else []
     if tag(writer.copies.video_tags, TIMECODE) and not has_timecode:
         gone.append("the time code")
     warning = f"{plan.info.path}: {' and '.join(gone)} cannot be kept in {plan.target.muxer} files"
@@ -180,7 +180,7 @@ def _is_cover(stream: Stream) -> bool:
     return stream.type == "video" and Disposition.attached_pic in stream.disposition
 
 
-def _has_timecode(plan: Plan) -> bool:
+def _has_timecode(plan: ContainerPlan) -> bool:
     if plan.info.container in WITHOUT_COPIES:
         return False
     with open_input(plan.info.path) as source:
@@ -192,19 +192,21 @@ def _timecode_in(container: InputContainer) -> bool:
     return any(tag(each, TIMECODE) is not None for each in tags)
 
 
-def _with_streams(plan: Plan, kept: Sequence[int] | set[int]) -> Plan:
+def _with_streams(plan: ContainerPlan, kept: Sequence[int] | set[int]) -> ContainerPlan:
     chosen = plan.selection
     copied = tuple(index for index in chosen.copied if index in kept)
     return replace(plan, selection=replace(chosen, copied=copied, as_text=chosen.as_text & frozenset(kept)))
 
 
-def _changed(plan: Plan, warnings: tuple[str, ...], dropped: frozenset[str] = frozenset()) -> Plan:
+def _changed(
+    plan: ContainerPlan, warnings: tuple[str, ...], dropped: frozenset[str] = frozenset()
+) -> ContainerPlan:
     chosen: Selection = plan.selection
     all_warnings = tuple(dict.fromkeys([*chosen.warnings, *warnings]))
     return replace(plan, selection=replace(chosen, warnings=all_warnings, dropped=chosen.dropped | dropped))
 
 
-def _not_held(plan: Plan, streams: Sequence[int]) -> NotHeld:
+def _not_held(plan: ContainerPlan, streams: Sequence[int]) -> NotHeld:
     with open_input(plan.info.path) as source:
         names = " and ".join(named(source.streams[index]) for index in streams)
     return NotHeld(f"{plan.target.muxer} files cannot hold {names}.", tuple(streams))
@@ -213,7 +215,7 @@ def _not_held(plan: Plan, streams: Sequence[int]) -> NotHeld:
 # --- advice ---
 
 
-def _remedy(plan: Plan, streams: Sequence[int]) -> str:
+def _remedy(plan: ContainerPlan, streams: Sequence[int]) -> str:
     """What to do about it, of what has been tried and works."""
     suffix = next((each for each in ADVISED if _works(_elsewhere(plan, each))), None)
     other = f"{'an' if suffix in ('.mkv', '.mp4') else 'a'} {suffix} file"
@@ -231,7 +233,7 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _elsewhere(plan: Plan, suffix: str) -> Plan | None:
+def _elsewhere(plan: ContainerPlan, suffix: str) -> ContainerPlan | None:
     """The same plan for another kind of file, None for the one that is being written."""
     muxer = MUXERS[suffix]
     if muxer == plan.target.muxer:
@@ -240,14 +242,20 @@ def _elsewhere(plan: Plan, suffix: str) -> Plan | None:
     return replace(plan, target=target)
 
 
-def _coded_by(plan: Plan, codec: str) -> Plan | None:
+def _coded_by(plan: ContainerPlan, codec: str) -> ContainerPlan | None:
     """The same plan with another codec, None where the user has asked for options of the other one."""
-    if plan.wanted.options or plan.wanted.codec == codec:
+    wanted = plan.output.encoding
+    if wanted.options or wanted.codec == codec:
         return None
-    return replace(plan, wanted=replace(plan.wanted, codec=codec))
+    return _encoded(plan, replace(wanted, codec=codec))
 
 
-def _works(plan: Plan | None) -> bool:
+def _encoded(plan: ContainerPlan, encoding: Encoding) -> ContainerPlan:
+    """The same plan with another encoding."""
+    return replace(plan, output=replace(plan.output, encoding=encoding))
+
+
+def _works(plan: ContainerPlan | None) -> bool:
     """Whether a plan can be carried out."""
     if plan is None:
         return False
@@ -258,7 +266,7 @@ def _works(plan: Plan | None) -> bool:
     return True
 
 
-def _without_streams(plan: Plan, streams: Sequence[int]) -> str:
+def _without_streams(plan: ContainerPlan, streams: Sequence[int]) -> str:
     """A command that leaves the streams out of a copy of the input."""
     path = plan.info.path
     with open_input(path) as source:

@@ -3,8 +3,8 @@ complete.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -14,46 +14,13 @@ from av.error import FFmpegError
 
 from vqe_cli.video import images, y4m
 from vqe_cli.video.clock import Clock
-from vqe_cli.video.container import ContainerWriter, Plan
-from vqe_cli.video.encoders import Encoding, quality
+from vqe_cli.video.container import ContainerPlan, ContainerWriter
+from vqe_cli.video.encoders import quality
 from vqe_cli.video.estimates import SizeEstimate, estimated_size
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
-from vqe_cli.video.selection import Selection
-from vqe_cli.video.targets import Target, check_target, existing_folder, target_of, write_error
+from vqe_cli.video.targets import Output, Target, check_target, existing_folder, target_of, write_error
 from vqe_cli.video.trial import try_out
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where frames go, and how.
-
-    path: a video file by its suffix, `.y4m`, a folder or `%05d.png` for PNG images. encoding: what was asked
-    of the encoder. scale: of the written size. part: only a part of the input is written; the other streams
-    are cut to it, and it starts where the input starts. overwrite: whether there may be such a file already.
-    """
-
-    path: Path
-    encoding: Encoding = field(default_factory=Encoding)
-    scale: int = 1
-    part: bool = False
-    overwrite: bool = False
-
-    def writer(self, info: VideoInfo, completed: Callable[[Path], None] = lambda aside: None) -> "Writer":
-        """A writer for an input; see `Writer`."""
-        encoding = self.encoding
-        return Writer(
-            self.path,
-            info,
-            codec=encoding.codec,
-            crf=encoding.crf,
-            pix_fmt=encoding.pix_fmt,
-            options=encoding.options,
-            scale=self.scale,
-            part=self.part,
-            overwrite=self.overwrite,
-            completed=completed,
-        )
 
 
 class Sink(Protocol):
@@ -79,53 +46,37 @@ class Sink(Protocol):
 class Writer:
     """Writes enhanced frames: `with Writer(output, info) as writer: writer.write(planes, frame)`.
 
-    output: a video file by its suffix, `.y4m`, a folder or `%05d.png` for PNG images. info: of the input,
-    whose other streams, chapters and metadata are copied. codec, crf, pix_fmt, options: of the encoder; None
-    keeps our choice (x265; FFV1 where x265 cannot), the default quality and the input's format. scale: of the
-    written size. part: only a part of the input is written; the other streams are cut to it, and it starts
-    where the input starts. Leaving the context completes the file and renames it; leaving it by an exception
-    removes it. completed: called with the complete file before it is renamed. `warnings` says in
-    sentences what could not be kept.
+    info: of the input, whose other streams, chapters and metadata are copied. completed: called with the
+    complete file before it is renamed. Leaving the context completes the file and renames it; leaving it by
+    an exception removes it. `warnings` says in sentences what could not be kept.
 
     Raises VqeError before anything is written: the output's name, folder, container, encoder, or a stream
     that the container cannot hold; while writing: a full disk and the like.
     """
 
     def __init__(
-        self,
-        output: str | Path,
-        info: VideoInfo,
-        codec: str | None = None,
-        crf: float | None = None,
-        pix_fmt: str | None = None,
-        options: Mapping[str, str] | None = None,
-        scale: int = 1,
-        part: bool = False,
-        overwrite: bool = False,
-        completed: Callable[[Path], None] = lambda aside: None,
+        self, output: Output, info: VideoInfo, completed: Callable[[Path], None] = lambda aside: None
     ) -> None:
         self._completed = completed
-        self._target = target_of(Path(output))
-        check_target(self._target, info.path, overwrite)
-        encoding = Encoding(codec, crf, pix_fmt, dict(options or {}))
+        self._target = target_of(output.path)
+        check_target(self._target, info.path, output.overwrite)
         try:
-            self._aside = self._target.aside(overwrite)
+            self._aside = self._target.aside(output.overwrite)
             try:
-                self._sink = self._new_sink(info, encoding, scale, part)
+                self._sink = self._new_sink(output, info)
             except BaseException:
                 self._aside.discard()
                 raise
         except (OSError, FFmpegError) as error:
             raise write_error(error, self._target.path) from error
 
-    def _new_sink(self, info: VideoInfo, encoding: Encoding, scale: int, part: bool) -> Sink:
+    def _new_sink(self, output: Output, info: VideoInfo) -> Sink:
         target, place = self._target, self._aside.place
         if target.kind == "images":
             return images.ImageWriter(target, place, info)
         if target.kind == "y4m":
-            return y4m.Y4mWriter(target, place, info, scale)
-        plan = Plan(target, info, encoding, scale, part, Selection())
-        return ContainerWriter(try_out(plan).plan, place)
+            return y4m.Y4mWriter(target, place, info, output.scale)
+        return ContainerWriter(try_out(ContainerPlan(output, target, info)).plan, place)
 
     @property
     def warnings(self) -> list[str]:
@@ -224,7 +175,7 @@ def dry_run(output: Output, info: VideoInfo, new_folder: bool = False) -> DryRun
         planar = sample_format(info.pix_fmt).planar
         return DryRun(target, "rawvideo", planar, None, tuple(y4m.warnings_of(target, info)))
     try:
-        tried = try_out(Plan(target, info, output.encoding, output.scale, output.part, Selection()))
+        tried = try_out(ContainerPlan(output, target, info))
     except OSError as error:
         raise write_error(error, target.path) from error
     crf = quality(tried.codec, info, output.encoding)
