@@ -13,7 +13,7 @@ from small_clips import MATRIX_BT601, Planes, clip, write, write_images
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options
-from vqe_cli.measure.sources import RawLayout
+from vqe_cli.video.reader import RawLayout
 
 COUNT = 12
 

@@ -1,6 +1,5 @@
 """Images, raw planes and .y4m files: in and out."""
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,6 +11,7 @@ from vqe_cli.errors import VqeError
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_files, png
+from vqe_cli.video.reader import RawLayout
 from vqe_cli.video.sources import open_reader
 
 
@@ -127,18 +127,18 @@ def test_y4m_holds_the_very_planes(tmp_path: Path, pix_fmt: str, size: tuple[int
 
 
 def test_raw_planes_need_a_size(tmp_path: Path) -> None:
-    _, frames = read(make_clip(tmp_path / "in.mkv", pix_fmt="yuv420p10le", count=3))
-    raw = b"".join(plane.astype("<u2").tobytes() for frame in frames for plane in frame.planes)
+    _, frames = read(make_clip(tmp_path / "in.mkv", count=3))
+    raw = b"".join(plane.tobytes() for frame in frames for plane in frame.planes)
     (tmp_path / "clip_64x48_50.yuv").write_bytes(raw)
-    with open_reader(tmp_path / "clip_64x48_50.yuv", pix_fmt="yuv420p10le") as reader:
+    with open_reader(tmp_path / "clip_64x48_50.yuv") as reader:
         assert reader.info.rate == 50
         assert_same(frames, list(reader))
-    (tmp_path / "clip.yuv").write_bytes(raw)
+    deep = b"".join(plane.astype("<u2").tobytes() for frame in frames for plane in frame.planes)
+    (tmp_path / "clip.yuv").write_bytes(deep)
     with pytest.raises(VqeError, match="how large"):
         open_reader(tmp_path / "clip.yuv")
-    with open_reader(
-        tmp_path / "clip.yuv", size=(64, 48), pix_fmt="yuv420p10le", rate=Fraction(24)
-    ) as reader:
+    with open_reader(tmp_path / "clip.yuv", raw=RawLayout(64, 48, "yuv420p10le", 24)) as reader:
+        assert reader.info.rate == 24
         assert_same(frames, list(reader))
 
 

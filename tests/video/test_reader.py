@@ -11,7 +11,7 @@ from tiny_clips import make_clip, picture, planes
 
 from vqe_cli.errors import VqeError
 from vqe_cli.video.frame import Frame
-from vqe_cli.video.reader import Reader
+from vqe_cli.video.reader import RawLayout, Reader
 
 STREAMS = [
     "hm_ra_qp37.bin",
@@ -151,9 +151,8 @@ def test_a_log_gives_the_qps_that_headers_do_not(tmp_path: Path) -> None:
     with Reader(stream) as reader:
         raw = b"".join(plane.tobytes() for frame in reader for plane in frame.planes)
     (tmp_path / "decoded.yuv").write_bytes(raw)
-    options = {"video_size": "208x120", "pixel_format": "yuv420p"}
     log = shared_path("hevc/logs/hm_ldp_idr8.dec.log")
-    with Reader(tmp_path / "decoded.yuv", log, container_format="rawvideo", options=options) as reader:
+    with Reader(tmp_path / "decoded.yuv", log, raw=RawLayout(208, 120)) as reader:
         assert [frame.qp for frame in reader] == [told["slice_qp"] for told in truth_of(stream)]
 
 

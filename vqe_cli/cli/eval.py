@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vqe_cli.measure.compare import Task
     from vqe_cli.measure.report import Results
     from vqe_cli.measure.result import Options, Outcome
-    from vqe_cli.measure.sources import RawLayout
     from vqe_cli.measure.tables import Table
+    from vqe_cli.video.reader import RawLayout
 
 FORMATS = ("table", "json", "csv", "md")
 UNBOUNDED = 10_000  # Columns; a table asks for what it needs.
@@ -237,7 +237,7 @@ def _coloured(column: str, cell: str) -> "Text":
 
 def _raw_layout(size: str | None, pix_fmt: str, fps: float) -> "RawLayout | None":
     """How raw .yuv files are laid out, None where --size was not given."""
-    from vqe_cli.measure.sources import RawLayout
+    from vqe_cli.video.reader import RawLayout
 
     if size is None:
         return None

@@ -21,6 +21,7 @@ from av.filter.graph import Graph
 from vqe_cli.documents import MIB, DocumentError, Limits, expect, read_json
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.pictures import PairView
+from vqe_cli.video import y4m
 from vqe_cli.video.formats import picture_of
 
 # Pictures with a smaller side have no value: the filters give nonsense there (ssim, vif), and xpsnr, whose
@@ -170,7 +171,7 @@ class VmafMetric:
                 self._targets[0].write(with_neutral_chroma(np.concatenate([_even(gt), _even(pred)]), depth))
             else:
                 for target, plane in zip(self._targets, (gt, pred), strict=True):
-                    target.write(b"FRAME\n" + with_neutral_chroma(plane, depth))
+                    target.write(y4m.FRAME + with_neutral_chroma(plane, depth))
         except BrokenPipeError as error:
             raise self._failed() from error
         self._pushed += 1
@@ -216,12 +217,10 @@ class VmafMetric:
         folder = Path(self._folder.name)
         if self._kind == "vmaf":
             colour = "420jpeg" if depth == 8 else f"420p{depth}"
-            numerator, denominator = float(self._rate).as_integer_ratio()
+            rate = Fraction(self._rate).limit_denominator(1001)
             for name in ("gt.y4m", "pred.y4m"):
                 target = (folder / name).open("wb")
-                target.write(
-                    f"YUV4MPEG2 W{width} H{height} F{numerator}:{denominator} Ip C{colour}\n".encode()
-                )
+                target.write(y4m.header((width, height), rate, colour))
                 self._targets.append(target)
             return
         stacked = 2 * (height + height % 2)

@@ -15,7 +15,7 @@ import numpy as np
 
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.pictures import Crop
-from vqe_cli.measure.sources import RawLayout
+from vqe_cli.video.reader import RawLayout
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,21 +16,12 @@ from vqe_cli.errors import InputError
 from vqe_cli.pipeline_threads import prefetched
 from vqe_cli.video.colour import to_arrays, to_tensors, upscale_planes
 from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.reader import RawLayout
 from vqe_cli.video.sources import RAW_SUFFIXES, SIZE_IN_NAME, FrameSource, open_reader
 
 # Decoded frames that wait for their partners, a side: enough to smooth the uneven cost of pictures, and
 # bounded.
 AHEAD = 4
-
-
-@dataclass(frozen=True)
-class RawLayout:
-    """How the frames lie in a .yuv file: size in pixels, FFmpeg's pixel format, frames per second."""
-
-    width: int
-    height: int
-    pix_fmt: str = "yuv420p"
-    rate: float = 25.0
 
 
 class Side:
@@ -94,8 +84,7 @@ def open_side(label: str, path: Path, raw: RawLayout | None) -> Side:
             )
         return Side(label, path, open_reader(path))
     check_whole_frames(path, raw)
-    rate = Fraction(raw.rate).limit_denominator(1001)
-    return Side(label, path, open_reader(path, size=(raw.width, raw.height), pix_fmt=raw.pix_fmt, rate=rate))
+    return Side(label, path, open_reader(path, raw=raw))
 
 
 def check_whole_frames(path: Path, raw: RawLayout) -> None:

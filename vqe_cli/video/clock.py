@@ -11,9 +11,8 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 
-DEFAULT_RATE = Fraction(25)
 # So many pictures may lie between two that follow each other in coding order.
 REORDERED = 32
 

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import cast
 
 import av
@@ -15,7 +14,7 @@ from av.video.stream import VideoStream
 
 from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.video.formats import SITINGS, picture_of, sample_format
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.hdr import (
     CODEC_IDS,
     PARAMETER_OPTIONS,
@@ -131,7 +130,7 @@ def configure(
     encoder.width, encoder.height = size
     encoder.pix_fmt = written_format(codec, _known_format(planar))
     encoder.time_base = info.time_base
-    encoder.framerate = info.rate or Fraction(25)
+    encoder.framerate = info.rate or DEFAULT_RATE
     if info.sample_aspect is not None:
         encoder.sample_aspect_ratio = info.sample_aspect
     _tag(encoder, info)

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# Frames per second where nothing says how many.
+DEFAULT_RATE = Fraction(25)
+
 
 @dataclass(frozen=True)
 class Colour:

@@ -20,7 +20,7 @@ from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import read_coded
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.formats import planes_of
-from vqe_cli.video.frame import Colour, Frame, VideoInfo
+from vqe_cli.video.frame import DEFAULT_RATE, Colour, Frame, VideoInfo
 from vqe_cli.video.opening import (
     IMAGE_SUFFIXES,
     each_reading,
@@ -32,8 +32,6 @@ from vqe_cli.video.opening import (
 )
 from vqe_cli.video.probe import probe
 from vqe_cli.video.targets import NUMBERED, Target, is_pattern
-
-DEFAULT_RATE = Fraction(25)
 
 
 def image_files(path: Path) -> list[Path]:
@@ -64,12 +62,10 @@ def image_files(path: Path) -> list[Path]:
 class ImageReader:
     """The images of a folder or pattern as frames, with the interface of `Reader`; their QP is unknown.
 
-    rate: frames per second that they stand for. Raises VqeError as `Reader` does.
+    They stand for 25 frames per second. Raises VqeError as `Reader` does.
     """
 
-    def __init__(
-        self, path: str | Path, start: int = 0, frames: int | None = None, rate: Fraction | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, start: int = 0, frames: int | None = None) -> None:
         self._files = image_files(Path(path))
         if start >= len(self._files):
             raise InputError(
@@ -79,17 +75,16 @@ class ImageReader:
         self._part = range(
             start, len(self._files) if frames is None else min(len(self._files), start + frames)
         )
-        rate = rate or DEFAULT_RATE
         self._first = probe(self._files[0])
         self.info: VideoInfo = replace(
             self._first,
             path=Path(path),
             container="images",
-            rate=rate,
-            time_base=1 / rate,
+            rate=DEFAULT_RATE,
+            time_base=1 / DEFAULT_RATE,
             start_pts=0,
             frame_count=len(self._files),
-            duration_s=float(len(self._files) / rate),
+            duration_s=float(len(self._files) / DEFAULT_RATE),
             field_order="progressive",
         )
         self.warnings: list[str] = []

@@ -1,7 +1,8 @@
 """Video files as Frames: each picture decoded once, with what its headers say riding on its packet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from vqe_cli.errors import InputError
 from vqe_cli.video.clock import ShownTimes, frame_step
 from vqe_cli.video.damage import Damage
 from vqe_cli.video.formats import planes_of
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.interlace import is_interlaced
 from vqe_cli.video.opening import (
     each_reading,
@@ -42,6 +43,16 @@ class WrongEntry(Exception):
 
 
 @dataclass(frozen=True)
+class RawLayout:
+    """How frames lie in a file of raw planes: size in pixels, FFmpeg's pixel format, frames per second."""
+
+    width: int
+    height: int
+    pix_fmt: str = "yuv420p"
+    rate: float = float(DEFAULT_RATE)
+
+
+@dataclass(frozen=True)
 class Entry:
     """A random access picture: its index among the shown pictures, and its pts."""
 
@@ -58,11 +69,11 @@ class Reader:
     reader`.
 
     hm_log: an HM log that gives the QPs which the headers do not. start, frames: the part to give, counted in
-    shown pictures (frames None: to the end); what comes before is decoded and dropped. container_format,
-    options: FFmpeg's demuxer and its options, for files that do not describe themselves. entry: decoding
-    begins there, what comes before is read but not decoded. Iterate once. `info`
-    is there from the start, `warnings` (a list of sentences) is complete at the end. Who has read the headers
-    of all packets before sets `known_packets` and spares reading them again.
+    shown pictures (frames None: to the end); what comes before is decoded and dropped. raw: of files
+    that do not describe themselves. entry: decoding begins there, what comes before is read but not
+    decoded. Iterate once. `info` is there from the start, `warnings` (a list of sentences) is complete at
+    the end. Who has read the headers of all packets before sets `known_packets` and spares reading them
+    again.
 
     Raises VqeError as `probe` does, and: interlaced video; a log that does not match; no picture can be
     decoded; picture size or pixel format change on the way; `start` lies beyond the end.
@@ -74,14 +85,13 @@ class Reader:
         hm_log: str | Path | None = None,
         start: int = 0,
         frames: int | None = None,
-        container_format: str | None = None,
-        options: Mapping[str, str] | None = None,
+        raw: RawLayout | None = None,
         entry: Entry | None = None,
     ) -> None:
         self.path = Path(path)
         self._entry, self._entered = entry, False
         self._start, self._frames = start, frames
-        self._format, self._options = container_format, dict(options or {})
+        self._raw = raw
         with self._opened() as container, reading(self.path):
             self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
         self._by_flag_only = False
@@ -166,7 +176,12 @@ class Reader:
         ), self._entry.index
 
     def _opened(self) -> InputContainer:
-        return open_input(self.path, self._format, self._options)
+        if self._raw is None:
+            return open_input(self.path)
+        rate = Fraction(self._raw.rate).limit_denominator(1001)
+        size = f"{self._raw.width}x{self._raw.height}"
+        options = {"video_size": size, "pixel_format": self._raw.pix_fmt, "framerate": str(rate)}
+        return open_input(self.path, "rawvideo", options)
 
     def _pictures(self, container: InputContainer) -> Iterator[av.VideoFrame]:
         """Decoded pictures in display order; of HEVC each carries its `Picture` as `opaque`.

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -13,10 +12,10 @@ from typing import Any, Protocol, Self
 from av.container import InputContainer
 
 from vqe_cli.errors import InputError, VqeError
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.images import ImageReader, image_files
 from vqe_cli.video.opening import IMAGE_SUFFIXES, check_readable, open_input, reading, video_stream
-from vqe_cli.video.reader import Entry, Reader
+from vqe_cli.video.reader import Entry, RawLayout, Reader
 from vqe_cli.video.targets import MUXERS
 
 # The way raw files are named: BasketballPass_416x240_50.yuv, clip_416x240_25fps_10bit_420.yuv
@@ -70,54 +69,34 @@ def open_reader(
     hm_log: str | Path | None = None,
     start: int = 0,
     frames: int | None = None,
-    size: tuple[int, int] | None = None,
-    pix_fmt: str | None = None,
-    rate: Fraction | None = None,
+    raw: RawLayout | None = None,
     entry: Entry | None = None,
 ) -> FrameSource:
     """The reader for a video file, a folder of images, a pattern (`%05d.png`), an image, or raw planes
     (`.yuv`).
 
-    size (width, height) and pix_fmt (default yuv420p) describe raw planes whose name does not tell the size;
-    rate is for raw planes and images. entry: where reading begins, at or after `start`. The rest is as for
-    `Reader`. Raises VqeError as `Reader` does.
+    raw: of raw planes whose name does not tell the size. entry: where reading begins, at or after `start`.
+    The rest is as for `Reader`. Raises VqeError as `Reader` does.
     """
     path = Path(path)
     if path.suffix.lower() in RAW_SUFFIXES and path.is_file():
-        return _raw(path, hm_log, start, frames, size, pix_fmt or "yuv420p", rate, entry)
+        return Reader(path, hm_log, start, frames, raw or _layout_in_name(path), entry)
     if image_files(path):
         skipped = 0 if entry is None else entry.index - start
-        return ImageReader(path, start + skipped, None if frames is None else frames - skipped, rate)
+        return ImageReader(path, start + skipped, None if frames is None else frames - skipped)
     return Reader(path, hm_log, start, frames, entry=entry)
 
 
-def _raw(
-    path: Path,
-    hm_log: str | Path | None,
-    start: int,
-    frames: int | None,
-    size: tuple[int, int] | None,
-    pix_fmt: str,
-    rate: Fraction | None,
-    entry: Entry | None,
-) -> Reader:
-    """A reader of raw planes, by the size that is given or that stands in the name."""
+def _layout_in_name(path: Path) -> RawLayout:
+    """How raw planes lie by the name of their file; raises VqeError where it does not tell the size."""
     check_readable(path)
     named = SIZE_IN_NAME.search(path.stem)
-    if size is None and named is not None:
-        size = int(named[1]), int(named[2])
-        rate = rate or (Fraction(named[3]) if named[3] else None)
-    if size is None:
+    if named is None:
         raise InputError(
             f"{path} holds raw planes and does not say how large they are.",
             remedy="Put the size into the name, as in clip_416x240_50.yuv, or convert it to .y4m first.",
         )
-    options = {
-        "video_size": f"{size[0]}x{size[1]}",
-        "pixel_format": pix_fmt,
-        "framerate": str(rate or Fraction(25)),
-    }
-    return Reader(path, hm_log, start, frames, container_format="rawvideo", options=options, entry=entry)
+    return RawLayout(int(named[1]), int(named[2]), rate=float(named[3] or 0) or float(DEFAULT_RATE))
 
 
 # --- which files of a folder are videos: by their content, as FFmpeg sees it ---

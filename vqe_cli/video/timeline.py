@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vqe_cli.video.clock import REORDERED
+from vqe_cli.video.frame import DEFAULT_RATE
 
 # Formats whose clocks may be set anew at any time (AVFMT_TS_DISCONT). In all others a gap is a gap, unless
 # it is longer than any recording (FFmpeg's `-dts_error_threshold`).
@@ -66,7 +67,7 @@ class Timeline:
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         may_jump = bool(container.format.flags & MAY_JUMP)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
         self.ahead = AHEAD if may_jump else AHEAD_ELSEWHERE
         self._step = 1 / Fraction(rate)
         self._wraps = may_jump and stream.time_base == Fraction(1, 90_000)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from vqe_cli.errors import OutputError
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import read_coded
 from vqe_cli.video.formats import sample_format
-from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.targets import Target
 
 # The colour space token of the header, by planar format (8 bits) and siting.
 TOKENS = {"yuv422p": "422", "yuv444p": "444", "yuv411p": "411", "gray": "mono"}
 # FFmpeg reads no names of these, or others (formats of 4:1:1 have 8 bits).
 UNREADABLE = {("gray", 14), *(("yuv411p", depth) for depth in range(9, 17))}
+# The header of each frame.
+FRAME = b"FRAME\n"
 SITED_420 = {"left": "420mpeg2", "topleft": "420paldv"}
 
 
@@ -27,15 +30,12 @@ class Y4mWriter:
 
     def __init__(self, target: Target, place: Path, info: VideoInfo, scale: int) -> None:
         self.warnings = warnings_of(target, info)
-        rate = info.rate or 25
-        aspect = info.sample_aspect
-        header = (
-            f"YUV4MPEG2 W{info.width * scale} H{info.height * scale} F{rate.numerator}:{rate.denominator} Ip "
-            f"A{f'{aspect.numerator}:{aspect.denominator}' if aspect else '0:0'} C{token(info)} "
-            f"XCOLORRANGE={'FULL' if info.colour.full_range else 'LIMITED'}\n"
+        size = (info.width * scale, info.height * scale)
+        head = header(
+            size, info.rate or DEFAULT_RATE, token(info), info.sample_aspect, info.colour.full_range
         )
         self._file = place.open("wb")
-        self._file.write(header.encode("ascii"))
+        self._file.write(head)
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Appends one frame."""
@@ -66,12 +66,31 @@ def warnings_of(target: Target, info: VideoInfo) -> list[str]:
     return warnings
 
 
+def header(
+    size: tuple[int, int],
+    rate: Fraction,
+    colour: str,
+    aspect: Fraction | None = None,
+    full_range: bool | None = None,
+) -> bytes:
+    """The first line of a file.
+
+    size: (width, height). rate: frames per second. colour: as `token` says it. aspect: of a pixel, None when
+    unsaid; full_range: None when unsaid.
+    """
+    sample_range = "" if full_range is None else f" XCOLORRANGE={'FULL' if full_range else 'LIMITED'}"
+    return (
+        f"YUV4MPEG2 W{size[0]} H{size[1]} F{rate.numerator}:{rate.denominator} Ip "
+        f"A{f'{aspect.numerator}:{aspect.denominator}' if aspect else '0:0'} C{colour}{sample_range}\n"
+    ).encode("ascii")
+
+
 def payload(planes: Sequence[np.ndarray]) -> bytes:
     """A frame as it stands in the file."""
     little = [
         np.ascontiguousarray(plane).astype(plane.dtype.newbyteorder("<"), copy=False) for plane in planes
     ]
-    return b"FRAME\n" + b"".join(plane.tobytes() for plane in little)
+    return FRAME + b"".join(plane.tobytes() for plane in little)
 
 
 def token(info: VideoInfo) -> str:
