@@ -18,19 +18,28 @@ EBML, SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")  # IDs of e
 
 @dataclass
 class Damage:
-    """corrupt: shown pictures that FFmpeg calls damaged or without a reference. undecodable: packets that
-    give no picture. unreadable: FFmpeg's words where the container cannot be read on. packets, end_s: how
-    many packets came, and when the last of them ends, in seconds of the stream's clock. left_out: pictures
-    at the start whose key picture is missing; no damage of the file.
-    """
+    """What went wrong while a file was read."""
 
     corrupt: int = 0
+    """Shown pictures that FFmpeg calls damaged or without a reference."""
+
     undecodable: int = 0
+    """Packets that give no picture."""
+
     unreadable: str = ""
+    """FFmpeg's words where the container cannot be read on."""
+
     packets: int = 0
+    """How many came."""
+
     end_s: float = 0.0
+    """When the last of them ends, seconds of the stream's clock."""
+
     missing: str = ""
+    """How much less there is than the header promises, in words."""
+
     left_out: int = 0
+    """Pictures at the start whose key picture is missing; no damage of the file."""
 
     def compare(self, container: InputContainer, stream: VideoStream, path: Path) -> None:
         """At the end of the stream: notes packets that are in no file any more.

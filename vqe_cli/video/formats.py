@@ -38,20 +38,27 @@ CENTRED_CODECS = {"mjpeg", "mpeg1video", "ljpeg"}
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """A pixel format as planes.
-
-    planar: FFmpeg's name of the planar little-endian format without alpha that holds it without loss
-    ("yuv420p10le"). model: "yuv", "rgb" or "gray". bit_depth: 8 … 16. subsampling: luma samples per chroma
-    sample (horizontal, vertical). alpha: True when the format has transparency, which the planes do not.
-    full_range: the name says so.
-    """
+    """A pixel format as planes."""
 
     planar: str
+    """FFmpeg's name of the planar little-endian format without alpha that holds it without loss
+    ("yuv420p10le").
+    """
+
     model: str
+    """One of "yuv", "rgb" and "gray"."""
+
     bit_depth: int
+    """Significant bits of a sample, 8 … 16."""
+
     subsampling: tuple[int, int]
+    """Luma samples per chroma sample, (horizontal, vertical)."""
+
     alpha: bool
+    """Whether the format has transparency, which the planes do not."""
+
     full_range: bool
+    """Whether the name says that codes span all of 0 … 2^bit_depth - 1."""
 
 
 def sample_format(pix_fmt: str) -> SampleFormat:

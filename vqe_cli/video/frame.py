@@ -13,94 +13,146 @@ DEFAULT_RATE = Fraction(25)
 
 @dataclass(frozen=True)
 class Colour:
-    """How sample codes stand for colour, as a picture's tags say (or the default for untagged ones).
-
-    matrix: "bt709", "bt601", "bt2020nc", "fcc", "smpte240m", "ycgco", "rgb" (planes are R, G, B) or "gray"
-    (one plane). full_range: True when codes span 0 … 2^bit_depth - 1 (from header).
-    bit_depth: significant bits of a sample, 8 … 16.
-    subsampling: luma samples per chroma sample, (horizontal, vertical): (2, 2), (2, 1), (1, 1) …
-    siting: "left", "topleft", "center", "top", "bottomleft" or "bottom": where a chroma sample lies among
-    them (from header; when unsaid "left", for JPEG and MPEG-1 "center").
-    guessed: True when the stream had no matrix tag and 601/709 was chosen by height.
-    """
+    """How sample codes stand for colour, as a picture's tags say (or the default for untagged ones)."""
 
     matrix: str
+    """One of "bt709", "bt601", "bt2020nc", "fcc", "smpte240m", "ycgco", "rgb" (planes R, G, B), "gray" (Y).
+    """
+
     full_range: bool
+    """True when codes span 0 … 2^bit_depth - 1 (from header)."""
+
     bit_depth: int
+    """Significant bits of a sample, 8 … 16 (from the pixel format)."""
+
     subsampling: tuple[int, int]
+    """Luma samples per chroma sample, (horizontal, vertical): (2, 2), (2, 1) … (from the pixel format)."""
+
     siting: str = "left"
+    """Where a chroma sample lies among them: "left", "topleft", "center", "top", "bottomleft" or "bottom"
+    (from header; when unsaid "left", for JPEG and MPEG-1 "center").
+    """
+
     guessed: bool = False
+    """True when the stream had no matrix tag and 601/709 was chosen by height."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container and the stream say of the first video stream; nothing here was counted by decoding.
-
-    width, height: shown size in pixels. pix_fmt: FFmpeg's name, as decoded.
-    rate: average frames per second (None when unknown). time_base: seconds per tick of every pts.
-    sample_aspect: pixel aspect ratio (None when unsaid). frame_count, duration_s: as the header says, None
-    when it does not. field_order: "progressive", "unknown" or an interlaced order ("tt", "bb", "tb", "bt").
-    tags: FFmpeg's numeric colour tags as written in the stream: primaries, transfer, matrix, range,
-    chroma_location. rotation_deg: display rotation counter-clockwise, 0 when there is none; display_matrix:
-    its nine numbers in FFmpeg's form, () when there is none. streams: one line of description a stream, for
-    reports. stream_index: which of the container's streams this is. first_index: of the first picture that
-    is used. side_data: what describes the whole stream and stands on its first picture (HDR10 metadata),
-    FFmpeg's bytes under FFmpeg's type name. transparent: there is an alpha channel, which frames lack.
-    dolby_vision: the profile, where it means colours that only Dolby's conversion can show.
-    """
+    """What container and stream say of the first video stream; nothing here was counted by decoding."""
 
     path: Path
     container: str
+    """FFmpeg's name of the demuxer ("matroska,webm"); "images" for a folder or pattern."""
+
     codec: str
+    """FFmpeg's name of the decoder ("hevc")."""
+
     width: int
+    """Shown pixels in a row (from the first picture, else from header)."""
+
     height: int
+    """Shown rows (likewise)."""
+
     pix_fmt: str
+    """FFmpeg's name of the pixel format, as decoded."""
+
     colour: Colour
     rate: Fraction | None
+    """Average frames per second (from header); None when unknown."""
+
     time_base: Fraction
+    """Seconds per tick of every pts (from header)."""
+
     sample_aspect: Fraction | None = None
+    """Width of a pixel by its height (from header); None when unsaid."""
+
     start_pts: int | None = None
+    """Time of the first picture, ticks (from header, else of the first picture); None when unsaid."""
+
     frame_count: int | None = None
+    """Pictures of the stream as the header says, None when it does not."""
+
     duration_s: float | None = None
+    """Seconds of the stream, else of the container, as the header says; None when it does not."""
+
     field_order: str = "unknown"
+    """As the header says: "progressive", "unknown" or an interlaced order ("tt", "bb", "tb", "bt")."""
+
     tags: dict[str, int] = field(default_factory=dict)
+    """FFmpeg's numeric colour tags as written in the stream: primaries, transfer, matrix, range,
+    chroma_location.
+    """
+
     rotation_deg: int = 0
+    """Display rotation counter-clockwise, degrees (from the first picture)."""
+
     display_matrix: tuple[int, ...] = ()
+    """Its nine numbers in FFmpeg's form; () when there is none."""
+
     streams: tuple[str, ...] = ()
+    """One line of description a stream of the container, for reports."""
+
     stream_index: int = 0
+    """Which of the container's streams this is."""
+
     first_index: int = 0
+    """Index of the first picture that is used (chosen by the user)."""
+
     side_data: dict[str, bytes] = field(default_factory=dict)
+    """What describes the whole stream and stands on its first picture (HDR10 metadata): FFmpeg's bytes under
+    FFmpeg's type name.
+    """
+
     first_qp: float | None = None
+    """QP of the first picture on HEVC's scale; None when unknown."""
+
     transparent: bool = False
+    """Whether there is an alpha channel, which frames lack."""
+
     dolby_vision: int | None = None
+    """The profile of Dolby Vision, where it means colours that only Dolby's conversion can show."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One shown picture, exactly as decoded.
-
-    index: position among the shown pictures, from 0. planes: Y, U, V (or R, G, B; or Y alone), each (h, w),
-    uint8 for 8-bit video and uint16 above. pts: ticks of `VideoInfo.time_base` (None when the file has none).
-    duration: ticks, None when unsaid. kind: "I", "P", "B" or "?". irap: random access picture.
-    qp: luma slice QP of the first slice (HEVC) or the codec's own scale; None when unknown.
-    network_qp: `qp` where it is on HEVC's scale, so that networks may use it; None otherwise.
-    sequence: counts coded video sequences, from 0. pqf: True for a peak quality frame (False until marked).
-    duplicate_of: index of the earlier frame with equal planes, None when there is none.
-    side_data: what must reach the written frame (HDR10 metadata …), keyed by FFmpeg's type name.
-    """
+    """One shown picture, exactly as decoded."""
 
     index: int
+    """Position among the shown pictures, from 0."""
+
     planes: tuple[np.ndarray, ...]
+    """Y, U, V (or R, G, B; or Y alone), each (h, w), uint8 for 8-bit video and uint16 above."""
+
     pts: int | None
+    """Time of showing, ticks of `VideoInfo.time_base`; None when the file has none."""
+
     duration: int | None = None
+    """Ticks; None when unsaid."""
+
     kind: str = "?"
+    """Slice type: "I", "P", "B" or "?" (of the header, or the decoder)."""
+
     irap: bool = False
+    """Whether decoding may begin here: a random access picture."""
+
     qp: float | None = None
+    """Luma slice QP of the first slice (HEVC), or on the codec's own scale; None when unknown."""
+
     network_qp: float | None = None
+    """`qp` where it is on HEVC's scale, so that networks may use it; None otherwise."""
+
     sequence: int = 0
+    """Counts coded video sequences, from 0."""
+
     pqf: bool = False
+    """Whether it is a peak quality frame; False until marked."""
+
     duplicate_of: int | None = None
+    """Index of the earlier frame with equal planes; None when there is none."""
+
     side_data: dict[str, Any] = field(default_factory=dict)
+    """What must reach the written frame (HDR10 metadata …), keyed by FFmpeg's type name."""
 
     def __post_init__(self) -> None:
         if len(self.planes) not in (1, 3):

@@ -25,16 +25,19 @@ PARAMETER_NAMES = {
 
 @dataclass(frozen=True)
 class MasteringDisplay:
-    """The display that a video was graded on. red, green, blue, white: CIE 1931 x and y; luminances in
-    cd/m².
-    """
+    """The display that a video was graded on."""
 
     red: tuple[Fraction, Fraction]
+    """Of this primary x and y, CIE 1931; likewise of the others and of white."""
+
     green: tuple[Fraction, Fraction]
     blue: tuple[Fraction, Fraction]
     white: tuple[Fraction, Fraction]
     minimum: Fraction
+    """Luminance of black, cd/m²."""
+
     maximum: Fraction
+    """Luminance of white, cd/m²."""
 
 
 def mastering_display(side_data: Mapping[str, bytes]) -> MasteringDisplay | None:

@@ -21,14 +21,25 @@ from vqe_cli.video.timeline import timeline_of
 
 @dataclass(frozen=True)
 class ListedFrame:
-    """One shown picture without its samples; the fields mean what they mean in `Frame`."""
+    """One shown picture without its samples."""
 
     index: int
+    """Position among the shown pictures, from 0."""
+
     pts: int | None
+    """Time of showing, ticks of `VideoInfo.time_base`; None when the file has none."""
+
     kind: str
+    """Slice type: "I", "P", "B" or "?" (of the header, or the decoder)."""
+
     qp: float | None
+    """Luma slice QP of the first slice (HEVC), or on the codec's own scale; None when unknown."""
+
     pqf: bool
+    """Whether it is a peak quality frame."""
+
     duplicate_of: int | None
+    """Index of the earlier frame with equal planes; None when there is none."""
 
     @property
     def peak(self) -> bool:

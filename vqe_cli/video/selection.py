@@ -39,17 +39,22 @@ REFUSALS = (ValueError, OSError, av.error.FFmpegError)
 
 @dataclass(frozen=True)
 class Selection:
-    """Indices of the input's streams.
-
-    copied: as they are. as_text: text subtitles of MP4 files, written as SRT. refused: the container cannot
-    hold them. dropped: tags of the video that it does not take. warnings: sentences about what is left out.
-    """
+    """What becomes of the input's other streams."""
 
     copied: tuple[int, ...] = ()
+    """Indices of those that are written as they are."""
+
     as_text: frozenset[int] = frozenset()
+    """Indices of text subtitles of MP4 files, which are written as SRT."""
+
     refused: tuple[int, ...] = ()
+    """Indices of those that the container cannot hold."""
+
     dropped: frozenset[str] = frozenset()
+    """Tags of the video that the container does not take."""
+
     warnings: tuple[str, ...] = ()
+    """Sentences about what is left out."""
 
     @property
     def written(self) -> tuple[int, ...]:

@@ -20,19 +20,26 @@ from vqe_cli.video.timeline import timeline_of
 
 @dataclass(frozen=True)
 class SentPackets:
-    """Packets in decoding order, each with pts, dts and whether decoding may begin there, and their codec.
-
-    entry: where they begin; None for the beginning of the stream. hidden: pts of pictures that an edit list
-    hides.
-    """
+    """The packets of a part, and what a decoder must know of them."""
 
     codec: str
+    """FFmpeg's name."""
+
     extradata: bytes
+    """What the decoder gets before the first packet."""
+
     size: tuple[int, int]
+    """(width, height) of the pictures, pixels."""
+
     pix_fmt: str
     entry: Entry | None
+    """Where they begin; None for the beginning of the stream."""
+
     packets: tuple[tuple[bytes, int | None, int | None, bool], ...]
+    """In decoding order: content, pts, dts, and whether decoding may begin there."""
+
     hidden: frozenset[int] = frozenset()
+    """Pts of pictures that an edit list hides."""
 
     @property
     def bytes(self) -> int:

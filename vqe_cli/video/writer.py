@@ -130,17 +130,22 @@ class Writer:
 
 @dataclass(frozen=True)
 class DryRun:
-    """target: where it goes. codec: FFmpeg's name of the encoder; "png" for images, "rawvideo" for .y4m.
-
-    pix_fmt: written pixel format. crf: quality asked of the encoder, None where it has no such option.
-    warnings: what could not be kept or had to be chosen.
-    """
+    """What would be written."""
 
     target: Target
+    """Where it goes."""
+
     codec: str
+    """FFmpeg's name of the encoder; "png" for images, "rawvideo" for .y4m."""
+
     pix_fmt: str
+    """Of what is written, FFmpeg's name."""
+
     crf: float | None
+    """Quality asked of the encoder; None where it has no such option."""
+
     warnings: tuple[str, ...]
+    """What could not be kept or had to be chosen."""
 
     def room(self, info: VideoInfo, scale: int, frames: int | None) -> SizeEstimate | None:
         """Bytes that so many frames will take, None where the number is unknown."""
