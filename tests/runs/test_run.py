@@ -146,3 +146,14 @@ def test_networks_serve_a_second_file(tmp_path, tiny, monkeypatch) -> None:
     assert all(
         np.array_equal(a, b) for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True)
     )
+
+
+def test_headers_of_the_input_are_read_once(tiny, tmp_path, monkeypatch) -> None:
+    """Plan and run share the reader, in one piece and in segments."""
+    opened = []
+    original = Reader.__init__
+    monkeypatch.setattr(Reader, "__init__", lambda *args, **kw: opened.append(1) or original(*args, **kw))
+    for segment in (0, 4):
+        chosen = {"frames": 12, "chunk": 4, "segment": segment}
+        assert enhance(settings_for(tmp_path / f"{segment}.mkv", tiny, **chosen)).frames == 12
+    assert len(opened) == 2

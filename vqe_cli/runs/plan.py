@@ -3,6 +3,7 @@ and everything behind takes the plan.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,27 @@ from vqe_cli.runs.report import Report, Seconds, Summary, Took
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.estimates import SizeEstimate, amount
 from vqe_cli.video.frame import VideoInfo
-from vqe_cli.video.sources import Source, fingerprint
+from vqe_cli.video.sources import RESUME, Source, Unchanged, fingerprint
 from vqe_cli.video.targets import Encoding, Output
-from vqe_cli.video.writer import DryRun, dry_run
+from vqe_cli.video.writer import DryRun, Writer, dry_run
+
+
+class Input:
+    """The input of a run: its fingerprint is taken, then its headers are read, once for plan and run.
+
+    `reader` gives the frames once, from the beginning. remedy: what to do where the file changes meanwhile.
+    Raises VqeError for an input that is not there or cannot be read.
+    """
+
+    def __init__(self, settings: Settings, remedy: str = RESUME) -> None:
+        self.source = Source(settings.input, settings.start, settings.frames, settings.hm_log)
+        self.unchanged = Unchanged(settings.input, remedy=remedy)
+        self.reader = self.source.open()
+
+    @property
+    def fingerprint(self) -> list[Any]:
+        """By this the file is told from others."""
+        return self.unchanged.before[self.source.path]
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ class Plan:
     source: Source
     info: VideoInfo
     networks: NetworkChoice
-    """On the first of several devices."""
+    """On the device that was chosen, the first of several."""
 
     size_choice: SizeChoice
     """As chosen by the user."""
@@ -92,6 +111,10 @@ class Plan:
         """The output's, with the codec that was chosen."""
         codec = self.written.codec if self.written.target.kind == "container" else None
         return dataclasses.replace(self.output.encoding, codec=codec)
+
+    def writer(self, completed: Callable[[Path], None]) -> Writer:
+        """What writes the output; completed: called with the complete file before it gets its name."""
+        return Writer(dataclasses.replace(self.output, encoding=self.encoding), self.info, completed)
 
     def start(self, model: Model) -> Enhancer:
         """What enhances this input."""
@@ -138,18 +161,20 @@ class Plan:
         }
 
 
-def plan(settings: Settings, model: Model | None = None, new_folder: bool = False) -> Plan:
+def plan(
+    settings: Settings, model: Model | None = None, input: Input | None = None, new_folder: bool = False
+) -> Plan:
     """What `enhance` will do with these settings; nothing is written.
 
-    model: what would run, loaded or without weights. new_folder: the output's folder will be made.
+    model: what would run, loaded or without weights. input: where it is open already. new_folder: the
+    output's folder will be made.
 
     Raises VqeError for all that can be noticed without decoding the whole input: an input that cannot be
     read, what `Writer` refuses, too little room on the disk, too little memory, an unknown model, weights
     that are missing or damaged, a device that is not there, sizes that contradict each other.
     """
-    source = Source(settings.input, settings.start, settings.frames, settings.hm_log)
-    reader = source.open()
-    info = reader.info
+    input = input or Input(settings)
+    source, info = input.source, input.reader.info
     unshown = colours_unshown(info, settings.force)
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
     output = Output(settings.output, encoding, settings.scale, source.is_part, settings.overwrite)
@@ -164,7 +189,7 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
         # Segments and the joined file are there at the same time.
         room = SizeEstimate(2 * room.low, 2 * room.high)
         free += bytes_in(work_folder(written.target.path))
-    warnings = [*reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
+    warnings = [*input.reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
     taken = needs(info, engine.stages, engine.sizes.chunks, settings.scale, settings.workers)
@@ -172,7 +197,7 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
     return Plan(
         source=source,
         info=info,
-        networks=settings.networks,
+        networks=settings.networks.on(str(model.compute.device)),
         size_choice=settings.sizes,
         sizes=engine.sizes,
         peaks=settings.peaks,
@@ -181,7 +206,7 @@ def plan(settings: Settings, model: Model | None = None, new_folder: bool = Fals
         division=Division(settings.segment, possible, wanted, settings.restart),
         estimates=Estimates(room, free, taken),
         summary=summary,
-        fingerprint=identity(settings, model, engine.sizes, written),
+        fingerprint=identity(settings, input, model, engine.sizes, written),
         warnings=tuple(warnings),
     )
 
@@ -265,7 +290,7 @@ def memory_warnings(need: Need) -> list[str]:
     return []
 
 
-def identity(settings: Settings, model: Model, sizes: Sizes, written: DryRun) -> dict[str, Any]:
+def identity(settings: Settings, input: Input, model: Model, sizes: Sizes, written: DryRun) -> dict[str, Any]:
     """What the result of a run depends on: by this a later run knows whether it may go on with it.
 
     Settings by their flags, as they were resolved, and files by what tells them from others.
@@ -273,7 +298,7 @@ def identity(settings: Settings, model: Model, sizes: Sizes, written: DryRun) ->
     """
     chunks = sizes.chunks
     return {
-        "the input": fingerprint(settings.input),
+        "the input": input.fingerprint,
         "the weights": [weights.sha256 for weights in model.weights],
         "the log of --hm-log": None if settings.hm_log is None else fingerprint(settings.hm_log),
         "--model": model.name,

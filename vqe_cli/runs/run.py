@@ -24,14 +24,14 @@ from vqe_cli.restore.engine import Model, Planes
 from vqe_cli.restore.ensemble import LoadedEnsemble, load_model
 from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.journal import Journal, claimed, forget, is_begun, left_over, work_folder
-from vqe_cli.runs.plan import Plan, plan
+from vqe_cli.runs.plan import Input, Plan, plan
 from vqe_cli.runs.ray_workers import RayWorkers
 from vqe_cli.runs.report import Listener, Notices, Progress, Report, Took
 from vqe_cli.runs.segmented import Run
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.workers import LocalWorkers, WorkerPool
 from vqe_cli.video.frame import Frame
-from vqe_cli.video.sources import RESUME, Unchanged, open_reader
+from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import target_of
 from vqe_cli.video.writer import Writer
 
@@ -61,7 +61,7 @@ class Restorer:
         self._stack.close()
 
     def enhance(self, settings: Settings, listen: Listener = lambda event: None) -> Report:
-        """As `pipeline.enhance`."""
+        """As `runs.run.enhance`."""
         with self._starting:
             if self._pool is None and has_workers(settings):
                 pool = new_workers(settings)
@@ -111,48 +111,46 @@ def enhance(
     if finished is not None:
         notices.add(f"{settings.output} was complete already; only its work folder was left")
         return finished
-    unchanged = Unchanged(settings.input, remedy=RESUME)
-    planned = plan(settings)
+    input = Input(settings)
+    planned = plan(settings, input=input)
     notices.add(*planned.warnings)
     folder = planned.folder
     with claimed(folder, settings.output):
         if planned.division.restart:
             forget(folder)
         if planned.division.possible and (planned.division.wanted or pool is not None):
-            return in_segments(planned, notices, unchanged, load or load_model, pool, began)
+            return in_segments(planned, input, notices, load or load_model, pool, began)
         if is_begun(folder):
             raise VqeError(
                 f"{folder} holds an unfinished run with other settings.",
                 "Give the old settings again, or begin anew with --restart.",
             )
-        return enhance_whole(planned, load or load_model, notices, unchanged, began)
+        return enhance_whole(planned, input, notices, load or load_model, began)
 
 
 def in_segments(
-    planned: Plan, notices: Notices, unchanged: Unchanged, load: Load, pool: WorkerPool | None, began: float
+    planned: Plan, input: Input, notices: Notices, load: Load, pool: WorkerPool | None, began: float
 ) -> Report:
     """The run in segments, made by this process or by workers."""
     model = load(planned.networks) if pool is None else load_model(planned.networks, empty=True)
     journal = Journal(planned.folder, planned.fingerprint)
     notices.listen(planned.summary)
-    return Run(planned, journal, model, planned.start(model), notices, unchanged, began).complete(pool)
+    return Run(planned, input, journal, model, notices, began).complete(pool)
 
 
-def enhance_whole(
-    plan: Plan, load: Callable[[NetworkChoice], Model], notices: Notices, unchanged: Unchanged, began: float
-) -> Report:
+def enhance_whole(plan: Plan, input: Input, notices: Notices, load: Load, began: float) -> Report:
     """Enhance an input in one piece; nothing is left under the output's name when it fails.
 
     load: gives the networks; it is called when the place of the output has been found to be in order.
-    unchanged: the input, as it was before it was opened. began: when the run did, by `time.perf_counter`.
+    began: when the run did, by `time.perf_counter`.
     """
     decode, encode, tally = Stopwatch(), Stopwatch(), Tally()
     with ExitStack() as stack:
-        reader = stack.enter_context(plan.source.open())
+        reader = stack.enter_context(input.reader)
         # The file gets its name where the input has not changed.
-        output = Writer(plan.output, plan.info, lambda aside: unchanged.check())
+        output = plan.writer(lambda aside: input.unchanged.check())
         writer = stack.enter_context(finished_on(encode, output))
-        stack.enter_context(unchanged.explaining())
+        stack.enter_context(input.unchanged.explaining())
 
         def write_one(item: tuple[Frame, Planes]) -> None:
             frame, planes = item
@@ -191,10 +189,10 @@ def enhance_by(loaded: LoadedEnsemble, settings: Settings, listen: Listener = la
     """
     began = time.perf_counter()
     notices = Notices(listen)
-    unchanged = Unchanged(settings.input)
-    planned = plan(settings, loaded)
+    input = Input(settings, remedy="Run again when it is as it should be.")
+    planned = plan(settings, loaded, input)
     notices.add(*planned.warnings)
-    return enhance_whole(planned, lambda _: loaded, notices, unchanged, began)
+    return enhance_whole(planned, input, notices, lambda _: loaded, began)
 
 
 def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, truth: Path) -> ClipErrors:

@@ -9,7 +9,7 @@ import errno
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -18,55 +18,43 @@ from av.error import FFmpegError
 from vqe_cli.errors import VqeError
 from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD, Stopwatch, background, prefetched
 from vqe_cli.restore.chunks import Chunk, Tally, decided_chunks, frames_held
-from vqe_cli.restore.engine import Enhancer, Model
+from vqe_cli.restore.engine import Model
 from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, recalled
-from vqe_cli.runs.journal import Finished, Journal
-from vqe_cli.runs.plan import Plan
+from vqe_cli.runs.journal import Journal
+from vqe_cli.runs.plan import Input, Plan
 from vqe_cli.runs.report import Notices, Progress, Report, Resumed, Took
 from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, header_hash, numbered, shown
 from vqe_cli.runs.workers import Messages, WorkerMessage, WorkerPool
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import Frame
-from vqe_cli.video.reader import WrongEntry
-from vqe_cli.video.sources import Unchanged
+from vqe_cli.video.reader import Entry, WrongEntry
+from vqe_cli.video.sources import FrameSource
 from vqe_cli.video.targets import write_error
-from vqe_cli.video.writer import Writer
 
 MIB = 2**20
 
 
-@dataclass
 class Run:
-    """A run in segments.
+    """A run in segments: `Run(plan, input, journal, model, notices, began).complete(pool)`.
 
-    model, engine: networks, and what they were started as for this input. unchanged: the input, as it was
-    before it was opened. kept: segments of earlier runs.
+    model: the networks, without weights where a pool has them. began: when the run did, by
+    `time.perf_counter`. Segments of earlier runs that are damaged are reported and made again.
     """
 
-    plan: Plan
-    journal: Journal
-    model: Model
-    engine: Enhancer
-    notices: Notices
-    unchanged: Unchanged
-    began: float
-    kept: dict[int, Finished] = field(init=False)
-    tally: Tally = field(default_factory=Tally)
-    timeline: Clock = field(init=False)
-    decode: Stopwatch = field(default_factory=Stopwatch)
-    encode: Stopwatch = field(default_factory=Stopwatch)
-    done: int = 0  # frames enhanced in this run
-
-    def __post_init__(self) -> None:
-        for number in self.journal.verify():
-            self.notices.add(f"segment {number} of the unfinished run is damaged and is made again")
-        self.kept = dict(self.journal.finished)
-        if self.kept:
-            self.notices.listen(Resumed(self.kept_frames, len(self.kept)))
-
-    @property
-    def kept_frames(self) -> int:
-        return sum(segment.frames for segment in self.kept.values())
+    def __init__(
+        self, plan: Plan, input: Input, journal: Journal, model: Model, notices: Notices, began: float
+    ) -> None:
+        self.plan, self.input, self.journal, self.notices, self.began = plan, input, journal, notices, began
+        self.model, self.engine = model, plan.start(model)
+        self.decode, self.encode = Stopwatch(), Stopwatch()
+        self.done = 0  # frames enhanced in this run
+        self._input_read = False
+        self._uses_entry = True
+        for number in journal.verify():
+            notices.add(f"segment {number} of the unfinished run is damaged and is made again")
+        self.kept_frames = sum(segment.frames for segment in journal.finished.values())
+        if journal.finished:
+            notices.listen(Resumed(self.kept_frames, len(journal.finished)))
 
     def complete(self, pool: WorkerPool | None) -> Report:
         """Makes all segments that are missing, joins them and gives the report.
@@ -83,12 +71,11 @@ class Run:
                 raise
             raise failure from error
         finally:
-            self._told_losses()
+            self._report_losses()
 
     def _with_entry_or_without(self, work: Callable[[], None]) -> None:
         """Decoding begins in the middle where it may; where it gives other frames, at the beginning."""
-        self._uses_entry = True
-        with self.unchanged.explaining():
+        with self.input.unchanged.explaining():
             try:
                 work()
             except WrongEntry:
@@ -100,7 +87,7 @@ class Run:
                         f"{self.plan.info.path} does not give the same pictures twice.",
                         "Copy it to a disk of this machine, and begin anew with --restart.",
                     ) from error
-        self.unchanged.check()
+        self.input.unchanged.check()
 
     def _frames(self, light: bool) -> Generator[FrameSummary, None, None]:
         """All frames, in order: those remembered without planes, then decoded ones (light: all without)."""
@@ -112,7 +99,7 @@ class Run:
             first = last if light else self._first_needed(remembered)
             entry = entry_before(remembered, first) if self._uses_entry else None
             yield from remembered[: first - remembered[0].frame.index]
-        with self.plan.source.open(entry) as reader:
+        with self._reader(entry) as reader:
             if remembered:
                 frames = recalled(reader, remembered, first, colour)
             else:
@@ -121,6 +108,13 @@ class Run:
                 journal.remember(summary)
                 yield summary.without_planes() if light else summary
             self.notices_of_reader = list(reader.warnings)
+
+    def _reader(self, entry: Entry | None) -> FrameSource:
+        """The input's own reader, where it has not been used and decoding begins at the beginning."""
+        if entry is not None or self._input_read:
+            return self.plan.source.open(entry)
+        self._input_read = True
+        return self.input.reader
 
     def _first_needed(self, remembered: list[FrameSummary]) -> int:
         """The first frame whose planes are needed: context of the first frame that is not finished."""
@@ -150,7 +144,7 @@ class Run:
         """Networks run here."""
         writer = SegmentWriter(coder_of(self.plan), self.journal.file_of, self.journal.finish)
         finished = frozenset(self.journal.finished)
-        self._progress(0)
+        self._progress()
         try:
             with (
                 closing(self._frames(light=False)) as summaries,
@@ -163,7 +157,7 @@ class Run:
                     for frame, planes in self.engine.enhanced([chunk]):
                         write((number, frame, planes))
                         self.done += 1
-                        self._progress(0)
+                        self._progress()
             with self.encode.running():
                 writer.complete()
         finally:
@@ -174,7 +168,7 @@ class Run:
         messages: Messages = Messages()
         under_way: dict[int, int] = {}  # frames done, by segment
         finished = frozenset(self.journal.finished)
-        self._progress(0)
+        self._progress()
         with (
             closing(self._frames(light=True)) as summaries,
             prefetched(summaries, READ_AHEAD, self.decode) as frames,
@@ -229,8 +223,9 @@ class Run:
         file = self.journal.file_of(number)
         return SegmentJob(self.plan, number, chunks, checksums, entry, needed[-1].frame.pts, file)
 
-    def _progress(self, more: int) -> None:
-        self.notices.listen(Progress(self.kept_frames + self.done + more, self.plan.summary.frames))
+    def _progress(self, under_way: int = 0) -> None:
+        """Frames that are done; under_way: those of segments that are not finished."""
+        self.notices.listen(Progress(self.kept_frames + self.done + under_way, self.plan.summary.frames))
 
     def _join(self) -> Report:
         """Copies the packets of all segments into the output and renames it."""
@@ -241,13 +236,12 @@ class Run:
             report: list[Report] = []
 
             def completed(aside: Path) -> None:
-                self.unchanged.check()
+                self.input.unchanged.check()
                 self.notices.add(*writer.warnings)
                 report.append(self._report())
                 journal.joined(aside, report[0])
 
-            output = replace(plan.output, encoding=plan.encoding)
-            with Writer(output, plan.info, completed) as writer:
+            with plan.writer(completed) as writer:
                 self._check_headers(header_hash(writer.header))
                 self.notices.add(*writer.warnings)
                 writer.join([journal.file_of(number) for number in sorted(journal.finished)], self.timeline)
@@ -263,12 +257,12 @@ class Run:
                     "All machines need the same PyAV and the same options. Begin anew with --restart.",
                 )
 
-    def _told_losses(self) -> None:
+    def _report_losses(self) -> None:
         for segment in self.journal.finished.values():
             self.notices.add(*segment.warnings)
 
     def _report(self) -> Report:
-        self._told_losses()
+        self._report_losses()
         self.notices.add(*self.notices_of_reader, *self.engine.warnings)
         wall = time.perf_counter() - self.began
         took = Took(self.decode.seconds, self.encode.seconds, wall)

@@ -179,16 +179,17 @@ def fingerprint(path: Path) -> list[Any]:
 class Unchanged:
     """Files as they are now, compared with what they are later: `check` before a result gets its name.
 
-    remedy: what to do where they have changed. Raises VqeError for a file that is not there.
+    remedy: what to do where they have changed. `before`: their fingerprints, by path. Raises VqeError for a
+    file that is not there.
     """
 
     def __init__(self, *paths: Path, remedy: str = "Run again when it is as it should be.") -> None:
         self._remedy = remedy
-        self._before = {path: fingerprint(path) for path in paths}
+        self.before = {path: fingerprint(path) for path in paths}
 
     def check(self) -> None:
         """Raises VqeError where a file was cut short, replaced or removed since."""
-        for path, before in self._before.items():
+        for path, before in self.before.items():
             if _changed(path, before):
                 raise InputError(f"{path} has changed while it was read.", self._remedy)
 
