@@ -20,7 +20,6 @@ from vqe_cli.measure.result import Options, PairResult, gain_of
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.engine import Engine, Loaded, load
 from vqe_cli.restore.marking import PeakCount, mark_peaks
-from vqe_cli.restore.stages import run_stages
 from vqe_cli.runs.report import Event, Progress, Report
 from vqe_cli.runs.run import Restorer
 from vqe_cli.runs.settings import Settings
@@ -172,15 +171,14 @@ class Model:
         return torch.stack([self._clip(engine, *each) for each in zip(clip, qp, peaks, strict=True)])
 
     def _clip(self, engine: Engine, clip: Tensor, qp: Tensor, peaks: Tensor) -> Tensor:
-        """One clip (T, 3, H, W), its change as strong as the pipeline wants it."""
-        levels = qp.to(clip.device)
-        out = run_stages(engine.stages, clip, peaks.cpu(), levels, slice(0, len(clip)), engine.seconds)
+        """One clip (T, 3, H, W)."""
+        out = engine.run(clip, peaks.cpu(), qp.to(clip.device), slice(0, len(clip)))
         base = clip
         if self.scale > 1:
             base = F.interpolate(clip, scale_factor=self.scale, mode="bicubic", align_corners=False)
         known = [None if level != level else level for level in qp.tolist()]
-        scales = [engine.pipeline.residual_scale_at(level, engine.stages[0].tta) for level in known]
-        return base + torch.tensor(scales, device=clip.device).view(-1, 1, 1, 1) * (out - base)
+        pairs = zip(out.split(1), base.split(1), known, strict=True)
+        return base + torch.cat([engine.residual(*each) for each in pairs])
 
 
 def load_model(

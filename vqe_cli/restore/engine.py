@@ -233,7 +233,11 @@ class Engine:
         marks = torch.tensor([frame.pqf for frame in chunk.frames])
         qps = [nan if frame.network_qp is None else float(frame.network_qp) for frame in chunk.frames]
         qp = torch.tensor(qps, dtype=torch.float32, device=clip.device)
-        return run_stages(self.stages, clip, marks, qp, slice(chunk.start, chunk.stop), self.seconds)
+        return self.run(clip, marks, qp, slice(chunk.start, chunk.stop))
+
+    def run(self, clip: Tensor, pqf: Tensor, qp: Tensor, keep: slice) -> Tensor:
+        """What all stages make of the kept frames of a clip on the device; arguments as for `run_stages`."""
+        return run_stages(self.stages, clip, pqf, qp, keep, self.seconds)
 
     def upload(self, frames: Sequence[Frame]) -> list[list[Tensor]]:
         """Planes of the frames on the device; context that the chunk before had is there already."""
@@ -248,13 +252,19 @@ class Engine:
         """What changes are added to: the decoded planes, enlarged for scale > 1."""
         return decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
 
+    def residual(self, picture: Tensor, before: Tensor, qp: float | None) -> Tensor:
+        """What an enhanced picture changes, RGB (1, 3, H, W), as strong as the pipeline wants it at this QP.
+
+        picture, before: RGB (1, 3, H, W), the latter of what the change is added to.
+        """
+        return self.pipeline.residual_scale_at(qp, self.stages[0].tta) * (picture - before)
+
     def change(self, picture: Tensor, before: Tensor, qp: float | None) -> list[Tensor]:
         """What an enhanced picture changes of each plane, in code units, not rounded.
 
-        picture, before: RGB (1, 3, H, W), the latter of what the change is added to. It is as strong as the
-        pipeline wants it at this QP.
+        picture, before, qp: as for `residual`.
         """
-        residual = self.pipeline.residual_scale_at(qp, self.stages[0].tta) * (picture - before)
+        residual = self.residual(picture, before, qp)
         if self.colour.matrix == "gray":
             # The three channels went in alike and come out a little different: their mean is the change of
             # gray.

@@ -11,8 +11,7 @@ import socket
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vqe_cli.errors import VqeError
 from vqe_cli.files import Aside
@@ -21,11 +20,10 @@ from vqe_cli.restore.device import choose
 from vqe_cli.restore.ensemble import load_model
 from vqe_cli.runs.journal import Finished
 from vqe_cli.runs.segments import SegmentJob, Worker
-from vqe_cli.runs.workers import TRIES, Messages, WorkerMessage
+from vqe_cli.runs.workers import POLL_S, TRIES, Messages, WorkerMessage, WorkerPool
 from vqe_cli.video.reader import WrongEntry
 from vqe_cli.video.sent_packets import SentPackets, packets_between
 
-POLL_S = 0.5
 KNOCK_S = 5.0
 
 
@@ -37,7 +35,7 @@ class Parcel:
     packets: SentPackets | None
 
 
-class RayWorkers:
+class RayWorkers(WorkerPool):
     """The machines of a Ray cluster: `with RayWorkers("auto", networks) as workers`.
 
     address: of the cluster, "auto" for one that runs here. networks: of all files. sends_packets: whether its
@@ -48,7 +46,7 @@ class RayWorkers:
         self._ray = connected(address)
         resources = self._ray.cluster_resources()
         on_gpu = networks.device.startswith("cuda") or (networks.device == "auto" and "GPU" in resources)
-        self.size = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
+        super().__init__(max(1, int(resources.get("GPU" if on_gpu else "CPU", 1))))
         neutral = load_model(networks.on("cpu", "fp32"))
         self._model = self._ray.put(neutral)
         self._sends_packets = sends_packets
@@ -58,18 +56,8 @@ class RayWorkers:
         )(make_remotely)
         self._running: dict[Any, tuple[SegmentJob, Messages]] = {}
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._collect, name="vqe-cluster", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._thread.join()
+    def _stop(self) -> None:
         for running in self._running:
             self._ray.cancel(running, force=True)
         self._ray.shutdown()
@@ -81,7 +69,7 @@ class RayWorkers:
         with self._lock:
             self._running[running] = (job, messages)
 
-    def _collect(self) -> None:
+    def _direct(self) -> None:
         """Passes on what has ended."""
         while not self._closing.is_set():
             with self._lock:

@@ -79,7 +79,7 @@ def has_workers(settings: Settings) -> bool:
     return settings.cluster is not None or settings.processes > 1
 
 
-def new_workers(settings: Settings) -> "LocalWorkers | RayWorkers":
+def new_workers(settings: Settings) -> WorkerPool:
     """The workers that the settings ask for; raises VqeError for a device or a cluster that is not there."""
     if settings.cluster is not None:
         return RayWorkers(settings.cluster, settings.networks, settings.cluster_ship)

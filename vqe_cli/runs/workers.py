@@ -9,13 +9,14 @@ import os
 import queue
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 
@@ -41,13 +42,40 @@ class WorkerMessage:
 Messages = queue.SimpleQueue[WorkerMessage]
 
 
-class WorkerPool(Protocol):
-    """Whoever makes segments. size: how many at the same time."""
+class WorkerPool(ABC):
+    """Whoever makes segments while a block lasts: `with pool: pool.submit(job, messages)`.
 
-    size: int
+    size: how many at the same time. A thread gives out jobs and passes messages on. May be used from several
+    threads.
+    """
 
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._direct, name="vqe-workers", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._stop()
+
+    @abstractmethod
     def submit(self, job: SegmentJob, messages: Messages) -> None:
         """Takes a job; reports come into the queue, at the end `finished` or `error`."""
+
+    @abstractmethod
+    def _direct(self) -> None:
+        """The life of the thread: until `_closing` is set, which it looks at every POLL_S seconds."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Ends what still works."""
 
 
 @dataclass
@@ -68,15 +96,15 @@ class _WorkerProcess:
     task: _Task | None = None
 
 
-class LocalWorkers:
+class LocalWorkers(WorkerPool):
     """Worker processes on this machine: `with LocalWorkers(["cpu", "cpu"]) as workers`.
 
     devices: of the workers. one_core: each stays on one core, its codecs, too, where the system can do that;
-    otherwise they compute on an equal share of the processor's. May be used from several threads.
+    otherwise they compute on an equal share of the processor's.
     """
 
     def __init__(self, devices: Sequence[str], one_core: bool = False) -> None:
-        self.size = len(devices)
+        super().__init__(len(devices))
         cores = _cores() if one_core else [None] * self.size
         self._workers = [
             _WorkerProcess(device, cores[number % len(cores)]) for number, device in enumerate(devices)
@@ -85,33 +113,19 @@ class LocalWorkers:
         self._context = multiprocessing.get_context("spawn")
         self._threads = 1 if one_core else max(1, usable_cores() // self.size)
         self._wake_up, self._woken = os.pipe()
-        self._closing = False
-        self._thread = threading.Thread(target=self._direct, name="vqe-workers", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing = True
-        self._nudge()
-        self._thread.join()
+    def _stop(self) -> None:
         for worker in self._workers:
             self._dismiss(worker)
 
     def submit(self, job: SegmentJob, messages: Messages) -> None:
         """As `WorkerPool.submit`."""
         self._tasks.append(_Task(job, messages))
-        self._nudge()
-
-    def _nudge(self) -> None:
         os.write(self._woken, b"!")
 
     def _direct(self) -> None:
         """Gives out tasks and passes on what workers tell."""
-        while not self._closing:
+        while not self._closing.is_set():
             for worker in self._workers:
                 if worker.task is None and self._tasks:
                     self._give(worker, self._tasks.popleft())
