@@ -41,15 +41,22 @@ MATRIX_SIDE, MATRIX_ROUNDS = 8192, 20
 
 @dataclass(frozen=True)
 class Way:
-    """One way of running a network. frames: pictures given at once to an image network."""
+    """One way of running a network."""
 
     name: str
+    """As reported."""
     frames: int = 1
+    """Pictures given at once to an image network."""
     half: bool = True
+    """Computes in bfloat16."""
     channels_last: bool = True
+    """Memory layout."""
     compiled: bool = False
+    """By torch.compile."""
     graph: bool = False
+    """As a CUDA graph."""
     streams: int = 1
+    """CUDA streams side by side."""
 
 
 WAYS = (

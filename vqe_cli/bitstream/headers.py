@@ -24,49 +24,54 @@ from vqe_cli.bitstream.slice_header import SliceHeader, read_slice_header
 
 
 class Retention(NamedTuple):
-    """What a picture asks of the decoded picture buffer, needed where prior pictures may go unshown (C.5.2).
-
-    starts_clean: pictures of earlier sequences that were not yet shown are dropped (NoOutputOfPriorPicsFlag).
-    reorder, latency, buffering: the SPS's bounds (see `Sps`). kept: POCs of the pictures that stay for
-    reference; kept_lsbs: the same for long-term pictures identified by least significant bits alone, modulo
-    `lsb_range`.
-    """
+    """What a picture asks of the decoded picture buffer, needed where prior pictures may go unshown
+    (C.5.2)."""
 
     starts_clean: bool
+    """Pictures of earlier sequences that were not yet shown are dropped (NoOutputOfPriorPicsFlag)."""
     reorder: int
+    """A bound of the SPS, as in `Sps`."""
     latency: int
+    """A bound of the SPS, as in `Sps`."""
     buffering: int
+    """A bound of the SPS, as in `Sps`."""
     kept: tuple[int, ...]
+    """POCs of the pictures that stay for reference."""
     kept_lsbs: tuple[int, ...]
+    """Long-term pictures that stay and are identified by least significant bits alone."""
     lsb_range: int
+    """Modulus of `kept_lsbs`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One coded picture, known from its headers alone.
-
-    poc: picture order count within its sequence, None when unknown. qp: SliceQpY of the first slice
-    (7.4.7.1), -48 … 51, None when its header cannot be read. kind: "I", "P" or "B" of the first slice, "?"
-    when unknown. irap: random access picture. nal_type: nal_unit_type of table 7-1. temporal_id: 0 … 6.
-    sequence: counts coded video sequences, from 0. decode_index: counts decoded pictures in coding order, -1
-    for those that a decoder skips. output: False for what is never shown: pic_output_flag 0, RASL pictures
-    without their reference, pictures before the first random access picture. slice_qps: SliceQpY of each
-    slice, dependent segments not counted. packet: counts the packets given to `PacketParser`, -1 for raw
-    streams.
-    """
+    """One coded picture, known from its headers alone."""
 
     poc: int | None
+    """Picture order count within its sequence; None when unknown."""
     qp: int | None
+    """SliceQpY of the first slice (7.4.7.1), -48 … 51; None when its header cannot be read."""
     kind: str
+    """"I", "P" or "B" of the first slice; "?" when unknown."""
     irap: bool
+    """Random access picture."""
     nal_type: int
+    """nal_unit_type of table 7-1."""
     temporal_id: int
+    """TemporalId, 0 … 6."""
     sequence: int
+    """Counts coded video sequences, from 0."""
     decode_index: int
+    """Counts decoded pictures in coding order; -1 for those that a decoder skips."""
     output: bool
+    """False for what is never shown: pic_output_flag 0, RASL pictures without their reference, pictures
+    before the first random access picture."""
     slice_qps: tuple[int | None, ...] = ()
+    """SliceQpY of each slice; dependent segments are not counted."""
     packet: int = -1
+    """Counts the packets given to `PacketParser`, from 0."""
     retention: Retention | None = field(default=None, repr=False, compare=False)
+    """What it asks of the decoded picture buffer."""
 
     @property
     def skipped(self) -> bool:
@@ -88,10 +93,8 @@ FIRST_LEADING, LAST_SUB_LAYER_NON_REFERENCE = 6, 14
 
 
 class HeaderParser:
-    """Reads the headers of one stream: feed NAL units in coding order, take `Picture` records.
-
-    What cannot be read gives a picture without QP and is counted in `warnings`; nothing is raised.
-    """
+    """Reads the headers of one stream: feed NAL units in coding order, take `Picture` records. What cannot
+    be read gives a picture without QP and is counted in `warnings`; nothing is raised."""
 
     def __init__(self) -> None:
         self.packet = -1  # goes into `Picture.packet`; whoever feeds packets counts them here

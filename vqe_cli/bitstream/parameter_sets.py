@@ -20,49 +20,70 @@ MOST_SAMPLES_ACROSS = 65536  # far above level 6.2's largest side (16,888)
 
 @dataclass(frozen=True, slots=True)
 class Sps:
-    """Sequence parameter set; fields carry the standard's names where it has one.
-
-    address_bits: length of slice_segment_address. poc_lsb_bits: length of slice_pic_order_cnt_lsb.
-    qp_offset: QpBdOffsetY, how far luma QPs may go below 0. chroma: ChromaArrayType is not 0.
-    reorder, latency, buffering: sps_max_num_reorder_pics, sps_max_latency_increase_plus1 and
-    sps_max_dec_pic_buffering_minus1 of the highest sub-layer.
-    chroma_location: chroma_sample_loc_type_top_field, None where the VUI does not tell.
-    """
+    """Sequence parameter set (H.265, 7.3.2.2)."""
 
     sps_id: int
+    """sps_seq_parameter_set_id."""
     chroma: bool
+    """ChromaArrayType is not 0."""
     separate_colour_plane: bool
+    """separate_colour_plane_flag."""
     qp_offset: int
+    """QpBdOffsetY: how far luma QPs may go below 0."""
     poc_lsb_bits: int
+    """Length of slice_pic_order_cnt_lsb."""
     reorder: int
+    """sps_max_num_reorder_pics of the highest sub-layer."""
     latency: int
+    """sps_max_latency_increase_plus1 of the highest sub-layer."""
     buffering: int
+    """sps_max_dec_pic_buffering_minus1 of the highest sub-layer."""
     address_bits: int
+    """Length of slice_segment_address."""
     sao: bool
+    """sample_adaptive_offset_enabled_flag."""
     short_term_sets: tuple[ShortTermSet, ...]
+    """st_ref_pic_set(i)."""
     long_term_present: bool
+    """long_term_ref_pics_present_flag."""
     long_term_lsbs: tuple[int, ...]
+    """lt_ref_pic_poc_lsb_sps."""
     long_term_used: tuple[bool, ...]
+    """used_by_curr_pic_lt_sps_flag."""
     temporal_mvp: bool
+    """sps_temporal_mvp_enabled_flag."""
     chroma_location: int | None = None
+    """chroma_sample_loc_type_top_field; None where the VUI does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pps:
-    """Picture parameter set; fields carry the standard's names, flags without their `_flag`."""
+    """Picture parameter set (H.265, 7.3.2.3)."""
 
     pps_id: int
+    """pps_pic_parameter_set_id."""
     sps_id: int
+    """pps_seq_parameter_set_id."""
     dependent_slice_segments: bool
+    """dependent_slice_segments_enabled_flag."""
     output_flag_present: bool
+    """output_flag_present_flag."""
     num_extra_slice_header_bits: int
+    """Of that name."""
     cabac_init_present: bool
+    """cabac_init_present_flag."""
     num_ref_idx_l0: int
+    """num_ref_idx_l0_default_active_minus1 + 1."""
     num_ref_idx_l1: int
+    """num_ref_idx_l1_default_active_minus1 + 1."""
     init_qp: int
+    """26 + init_qp_minus26."""
     weighted_pred: bool
+    """weighted_pred_flag."""
     weighted_bipred: bool
+    """weighted_bipred_flag."""
     lists_modification_present: bool
+    """lists_modification_present_flag."""
 
 
 def bits_for(count: int) -> int:

@@ -12,21 +12,25 @@ MOST_REFERENCES = 15
 
 
 class SliceHeader(NamedTuple):
-    """What a slice segment header says; a dependent segment has kind "" and no QP of its own.
-
-    qp: SliceQpY, -QpBdOffsetY … 51. kind: "I", "P" or "B". poc_lsb: 0 for IDR pictures. no_prior_output:
-    no_output_of_prior_pics_flag. long_term: for each long-term picture kept, (POC least significant bits,
-    delta_poc_msb_cycle accumulated or None where bits alone tell it).
-    """
+    """What a slice segment header says (H.265, 7.3.6.1)."""
 
     sps: Sps
+    """The sequence parameter set that it refers to."""
     kind: str
+    """"I", "P" or "B"; "" for a dependent segment."""
     qp: int | None
+    """SliceQpY, -QpBdOffsetY … 51; None for a dependent segment."""
     poc_lsb: int
+    """slice_pic_order_cnt_lsb, 0 for IDR pictures."""
     output: bool
+    """pic_output_flag."""
     no_prior_output: bool
+    """no_output_of_prior_pics_flag."""
     short_term: ShortTermSet
+    """The short-term pictures kept."""
     long_term: tuple[tuple[int, int | None], ...]
+    """For each long-term picture kept: POC least significant bits, and delta_poc_msb_cycle accumulated, or
+    None where bits alone identify it."""
 
 
 def read_slice_header(

@@ -13,15 +13,18 @@ WRITABLE = {*MUXERS, ".y4m"}
 
 @dataclass(frozen=True)
 class Job:
-    """One fusion. name: of the clip. members: results, or the one input of several pipelines. given: the
-    input of results. truth: for fitting. output: where it goes, None when nothing is written.
-    """
+    """One fusion."""
 
     name: str
+    """Of the clip."""
     members: tuple[Path, ...]
+    """Results, or the one input of several pipelines."""
     given: Path | None = None
+    """The input of results."""
     truth: Path | None = None
+    """The clean clip, for fitting."""
     output: Path | None = None
+    """Where the result goes; None when nothing is written."""
 
 
 def jobs_of(

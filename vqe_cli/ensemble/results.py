@@ -99,23 +99,35 @@ class Writing:
     """How the output is written; see `Writer`."""
 
     codec: str | None = None
+    """FFmpeg's name; None: by the container."""
     crf: float | None = None
+    """Constant quality of the encoder."""
     pix_fmt: str | None = None
+    """FFmpeg's name; None: by the input."""
     options: Mapping[str, str] = field(default_factory=dict)
+    """The encoder's own."""
     overwrite: bool = False
+    """Whether an existing file may be replaced."""
 
 
 @dataclass(frozen=True)
 class FusionReport:
-    """A finished fusion. shares: of the members, for `mean` and `weighted`. warnings: one sentence each."""
+    """A finished fusion."""
 
     members: tuple[str, ...]
+    """Paths, as given."""
     output: str
+    """Path of what was written."""
     method: str
+    """One of `METHODS`."""
     shares: tuple[float, ...] | None
+    """Of the members, for `mean` and `weighted`; None otherwise."""
     frames: int
+    """Written."""
     wall_s: float
+    """Seconds on the clock."""
     warnings: tuple[str, ...]
+    """One sentence each."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as what JSON can hold."""

@@ -21,17 +21,18 @@ from vqe_cli.video.opening import open_input, reading, video_stream
 
 @dataclass(frozen=True)
 class CurveResult:
-    """Bjøntegaard's deltas of one video (or their mean) in one metric.
-
-    rate_percent: bits saved (negative) at equal quality; quality: gain at equal rate in the metric's unit;
-    both None where the curves do not allow it, and `note` says why.
-    """
+    """Bjøntegaard's deltas of one video, or their mean, in one metric."""
 
     name: str
+    """Of the video."""
     metric: str
+    """Its name in `METRICS`."""
     rate_percent: float | None
+    """Bits saved (negative) at equal quality; None where the curves do not allow it."""
     quality: float | None
+    """Gain at equal rate, in the metric's unit; None where the curves do not allow it."""
     note: str = ""
+    """Why there is no number; "" where there is one."""
 
 
 def curves(results: Sequence[PairResult], metrics: Sequence[str]) -> list[CurveResult]:

@@ -29,52 +29,78 @@ class Line:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, filled, or an outline of `stroke` pixels where fill is ""."""
+    """A rectangle, filled or outlined."""
 
     x: float
+    """Left edge, pixels."""
     y: float
+    """Upper edge, pixels."""
     width: float
+    """Pixels."""
     height: float
+    """Pixels."""
     fill: str = ""
+    """Colour; "": not filled."""
     outline: str = ""
+    """Colour; "": none."""
     stroke: float = 1.0
+    """Width of the outline, pixels."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A filled circle around (x, y), ringed by `ring` (1.2 pixels) where that is given."""
+    """A filled circle."""
 
     x: float
+    """Of the centre, pixels."""
     y: float
+    """Of the centre, pixels."""
     radius: float
+    """Pixels."""
     colour: str
+    """As in CSS."""
     ring: str = ""
+    """Colour of a ring of 1.2 pixels; "": none."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Words with their baseline at y; anchor: what of them lies at x; turned: read upwards."""
+    """A line of text."""
 
     x: float
+    """Of the anchor, pixels."""
     y: float
+    """Of the baseline, pixels."""
     words: str
+    """The text."""
     size: float = 12.0
+    """Pixels per em."""
     colour: str = "#1f2328"
+    """As in CSS."""
     anchor: str = "start"
+    """What of the text lies at x: "start", "middle" or "end"."""
     bold: bool = False
+    """Set in bold."""
     turned: bool = False
+    """Read upwards."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels (h, w, 3) uint8 stretched over a rectangle; hard: pixels stay visible squares."""
+    """Pixels stretched over a rectangle."""
 
     x: float
+    """Left edge, pixels."""
     y: float
+    """Upper edge, pixels."""
     width: float
+    """Pixels."""
     height: float
+    """Pixels."""
     pixels: np.ndarray
+    """(h, w, 3) uint8."""
     hard: bool = True
+    """Enlarged pixels stay visible squares."""
 
 
 Shape = Line | Box | Dot | Text | Picture

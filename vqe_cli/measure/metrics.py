@@ -45,18 +45,22 @@ class Setup:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: `measure` judges a pair alone, or `stream` opens a judge of pairs in order.
-
-    unit: "dB" or "". decimals: as shown in tables. rising: higher is better. about: one line for `--help`.
-    """
+    """One metric: `measure` judges a pair alone, or `stream` opens a judge of pairs in order."""
 
     name: str
+    """As `--metrics` takes it."""
     about: str
+    """One line for `--help`."""
     measure: Callable[[PairView], float | None] | None = None
+    """The value of a pair; None where it does not apply."""
     stream: Callable[[Setup], StreamMetric] | None = None
+    """Opens a judge of pairs in order."""
     unit: str = ""
+    """"dB" or ""."""
     decimals: int = 4
+    """As shown in tables."""
     rising: bool = True
+    """Higher is better."""
 
 
 def psnr_rgb(pair: PairView) -> float:

@@ -94,18 +94,18 @@ class Series:
 
 @dataclass(frozen=True)
 class Gain:
-    """Output minus input of one video in one metric.
-
-    mean: over the frames that differ from the truth on both sides, None where there is none. frames: their
-    number. became, ceased, stayed: frames that equal the truth in the output alone, in the input alone, in
-    both.
-    """
+    """Output minus input of one video in one metric."""
 
     mean: float | None
+    """Over the frames that differ from the truth on both sides; None where there is none."""
     frames: int
+    """How many these are."""
     became: int = 0
+    """Frames that equal the truth in the output alone."""
     ceased: int = 0
+    """Frames that equal the truth in the input alone."""
     stayed: int = 0
+    """Frames that equal the truth in both."""
 
     @property
     def value(self) -> float | None:

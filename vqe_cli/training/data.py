@@ -24,17 +24,18 @@ Planes = tuple[np.ndarray | Tensor, ...]
 
 @dataclass(frozen=True)
 class Clip:
-    """A decoded clip: planes of T frames, each (T, h, w) as decoded, QPs (T,) with NaN where unknown, peaks
-    (T,).
-
-    The planes are arrays in memory, or tensors on the device where the cache lies there.
-    """
+    """A decoded clip of T frames."""
 
     name: str
+    """Of its file, without suffix."""
     planes: Planes
+    """Each (T, h, w) as decoded: arrays in memory, or tensors on the device where the cache lies there."""
     colour: Colour
+    """How its codes are to be read."""
     qp: np.ndarray
+    """(T,), NaN where unknown."""
     pqf: np.ndarray
+    """(T,) bool: peak quality frames."""
 
     @property
     def frames(self) -> int:
@@ -66,19 +67,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class Batch:
-    """lq (N, T, 3, h, w) and gt (N, T, 3, s*h, s*w), RGB in [0, 1]; qp (N, T), NaN where hidden; pqf (N, T)
-    bool; errors (N, T) of the whole pictures that the crops are from, as in `Pair`.
-
-    seeds: a number for each clip, from which all that a task draws for it comes, so that it depends neither
-    on the other clips nor on what was drawn before.
-    """
+    """Crops of N clips of T frames."""
 
     lq: Tensor
+    """Compressed (N, T, 3, h, w), RGB in [0, 1]."""
     gt: Tensor
+    """True (N, T, 3, s*h, s*w), RGB in [0, 1]."""
     qp: Tensor
+    """(N, T), NaN where hidden or unknown."""
     pqf: Tensor
+    """(N, T) bool."""
     errors: Tensor
+    """(N, T) of the whole pictures that the crops are from, as in `Pair`."""
     seeds: tuple[int, ...] = ()
+    """A number for each clip, from which all that a task draws for it comes, so that it depends neither on
+    the other clips nor on what was drawn before."""
 
     def head(self, count: int) -> "Batch":
         """Its first `count` clips."""
@@ -102,10 +105,8 @@ class Batch:
 def decode_clip(
     path: Path, pqf: str = "auto", pqf_rule: str = "prominent", drop: frozenset[int] = frozenset()
 ) -> Clip:
-    """Decode a whole short clip; frames whose index is in `drop` are left out (duplicate removal).
-
-    pqf, pqf_rule: how peaks are found, as `mark` names it.
-    """
+    """Decode a whole short clip; frames whose index is in `drop` are left out (duplicate removal). pqf,
+    pqf_rule: how peaks are found, as `mark` names it."""
     with open_reader(path) as reader:
         frames = [frame for frame in reader if frame.index not in drop]
         colour = reader.info.colour
@@ -149,15 +150,20 @@ def clip_rgb(clip: Clip, frames: slice, device: torch.device | str = "cpu") -> T
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a crop lies: frames `first` … `first + count - 1` of a clip, a square from (top, left), in luma
-    pixels."""
+    """Where a crop lies in a clip."""
 
     clip: Clip
+    """What it is cut from."""
     first: int
+    """Its first frame."""
     count: int
+    """Frames."""
     top: int
+    """Upper edge, luma pixels."""
     left: int
+    """Left edge, luma pixels."""
     size: int
+    """Side of the square, luma pixels."""
 
     def planes(self) -> list[np.ndarray | Tensor]:
         """The planes (count, h, w) of the crop, as decoded."""
@@ -201,10 +207,8 @@ def _to_device(codes: Tensor, device: torch.device | str) -> Tensor:
 
 def recoloured(x: Tensor, colours: Sequence[int]) -> Tensor:
     """Of each clip of RGB (N, ..., 3, H, W) one of sixteen that a codec could as well have been given.
-
     colours: N of 0 … 15; 1 inverts luma, 2 and 4 the chroma planes, 8 exchanges these (of BT.709: other
-    matrices are near enough). Colours may leave the gamut.
-    """
+    matrices are near enough). Colours may leave the gamut."""
     if not any(colours):
         return x
     matrices = torch.stack([recolouring(chosen) for chosen in range(16)]).to(x)

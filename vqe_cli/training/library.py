@@ -30,14 +30,18 @@ DECODERS = min(8, usable_cores())
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a pair, before decoding. given: whose pictures are the input, `lq` or what stage I made of
-    it."""
+    """The files of a pair, before decoding."""
 
     recipe: str
+    """The folder below lq/."""
     name: str
+    """Of the clip."""
     lq: Path
+    """The compressed version, which QPs and peaks are from."""
     gt: Path
+    """The truth."""
     given: Path
+    """Whose pictures are the input: `lq`, or what stage I made of it."""
 
 
 def clips_below(folder: Path) -> dict[str, Path]:

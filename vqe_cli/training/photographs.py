@@ -64,19 +64,20 @@ class Clips:
 
 @dataclass(frozen=True)
 class Path2d:
-    """How a camera or an object moves; lengths in pixels of the clip.
-
-    start: (x, y) at the first frame, from the middle. pan: (x, y) a frame. zoom: factor a frame. angle:
-    radians at the first frame. turn: radians a frame. shake: standard deviation of what a hand adds to each
-    frame's place.
-    """
+    """How a camera or an object moves; lengths in pixels of the clip."""
 
     start: tuple[float, float]
+    """(x, y) at the first frame, from the middle."""
     pan: tuple[float, float]
+    """(x, y) a frame."""
     zoom: float
+    """Factor a frame."""
     angle: float
+    """Radians at the first frame."""
     turn: float
+    """Radians a frame."""
     shake: float
+    """Standard deviation of what a hand adds to each frame's place."""
 
 
 class PhotographSource:
@@ -205,17 +206,18 @@ class PhotographSource:
 
 @dataclass(frozen=True)
 class MovingObject:
-    """A part of another photograph with a soft edge, in front of what the camera sees.
-
-    picture: RGB (1, 3, h, w). radius: mean radius in pixels. motion: its path over the clip. waves:
-    phases (4) of its outline.
-    """
+    """A part of another photograph with a soft edge, in front of what the camera sees."""
 
     path: Path
+    """Of the photograph."""
     picture: Tensor
+    """RGB (1, 3, h, w)."""
     radius: float
+    """Mean radius, pixels."""
     motion: Path2d
+    """Its path over the clip."""
     waves: np.ndarray
+    """Phases (4,) of its outline."""
 
     def before(self, seen: Tensor, index: int, random: np.random.Generator) -> Tensor:
         """RGB (1, 3, H, W) with the object in front, at frame `index`."""

@@ -18,26 +18,32 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells while it goes: step, share done (0 … 1), loss, learning rate, steps a second, and
-    gains by recipe (dB) right after a validation.
-
-    figure: what the gains are: "gain_db", or "warped_psnr_db" for a flow network. waiting: share of the time
-    in which no batch was ready. minutes: of training so far. phase: its name in a progressive run;
-    phase_number, phase_count: which of how many.
-    """
+    """What a run reports while it goes."""
 
     step: int
+    """Steps done."""
     share: float
+    """Of the phase that is done, 0 … 1."""
     loss: float
+    """Mean since the last report."""
     rate: float
+    """Learning rate."""
     steps_per_s: float
+    """Since the last report."""
     gains: dict[str, float] | None = None
+    """By recipe, right after a validation; in dB."""
     figure: str = "gain_db"
+    """What the gains are: "gain_db", or "warped_psnr_db" for a flow network."""
     waiting: float = 0.0
+    """Share of the time in which no batch was ready."""
     minutes: float = 0.0
+    """Of training so far."""
     phase: str = ""
+    """Its name in a progressive run."""
     phase_number: int = 1
+    """From 1."""
     phase_count: int = 1
+    """How many phases there are."""
 
 
 Listener = Callable[[Progress], None]

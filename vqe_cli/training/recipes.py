@@ -25,14 +25,18 @@ KNOWN = "qpNN, crfNN, ntire-200k, rate-60k (any rate), x264-crfNN, hm-ldp-qpNN, 
 
 @dataclass(frozen=True)
 class Recipe:
-    """codec: "libx265", "libx264", "hm", or "ffv1", which loses nothing. qp: constant QP, crf: constant
-    quality, kbit_s: rate of two passes; one of them is set for the first three."""
+    """How a version is compressed; for the first three codecs one of the three numbers is set."""
 
     name: str
+    """As on the command line."""
     codec: str
+    """"libx265", "libx264", "hm", or "ffv1", which loses nothing."""
     qp: int | None = None
+    """Constant QP."""
     crf: int | None = None
+    """Constant quality."""
     kbit_s: int | None = None
+    """Rate of two passes."""
 
     def options(self, stats: str = "", which: int = 0) -> dict[str, str]:
         """The encoder's options; stats, which: the statistics file of two passes and the pass, 1 or 2."""

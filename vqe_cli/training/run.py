@@ -27,17 +27,20 @@ from vqe_cli.training.tasks import Task, channels_last, task_of
 
 @dataclass(frozen=True)
 class Place:
-    """What holds for all phases of a run: data, device and processes, who listens, and how files are written.
-
-    phase_count: how many phases there are. shard_mib: size of the parts of files, None for whole ones.
-    """
+    """What holds for all phases of a run."""
 
     data: Path
+    """The folder with train/ and val/."""
     device: torch.device
+    """Where it computes."""
     world: World
+    """Which of how many processes this is."""
     listen: Listener
+    """Called with the progress."""
     phase_count: int = 1
+    """How many phases there are."""
     shard_mib: int | None = None
+    """Size of the parts of files; None for whole ones."""
 
 
 @dataclass(frozen=True)
@@ -50,29 +53,42 @@ class Feed:
 
 @dataclass
 class Run:
-    """The state of a run.
-
-    number: which phase it is, from 1. network: the weights that are trained, float32. journal: in the first
-    process only. best: the highest validation figure so far. ended: the phases before.
-    """
+    """The state of a run, of one phase."""
 
     config: TrainConfig
+    """Of the phase."""
     place: Place
+    """What holds for all phases."""
     folder: Path
+    """The phase's own."""
     network: nn.Module
+    """The weights that are trained, float32."""
     ema: nn.Module
+    """Their running average, which is measured and exported."""
     gradients: Gradients
+    """Computes losses and gradients."""
     optimizer: torch.optim.Optimizer
+    """AdamW or Muon."""
     task: Task
+    """What is learned."""
     feed: Feed
+    """The clips."""
     sampler: Sampler
+    """Draws batches of them."""
     journal: Journal | None
+    """In the first process only."""
     bf16: bool
+    """Whether it computes in bfloat16."""
     step: int = 0
+    """Steps done."""
     elapsed_s: float = 0.0
+    """Seconds of training, over all starts."""
     best: float | None = None
+    """The highest validation figure so far."""
     number: int = 1
+    """Which phase it is, from 1."""
     ended: tuple[TrainedPhase, ...] = ()
+    """The phases before."""
 
     def state(self) -> dict[str, Any]:
         """What `last.pt` holds."""

@@ -17,17 +17,24 @@ from vqe_cli.training.schema import DataConfig
 
 @dataclass(frozen=True)
 class Draw:
-    """One clip of a batch: where it is cut, how it is turned (0 … 7), whether its QPs are hidden, its own
-    seed, and how it is recoloured (0 … 15)."""
+    """One clip of a batch, and what becomes of it."""
 
     pair: Pair
+    """The clip and its truth."""
     first: int
+    """Its first frame."""
     top: int
+    """Upper edge of the crop, luma pixels of the compressed picture."""
     left: int
+    """Left edge of the crop."""
     turn: int
+    """Which flip and rotation, 0 … 7."""
     hidden: bool
+    """Whether its QPs are hidden."""
     seed: int
+    """For what a task draws for it."""
     colours: int
+    """How it is recoloured, 0 … 15; 0: not at all."""
 
 
 def varied(x: Tensor, draws: Sequence[Draw]) -> Tensor:

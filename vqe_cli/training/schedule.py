@@ -76,9 +76,13 @@ class Due:
     share: float
     """Of the run that is done, 0 … 1."""
     report: bool
+    """The figures since the last report."""
     save: bool
+    """Write a checkpoint."""
     validate: bool
+    """Measure on the validation clips."""
     stop: bool
+    """End here, as asked from outside."""
 
 
 class Clock:
