@@ -1,5 +1,6 @@
 """Images, raw planes and .y4m files: in and out."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import pytest
 from tiny_clips import make_clip, rewrite
 
 from vqe_cli.errors import VqeError
+from vqe_cli.video import y4m
 from vqe_cli.video.colour import to_rgb, to_tensors
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.images import image_files, png
@@ -147,3 +149,14 @@ def test_video_files_go_to_the_video_reader(tmp_path: Path) -> None:
     assert (info.codec, len(frames)) == ("ffv1", 2)
     with pytest.raises(VqeError, match="does not exist"):
         open_reader(tmp_path / "missing.mkv")
+
+
+def test_a_y4m_header_says_what_ffmpeg_reads(tmp_path: Path) -> None:
+    """Also the short one, without pixel aspect and range, that goes to the program vmaf."""
+    path = tmp_path / "short.y4m"
+    path.write_bytes(y4m.header((64, 48), Fraction(30000, 1001), "420p10") + y4m.FRAME + bytes(64 * 48 * 3))
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (64, 48, Fraction(30000, 1001))
+        assert stream.codec_context.pix_fmt == "yuv420p10le" and not stream.sample_aspect_ratio
+        assert len(list(container.decode(stream))) == 1

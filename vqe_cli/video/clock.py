@@ -74,7 +74,9 @@ class ShownTimes:
                 own = None  # far away from both neighbours
             elif self._coming and self._coming[0] < own:
                 self._in_order = True
-        time = self._next_coming() if self._in_order else own
+        time = own
+        if self._in_order:
+            time = self._coming[0] if self._coming else None
         if time is None or (self._last is not None and time <= self._last):
             time = self._between(following)
         if time is not None:
@@ -90,9 +92,6 @@ class ShownTimes:
         if following is None or self._in_order or following <= self._last + 1:
             return self._last + self._step
         return min(self._last + self._step, (self._last + following) // 2)
-
-    def _next_coming(self) -> int | None:
-        return self._coming[0] if self._coming else None
 
     def _time_of(self, packet: Packet) -> int | None:
         return packet.dts if self._by_decoding else packet.pts

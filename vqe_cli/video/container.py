@@ -50,7 +50,7 @@ class ContainerWriter:
     """See `Writer`. The header is written at once.
 
     plan: one that has been tried out (`trial.try_out`). place: the file that is written, or memory for a
-    trial. codec, pix_fmt: of the written video.
+    trial. codec, pix_fmt: of the written video. copies: the other streams.
     """
 
     def __init__(self, plan: ContainerPlan, place: Path | BytesIO) -> None:
@@ -68,7 +68,7 @@ class ContainerWriter:
             self._own_warnings.append(f"{info.path}: {warning}")
         self._own_warnings += stream_losses(info, target.muxer, self.codec)
         self._aspect_by_hand = _aspect_by_hand(target, info, self.codec)
-        self._copies = Copies(info, target.muxer, plan.selection)
+        self.copies = Copies(info, target.muxer, plan.selection)
         try:
             options = _muxer_options(target, info)
             if self._aspect_by_hand:
@@ -77,7 +77,7 @@ class ContainerWriter:
             self._output = av.open(where, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output)
             self._pace = Pace(self._output)
-            self._copies.add_to(self._output, whole=not output.part)
+            self.copies.add_to(self._output, whole=not output.part)
             self._output.start_encoding()
         except BaseException:
             self.close()
@@ -86,12 +86,7 @@ class ContainerWriter:
     @property
     def warnings(self) -> list[str]:
         """Sentences about what could not be kept or had to be chosen, complete at the end."""
-        return [*self._own_warnings, *self._copies.warnings]
-
-    @property
-    def copies(self) -> Copies:
-        """The other streams."""
-        return self._copies
+        return [*self._own_warnings, *self.copies.warnings]
 
     @property
     def pix_fmt(self) -> str:
@@ -144,8 +139,8 @@ class ContainerWriter:
             for packet in coded:
                 packet.stream = self._stream
             self._output.mux(coded)
-        written |= self._copies.sample(self._output)
-        self._copies.check_gaps()
+        written |= self.copies.sample(self._output)
+        self.copies.check_gaps()
         self._output.close()
         return written
 
@@ -155,8 +150,8 @@ class ContainerWriter:
         if not self._joined:
             last = self._encoder.encode(None)
             self._mux(last if self._muxed else in_decoding_order(last))
-        self._copies.up_to(self._clock.end_s, self._output, self._clock)
-        self._copies.close()
+        self.copies.up_to(self._clock.end_s, self._output, self._clock)
+        self.copies.close()
         self._output.close()
         if self._aspect_by_hand and self._info.sample_aspect is not None:
             assert isinstance(self._place, Path), "a dry run ends before"
@@ -164,7 +159,7 @@ class ContainerWriter:
 
     def close(self) -> None:
         """Closes the incomplete file."""
-        self._copies.close()
+        self.copies.close()
         if self._output is not None:
             with suppress(OSError, av.error.FFmpegError):  # why it is not complete is known already
                 self._output.close()
@@ -178,7 +173,7 @@ class ContainerWriter:
                 packet.duration = self._durations.pop(packet.pts)
             if packet.dts is not None:
                 due_s = float(packet.dts * packet.time_base)
-                self._copies.up_to(due_s + float(self._clock.shift), self._output, self._clock)
+                self.copies.up_to(due_s + float(self._clock.shift), self._output, self._clock)
             self._settle(packet)
             self._output.mux(packet)
             self._muxed = True
@@ -212,8 +207,8 @@ class ContainerWriter:
             stream.codec_context.codec_tag = "hvc1"  # what Apple's players ask for
         if self._info.display_matrix:
             stream.set_display_matrix(self._info.display_matrix)
-        stream.metadata.update(self._copies.video_tags)
-        stream.disposition = self._copies.video_disposition
+        stream.metadata.update(self.copies.video_tags)
+        stream.disposition = self.copies.video_disposition
         return stream
 
 

@@ -17,7 +17,7 @@ from vqe_cli.video.formats import SITINGS, picture_of, sample_format
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.hdr import (
     CODEC_IDS,
-    PARAMETER_OPTIONS,
+    PARAMETERS,
     content_light,
     encoder_parameters,
     mastering_display,
@@ -317,9 +317,9 @@ def stream_losses(info: VideoInfo, muxer: str, codec: str) -> list[str]:
     lost = []
     if info.display_matrix and muxer not in DESCRIBING_MUXERS:
         lost.append(f"the rotation ({info.rotation_deg} degrees)")
-    if info.sample_aspect not in (None, 1) and muxer == "avi" and codec not in PARAMETER_OPTIONS:
+    if info.sample_aspect not in (None, 1) and muxer == "avi" and codec not in PARAMETERS:
         lost.append("the pixel aspect ratio")
-    kept = codec in PARAMETER_OPTIONS or (muxer in DESCRIBING_MUXERS and codec in CODEC_IDS)
+    kept = codec in PARAMETERS or (muxer in DESCRIBING_MUXERS and codec in CODEC_IDS)
     if not kept and (mastering_display(info.side_data) or content_light(info.side_data)):
         lost.append("the HDR10 metadata")
     return [f"{info.path}: {' and '.join(lost)} cannot be kept by {codec} in {muxer}"] if lost else []

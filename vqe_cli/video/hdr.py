@@ -12,14 +12,11 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-# Encoders that take the metadata as parameters, and under which option.
-PARAMETER_OPTIONS = {"libx265": "x265-params", "libx264": "x264-params", "libsvtav1": "svtav1-params"}
-
-# Names of the two parameters there.
-PARAMETER_NAMES = {
-    "libx265": ("master-display", "max-cll"),
-    "libx264": ("mastering-display", "cll"),
-    "libsvtav1": ("mastering-display", "content-light"),
+# Encoders that take the metadata as parameters: under which option, and the names of the two.
+PARAMETERS = {
+    "libx265": ("x265-params", "master-display", "max-cll"),
+    "libx264": ("x264-params", "mastering-display", "cll"),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
 }
 
 
@@ -67,9 +64,9 @@ def encoder_parameters(codec: str, side_data: Mapping[str, bytes]) -> tuple[str,
     """The option of the encoder and the "name=value" parameters that write the metadata into the stream,
     maybe none.
     """
-    if codec not in PARAMETER_OPTIONS:
+    if codec not in PARAMETERS:
         return "", []
-    display_name, light_name = PARAMETER_NAMES[codec]
+    option, display_name, light_name = PARAMETERS[codec]
     parameters = []
     display = mastering_display(side_data)
     if display is not None:
@@ -77,7 +74,7 @@ def encoder_parameters(codec: str, side_data: Mapping[str, bytes]) -> tuple[str,
     light = content_light(side_data)
     if light is not None:
         parameters.append(f"{light_name}={light[0]},{light[1]}")
-    return PARAMETER_OPTIONS[codec], parameters
+    return option, parameters
 
 
 def _display_text(display: MasteringDisplay, exact: bool) -> str:

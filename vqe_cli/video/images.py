@@ -233,11 +233,7 @@ def png(levels: np.ndarray, aspect: Fraction | None = None, smallest: bool = Fal
     if smallest:
         encoder.options = {"compression_level": "9", "pred": "mixed"}
     encoder.time_base = Fraction(1, 25)
-    picture = av.VideoFrame(encoder.width, encoder.height, name)
-    plane = picture.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    packed = np.ascontiguousarray(levels.astype(">u2") if deep else levels).reshape(plane.height, -1)
-    rows[:, : packed.view(np.uint8).shape[1]] = packed.view(np.uint8)
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(levels), format=name)
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
 
 

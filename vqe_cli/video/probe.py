@@ -69,7 +69,8 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
     tags |= _picture_tags(first)
     if beginning.chroma_location:
         tags["chroma_location"] = beginning.chroma_location
-    dolby_vision = unshowable_profile(stream, side_data_of(first))
+    side_data = side_data_of(first)
+    dolby_vision = unshowable_profile(stream, side_data)
     if dolby_vision is not None:
         tags["matrix"] = UNSPECIFIED  # there is none
     try:
@@ -90,17 +91,19 @@ def probe_container(container: InputContainer, path: Path) -> VideoInfo:
         colour=colour,
         rate=stream.average_rate or stream.guessed_rate or None,
         time_base=stream.time_base or Fraction(1, 90000),
-        sample_aspect=_sample_aspect(stream),
+        sample_aspect=stream.sample_aspect_ratio or None,  # FFmpeg: 0 where nothing says one
         start_pts=stream.start_time if stream.start_time is not None or first is None else first.pts,
         frame_count=stream.frames or None,
         duration_s=_duration_s(container, stream),
         field_order=_field_order(stream, first),
         tags=tags,
         rotation_deg=first.rotation if first else 0,
-        display_matrix=_display_matrix(first),
+        display_matrix=tuple(
+            int(each) for each in np.frombuffer(side_data.get("DISPLAYMATRIX", b""), np.int32)
+        ),
         streams=tuple(_described(each) for each in container.streams),
         stream_index=stream.index,
-        side_data=_stream_side_data(first),
+        side_data={name: data for name, data in side_data.items() if name in STREAM_SIDE_DATA},
         first_qp=beginning.qp,
         transparent=sample_format(pix_fmt).alpha or tag(stream.metadata, "alpha_mode") == "1",
         dolby_vision=dolby_vision,
@@ -169,11 +172,6 @@ def _picture_tags(picture: av.VideoFrame | None) -> dict[str, int]:
     return {name: value for name, value in shown.items() if value != unsaid[name]}
 
 
-def _sample_aspect(stream: VideoStream) -> Fraction | None:
-    """The pixel aspect ratio, None where neither container nor stream say one (FFmpeg: 0)."""
-    return stream.sample_aspect_ratio or None
-
-
 def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     """Seconds of the video stream where the header says them, else of the container."""
     if stream.duration is not None and stream.time_base is not None:
@@ -187,15 +185,6 @@ def _field_order(stream: VideoStream, first: av.VideoFrame | None) -> str:
     if first is not None and first.interlaced_frame and order not in INTERLACED:
         return "tt"
     return order
-
-
-def _display_matrix(first: av.VideoFrame | None) -> tuple[int, ...]:
-    found = side_data_of(first).get("DISPLAYMATRIX")
-    return tuple(int(number) for number in np.frombuffer(found, np.int32)) if found else ()
-
-
-def _stream_side_data(first: av.VideoFrame | None) -> dict[str, bytes]:
-    return {name: data for name, data in side_data_of(first).items() if name in STREAM_SIDE_DATA}
 
 
 def side_data_of(picture: av.VideoFrame | None) -> dict[str, bytes]:

@@ -301,7 +301,7 @@ class Reader:
             duration=picture.duration or None,
             kind=KINDS.get(int(picture.pict_type), "?"),
             irap=picture.key_frame,
-            side_data={name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED},
+            side_data=carried_by(picture),
         )
         coded: object = picture.opaque if self._hevc else None
         if isinstance(coded, Picture):
@@ -314,3 +314,8 @@ class Reader:
             return replace(frame, kind=line.kind, qp=line.qp, network_qp=line.qp)
         qp, network_qp = frame_qp(picture)
         return replace(frame, qp=qp, network_qp=network_qp)
+
+
+def carried_by(picture: av.VideoFrame) -> dict[str, bytes]:
+    """The side data of a picture that must reach the written one."""
+    return {name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED}

@@ -13,8 +13,8 @@ from vqe_cli.bitstream.packets import PacketParser, decoded_from
 from vqe_cli.video.formats import planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
-from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED, side_data_of
-from vqe_cli.video.reader import NOT_CARRIED, Entry
+from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED
+from vqe_cli.video.reader import Entry, carried_by
 from vqe_cli.video.timeline import timeline_of
 
 
@@ -99,8 +99,7 @@ def decoded(packets: SentPackets) -> Generator[Frame, None, None]:
             if picture.pts in packets.hidden:
                 continue
             if packets.entry is None or (picture.pts is not None and picture.pts >= packets.entry.pts):
-                kept = {name: data for name, data in side_data_of(picture).items() if name not in NOT_CARRIED}
-                yield Frame(index, planes_of(picture), picture.pts, side_data=kept)
+                yield Frame(index, planes_of(picture), picture.pts, side_data=carried_by(picture))
                 index += 1
 
 

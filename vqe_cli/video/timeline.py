@@ -249,11 +249,9 @@ def time_of(packet: Packet) -> Fraction | None:
 
 def move(packet: Packet, shift: Fraction) -> None:
     """Moves a packet's times on by so many seconds."""
-    if shift:
-        _move_by(packet, round(shift / packet.time_base))
-
-
-def _move_by(packet: Packet, ticks: int) -> None:
+    if not shift:
+        return
+    ticks = round(shift / packet.time_base)
     if packet.pts is not None:
         packet.pts += ticks
     if packet.dts is not None:
