@@ -25,18 +25,22 @@ LONGEST_STANDSTILL = 256
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of one scene for the network, and what of it to keep.
-
-    frames: T distinct frames in display order. start, stop: positions in `frames` of the kept ones; those
-    before and after are context. shown: for each kept frame, the frames that show its picture: itself, then
-    its duplicates. opens: it is the first chunk of its scene.
-    """
+    """A stretch of one scene for the network, and what of it to keep."""
 
     frames: tuple[Frame, ...]
+    """T distinct frames in display order."""
+
     start: int
+    """Position in `frames` of the first kept one; those before are context."""
+
     stop: int
+    """One past the position of the last kept one; those from there on are context."""
+
     shown: tuple[tuple[Frame, ...], ...]
+    """For each kept frame, the frames that show its picture: itself, then its duplicates."""
+
     opens: bool = False
+    """Whether it is the first chunk of its scene."""
 
     def __post_init__(self) -> None:
         assert 0 <= self.start < self.stop <= len(self.frames)

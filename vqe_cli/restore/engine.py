@@ -99,18 +99,25 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Networks on their device, ready for any number of inputs.
-
-    pipeline: where they come from. choice: what was asked for. networks, footprints, weights: of the stages
-    that run, in order.
-    """
+    """Networks on their device, ready for any number of inputs."""
 
     pipeline: Pipeline
+    """Where they come from."""
+
     choice: NetworkChoice
+    """What was asked for."""
+
     networks: tuple[nn.Module, ...]
+    """Of the stages that run, in order."""
+
     footprints: tuple[Footprint, ...]
+    """Memory that each of them takes, measured when it was loaded."""
+
     weights: tuple[Weights, ...]
+    """The file of each of them."""
+
     compute: Compute
+    """Device and precision."""
 
     @property
     def name(self) -> str:
@@ -182,21 +189,34 @@ def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
 
 @dataclass
 class Engine:
-    """Enhances chunks of one input.
-
-    pipeline: where the networks come from. stages: ready to run. colour: of the input's planes. scale: of
-    the output. seconds: what each stage took so far.
-    """
+    """Enhances chunks of one input."""
 
     pipeline: Pipeline
+    """Where the networks come from; it says how strong their change is."""
+
     stages: tuple[Stage, ...]
+    """Ready to run."""
+
     sizes: Sizes
+    """Of chunks and tiles, for this size of picture."""
+
     colour: Colour
+    """Of the input's planes."""
+
     scale: int
+    """Size of the output over that of the input."""
+
     compute: Compute
+    """Device and precision."""
+
     seconds: list[float]
+    """What each stage took so far."""
+
     uploaded: dict[int, list[Tensor]] = field(default_factory=dict)
+    """Planes on the device by index of the frame: those of the last chunk."""
+
     warnings: tuple[str, ...] = ()
+    """None; ensembles have some."""
 
     def enhanced(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Frame, Planes]]:
         """The kept frames of all chunks, as `enhance` gives them for one."""

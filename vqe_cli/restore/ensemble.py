@@ -128,18 +128,28 @@ def load_mask(gate: StageSpec, compute: Compute) -> Mask:
 
 @dataclass
 class EnsembleEngine:
-    """Enhances chunks of one input with every member and fuses the results.
-
-    members: their engines, all for the chunks of `shared` sizes. guard: for the method `guard`.
-    """
+    """Enhances chunks of one input with every member and fuses the results."""
 
     ensemble: Ensemble
+    """Members and method."""
+
     members: tuple[Engine, ...]
+    """Their engines, all for chunks of the same sizes."""
+
     shared: ChunkSizes
+    """These sizes."""
+
     mask: Mask | None
+    """The mask network, for the method `gated`."""
+
     guard: Guard
+    """What judges the members, for the method `guard`."""
+
     stages: tuple[Stage, ...] = field(init=False)
+    """Those of all members, in order."""
+
     sizes: Sizes = field(init=False)
+    """The shared chunks, and the tiles of all stages."""
 
     def __post_init__(self) -> None:
         self.stages = tuple(stage for member in self.members for stage in member.stages)

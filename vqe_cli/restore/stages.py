@@ -133,18 +133,25 @@ def averaged(run: Callable[[Tensor], Tensor], x: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Stage:
-    """A network that is ready to run.
-
-    number: 1 or 2. network: prepared by `compute`, a video or an image network (`is_video`). tiling: for
-    pictures too large. tta: turns that are averaged. footprint: what it takes, as far as it was measured.
-    """
+    """A network that is ready to run."""
 
     number: int
+    """1 (clips) or 2 (frames)."""
+
     network: nn.Module
+    """Prepared by `compute`; a video or an image network (`is_video`)."""
+
     compute: Compute
+    """Device and precision."""
+
     tiling: Tiling
+    """For pictures that are too large."""
+
     tta: int = 1
+    """Flips and rotations that are averaged."""
+
     footprint: Footprint = NOTHING
+    """Memory that it takes, as far as it was measured."""
 
     @property
     def is_video(self) -> bool:

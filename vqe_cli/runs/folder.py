@@ -30,17 +30,22 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class FileJob:
-    """A file of the folder.
-
-    settings: of its run. input, output: relative to the folders. plan: of the run, where it can start.
-    outcome: where it is settled already: done before, or cannot work.
-    """
+    """A file of the folder."""
 
     settings: Settings
+    """Of its run."""
+
     input: str
+    """Path relative to the input folder."""
+
     output: str
+    """Path relative to the output folder."""
+
     plan: Plan | None = None
+    """Of its run, where it can start."""
+
     outcome: Outcome | None = None
+    """Where it is settled already: done before, or cannot work."""
 
 
 @dataclass(frozen=True)

@@ -54,17 +54,28 @@ OURS = re.compile(rf"{JOURNAL}|{LOCK}|\d+{SEGMENT}|\.?\d+{SEGMENT}\.\w+{PART}")
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished segment: its number, first frame and frames; its file's size and hash; the coder's header
-    (hash), by which parts are known to fit together; what was noticed while it was made.
-    """
+    """A finished segment."""
 
     number: int
+    """From 0, in display order."""
+
     first: int
+    """Index of its first frame."""
+
     frames: int
+    """Frames written, duplicates included."""
+
     bytes: int
+    """Size of its file."""
+
     sha256: str
+    """Of its file, hex."""
+
     header: str
+    """Hash of the coder's header, by which parts are known to fit together."""
+
     warnings: tuple[str, ...] = ()
+    """What was noticed while it was made, one sentence each."""
 
 
 def work_folder(place: Path) -> Path:

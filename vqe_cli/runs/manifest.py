@@ -22,18 +22,25 @@ REMEDY = "Move it away; files that are there already are then made again only wi
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file of a folder run.
-
-    input, output: relative to the folders of the run. status: "done", "skipped" (was done before) or
-    "failed". error, remedy: sentences of a failure. report: of a finished run.
-    """
+    """One file of a folder run."""
 
     input: str
+    """Path relative to the input folder."""
+
     output: str
+    """Path relative to the output folder."""
+
     status: str
+    """"done", "skipped" (was done before) or "failed"."""
+
     error: str = ""
+    """What went wrong, one sentence; "" otherwise."""
+
     remedy: str = ""
+    """What to do about it."""
+
     report: Report | None = None
+    """Of a finished run."""
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold of it."""

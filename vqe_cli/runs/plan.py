@@ -78,7 +78,11 @@ class Plan:
     """One run, decided: what `--dry-run` shows, and all that comes after takes."""
 
     source: Source
+    """Which frames of which file are read."""
+
     info: VideoInfo
+    """What container and stream say of it."""
+
     networks: NetworkChoice
     """On the device that was chosen, the first of several."""
 
@@ -89,17 +93,28 @@ class Plan:
     """As they follow from it, the networks and the device."""
 
     peaks: PeakRule
+    """How peak quality frames are found."""
+
     output: Output
+    """What was asked of the written video."""
+
     written: DryRun
     """What the output will be, tried out in memory."""
 
     division: Division
+    """How the work is divided."""
+
     estimates: Estimates
+    """Bytes on the disk and in memory."""
+
     summary: Summary
+    """What was chosen, for people and for the report."""
+
     fingerprint: dict[str, Any]
     """What the result depends on: by this a later run knows whether it may go on with it."""
 
     warnings: tuple[str, ...]
+    """What is noticed before the first frame, one sentence each."""
 
     @property
     def folder(self) -> Path:

@@ -58,20 +58,28 @@ def coder_of(plan: Plan) -> Callable[[], Coder]:
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """A segment to be made by somebody else.
-
-    chunks: without planes. checksums: of the planes of all frames that they hold, by index. entry: where
-    decoding begins, last_pts: time of the last frame that is needed (None: unknown). file: where the result
-    goes.
-    """
+    """A segment to be made by somebody else."""
 
     plan: Plan
+    """Of the whole run."""
+
     number: int
+    """Of the segment, from 0."""
+
     chunks: tuple[Chunk, ...]
+    """All of it, without planes."""
+
     checksums: Mapping[int, int]
+    """CRC-32 of the planes of all frames in the chunks, by index."""
+
     entry: Entry | None
+    """Where decoding begins; None for the beginning."""
+
     last_pts: int | None
+    """Time of the last frame that is needed, ticks of the input's time base; None where unknown."""
+
     file: Path
+    """Where the result goes."""
 
     @property
     def name(self) -> str:

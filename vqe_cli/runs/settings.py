@@ -51,64 +51,109 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. Raises VqeError for a value that is not allowed, naming the allowed ones.
+    """What the user chose for one run, or for a folder of them.
 
-    input: a video, an image folder or pattern, .y4m. output: a video, a folder or `%05d.png` pattern, .y4m.
-    model: a pipeline of weights.toml, None for the default one.
-    weights: files used in place of the pipeline's own, stage I first.
-    scale: output size over input size. tta: turns averaged, None for as many as the pipeline wants.
-    stages: which stages run, None for all.
-    chunk, overlap: frames kept at a time, context frames on each side; 0 and None are automatic.
-    tile, tile_overlap: pixels; 0 is automatic. device: "auto", "cpu", "mps", "cuda" or "cuda:N",
-    or several of these, separated by commas, for one process each.
-    pqf: where peak quality frames come from; pqf_rule: which minima of the QP count (SPEC section 3).
-    hm_log: log of the HM encoder or decoder with the QPs.
-    pqf_period: frames between peaks where QPs do not tell.
-    codec, crf, pix_fmt, encoder_options: the written video; None leaves the choice to the writer.
-    start: first frame used, from 0; frames: how many, None for all.
-    pattern, suffix, container: of a folder, which files are enhanced (None for every video), what is put
-    behind their names, and which kind of file they become ("keep": the same).
-    segment: frames of a part that is finished by itself, about; 0 writes in one piece, which no crash may
-    interrupt. workers: processes that work at the same time, at least one for each device.
-    cluster: address of a Ray cluster that does the work, "auto" for one that runs here; cluster_ship: its
-    machines do not see our files.
-    restart: an unfinished run of the same output is forgotten. force: what cannot come out right is enhanced
-    all the same. overwrite: whether the output may exist.
+    Raises VqeError for a value that is not allowed, naming the allowed ones.
     """
 
     input: Path
+    """A video, an image folder or pattern, .y4m, or a folder of videos."""
+
     output: Path
+    """A video, a folder or `%05d.png` pattern, .y4m; of a folder of videos another folder."""
+
     model: str | None = None
+    """A pipeline or an ensemble of weights.toml; None for the default one."""
+
     weights: tuple[Path, ...] = ()
+    """Files used in place of the pipeline's own, stage I first."""
+
     scale: int = 1
+    """Size of the output over that of the input: 1, 2 or 4."""
+
     tta: int | None = None
+    """Flips and rotations averaged; None for as many as the pipeline wants."""
+
     stages: str | None = None
+    """"1", "2" or "both"; None for all that the pipeline has."""
+
     chunk: int = 0
+    """Frames kept at a time; 0 for automatic."""
+
     overlap: int | None = None
+    """Context frames on each side of a chunk; None for automatic."""
+
     tile: int = 0
+    """Largest side of a tile, pixels; 0 for automatic."""
+
     tile_overlap: int = 0
+    """Pixels that neighbouring tiles share; 0 for automatic."""
+
     device: str = "auto"
+    """"auto", "cpu", "mps", "cuda" or "cuda:N"; or several, separated by commas, for one process each."""
+
     precision: str = "auto"
+    """"auto", "fp32", "bf16" or "fp16"."""
+
     pqf: str = "auto"
+    """Where peak quality frames come from: "auto", "qp", "hm-log", "period" or "none"."""
+
     pqf_rule: str = "prominent"
+    """Which minima of the QP count: "prominent" or "minima" (docs/specification.md, section 3)."""
+
     hm_log: Path | None = None
+    """Log of the HM encoder or decoder with the QPs."""
+
     pqf_period: int = 4
+    """Frames between peaks where QPs do not tell."""
+
     codec: str | None = None
+    """FFmpeg's name of an encoder; None leaves the choice to the writer."""
+
     crf: float | None = None
+    """Quality asked of the encoder, lower is better; None for the codec's default."""
+
     pix_fmt: str | None = None
+    """FFmpeg's name of the written pixel format; None for the input's."""
+
     encoder_options: Mapping[str, str] = field(default_factory=dict)
+    """FFmpeg's names and values for the encoder."""
+
     start: int = 0
+    """First frame used, from 0."""
+
     frames: int | None = None
+    """How many; None for all."""
+
     pattern: str | None = None
+    """Of a folder, a glob for the files that are enhanced; None for every video."""
+
     suffix: str = ""
+    """Of a folder, what is put behind the names of the results."""
+
     container: str = "keep"
+    """Of a folder, which kind of file they become; "keep" for the same."""
+
     segment: int = 250
+    """Frames of a part that is finished by itself, about; 0: one piece, which no crash may interrupt."""
+
     workers: int = 1
+    """Processes that work at the same time, at least one for each device."""
+
     cluster: str | None = None
+    """Address of a Ray cluster that does the work; "auto" for one that runs here."""
+
     cluster_ship: bool = False
+    """Whether its machines do not see our files, so that packets are sent."""
+
     restart: bool = False
+    """Whether an unfinished run of the same output is forgotten."""
+
     force: bool = False
+    """Whether what cannot come out right is enhanced all the same."""
+
     overwrite: bool = False
+    """Whether the output may exist."""
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -87,13 +87,22 @@ class _Task:
 
 @dataclass
 class _WorkerProcess:
-    """A worker process, where it has been started, and what it is doing."""
+    """A worker process."""
 
     device: str
+    """"cpu", "cuda:N", ..."""
+
     core: int | None
+    """The only one that it may use; None: all."""
+
     process: BaseProcess | None = None
+    """None until it is needed."""
+
     connection: Connection | None = None
+    """To the process, while there is one."""
+
     task: _Task | None = None
+    """What it is doing."""
 
 
 class LocalWorkers(WorkerPool):

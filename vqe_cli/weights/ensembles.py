@@ -40,19 +40,22 @@ ENTRIES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Fusion:
-    """A method and what it needs.
-
-    method: one of `METHODS`. weights: a number for each member, of which only the proportions count
-    (`weighted`). gate: the mask network (`gated`). limit_db: least RGB-PSNR of a result against the input;
-    below it the result has strayed (`guard`). segment: frames that are judged together by the guard, 0 for
-    the whole video.
-    """
+    """A method and what it needs."""
 
     method: str = "mean"
+    """One of `METHODS`."""
+
     weights: tuple[float, ...] = ()
+    """A number for each member, of which only the proportions count (`weighted`)."""
+
     gate: StageSpec | None = None
+    """The mask network (`gated`)."""
+
     limit_db: float = 30.0
+    """Least RGB-PSNR of a result against the input, dB; below it the result has strayed (`guard`)."""
+
     segment: int = 24
+    """Frames that the guard judges together; 0 for the whole video."""
 
     def check(self, members: Sequence[str]) -> None:
         """Raises VqeError where the method does not exist, lacks something, or does not fit the members."""
@@ -110,16 +113,22 @@ class Fusion:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """An entry `[ensembles.NAME]`, or what the command line names.
-
-    members: names of pipelines, which all must have weights for the scale that is asked for.
-    """
+    """An entry `[ensembles.NAME]`, or what the command line names."""
 
     name: str
+    """As `--model` takes it."""
+
     members: tuple[str, ...]
+    """Names of pipelines, which all must have weights for the scale that is asked for."""
+
     fusion: Fusion = Fusion()
+    """How their results become one."""
+
     description: str = ""
+    """One sentence, for people."""
+
     measured: tuple[Measured, ...] = ()
+    """What it gained."""
 
 
 def load_ensembles(path: Path | None = None) -> dict[str, Ensemble]:

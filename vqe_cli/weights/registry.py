@@ -111,24 +111,35 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A parsed entry of weights.toml, or the user's own files.
-
-    scale: output size over input size. stages: stage I, then stage II if there is one.
-    defaults: values for the settings in `DEFAULTS` that the user left open.
-    residual_scale: (QP, share), rising: what the networks' change is multiplied by, linear in between.
-    tta_noise_ratio: energy of the noise in the answers to flipped and rotated inputs, relative to the change
-    that they share.
-    """
+    """A parsed entry of weights.toml, or the user's own files."""
 
     name: str
+    """As `--model` takes it."""
+
     scale: int
+    """Size of the output over that of the input."""
+
     stages: tuple[StageSpec, ...]
+    """Stage I, then stage II if there is one."""
+
     description: str = ""
+    """One sentence, for people."""
+
     trained_on: str = ""
+    """Which material, for people."""
+
     defaults: Mapping[str, int] = field(default_factory=dict)
+    """Values for the settings in `DEFAULTS` that the user left open."""
+
     residual_scale: tuple[tuple[float, float], ...] = ()
+    """(QP, share), rising: what the networks' change is multiplied by, linear in between."""
+
     tta_noise_ratio: float = 0.0
+    """Energy of the noise in the answers to flipped and rotated inputs, relative to the change that
+    they share."""
+
     measured: tuple[Measured, ...] = ()
+    """What it gained."""
 
     def residual_scale_at(self, qp: float | None, tta: int = 1) -> float:
         """The factor on the change of a picture of this QP. tta: flips and rotations averaged.
