@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of
 from vqe_cli.restore.choices import NetworkChoice, SizeChoice
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
@@ -178,7 +177,9 @@ def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
             f"--scale asks for {choice.scale}.",
             "Use --stages both.",
         )
-    weights = tuple(Weights(n, str(files[n - 1]), sha256_of(files[n - 1])) for n in numbers)
+    weights = tuple(
+        Weights(n, str(files[n - 1]), pipeline.stages[n - 1].digest(files[n - 1])) for n in numbers
+    )
     footprints = tuple(
         measure_once(network, str(read_header(files[number - 1])))
         for network, number in zip(chosen, numbers, strict=True)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from vqe_cli.ensemble.methods import Guard, Mask, MemberFrames, fused, rounded
 from vqe_cli.errors import VqeError
-from vqe_cli.files import sha256_of
 from vqe_cli.networks.gate import GateNet
 from vqe_cli.restore.choices import NetworkChoice, SizeChoice
 from vqe_cli.restore.chunks import Chunk, ChunkSizes
@@ -107,7 +106,8 @@ def load_ensemble(ensemble: Ensemble, choice: NetworkChoice, empty: bool = False
     mask = None
     if fusion.gate is not None:
         mask = None if empty else load_mask(fusion.gate, members[0].compute)
-        weights.append(Weights(0, str(fusion.gate.path()), sha256_of(fusion.gate.path())))
+        path = fusion.gate.path()
+        weights.append(Weights(0, str(path), fusion.gate.digest(path)))
     return LoadedEnsemble(ensemble, members, mask, tuple(weights))
 
 

@@ -186,14 +186,13 @@ class Journal:
         self._next_row: int | None = None
         remove_left_over(folder)
         lines = read_lines(self._path)
-        self.is_new = not lines
-        if self.is_new:
+        if not lines:
             run = {"kind": "run", "format": FORMAT, "vqe": __version__, "identity": dict(identity)}
             self._append([run], begin=True)
         else:
             _check_run(lines[0], identity, folder)
             self._take(lines[1:])
-            self._drop_torn_end(lines)
+            self._drop_torn_end()
 
     def file_of(self, number: int) -> Path:
         """Where a segment lies."""
@@ -274,7 +273,7 @@ class Journal:
         if self.remembered:
             self._next_row = self.remembered[-1].frame.index + 1
 
-    def _drop_torn_end(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def _drop_torn_end(self) -> None:
         """Removes half a line that a crash left behind, so that the next one stands by itself."""
         with open(self._path, "r+b", opener=no_link) as file:
             whole = b"".join(line for line in file if line.endswith(b"\n"))

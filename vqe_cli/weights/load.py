@@ -122,7 +122,10 @@ def build_network(stage: StageSpec) -> nn.Module:
 
     Raises VqeError as `load_network` does.
     """
-    path = stage.path()
+    return _built(stage.path())
+
+
+def _built(path: Path) -> nn.Module:
     outline(path)
     header = read_header(path)
     return networks.build(header.arch, header.config).eval().requires_grad_(False)
@@ -135,7 +138,7 @@ def load_network(stage: StageSpec) -> nn.Module:
     network.
     """
     path = stage.path()
-    network = build_network(stage)
+    network = _built(path)
     try:
         with path.open("rb") as file:
             tensors = converted_tensors(parse_safetensors(file), str(path))

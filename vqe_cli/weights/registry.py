@@ -75,6 +75,10 @@ class StageSpec:
         found = self.located()
         return found is not None and (self.sha256 is None or self.sha256.lower() == sha256_of(found))
 
+    def digest(self, path: Path) -> str:
+        """The sha256 of the file, which `path` has compared with that of weights.toml where it names one."""
+        return self.sha256.lower() if self.sha256 else sha256_of(path)
+
     def path(self) -> Path:
         """The file with the right content.
 
