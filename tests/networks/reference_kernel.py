@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def sample_as_reference(pictures: Tensor, grid: Tensor) -> Tensor:
-    """`deform.sample` as the reference's CPU kernel takes samples within 2e-6 px of the far edges, in float64.
+    """`deform.sample` as the reference's CPU kernel takes samples within 2e-6 px of far edges, in float64.
 
     That kernel (mmcv) floors positions that it has rounded to float32. So 63.9999999 counts as row 64 of 64,
     and it reads what lies there in memory: the first row of the next channel, or the start of the next row.

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ MOST: dict[str, float] = {
     "validation.frame_step": 10**6,
     "validation.clips": 10**6,
 }
+COUNTS = (
+    *("data.frames", "data.crop", "data.batch", "schedule.steps", "schedule.restarts"),
+    *("validation.frame_step", "validation.clips"),
+)
+SHARES = (
+    *("data.unknown_qp", "data.recoloured", "schedule.warmup", "schedule.mse_share", "schedule.ema"),
+    *("schedule.flow_frozen", "schedule.encoder_frozen", "schedule.intermediate_share"),
+    "flow.synthetic_share",
+)
+ABOVE_ZERO = ("data.cache_gib", "schedule.rate", "schedule.clip_norm", "validation.every_minutes")
+NOT_NEGATIVE = (
+    *("seed", "schedule.flow_rate", "schedule.intermediate", "flow.smoothness", "network.fit_clips"),
+    *("data.context", "schedule.steps"),
+)
 LONGEST_PATH = 200  # that a message shows whole
 LONGEST_NAME = 100
 MOST_MOTION_PX = 1000
@@ -44,8 +59,19 @@ MOST_BATCH_NUMBERS = 1 << 33  # of a batch's compressed pictures
 
 def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
     """What is readable but cannot be meant; `stage` as in `load`."""
+    return [
+        *_unknown_choices(config),
+        *_out_of_range(config),
+        *_contradictory(config),
+        *_network_problems(config),
+        *_stage_problems(config, stage),
+    ]
+
+
+def _unknown_choices(config: TrainConfig) -> list[str]:
+    """Settings that are none of the values that there are."""
     data, schedule = config.data, config.schedule
-    problems = [
+    return [
         f"{name} must be one of {', '.join(map(str, allowed))}, not {shortened(value)}"
         for name, value, allowed in (
             ("precision", config.precision, ("auto", "fp32", "bf16")),
@@ -59,62 +85,38 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         )
         if value not in allowed
     ]
-    counts: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.frames", "data.crop", "data.batch")),
-        (
-            schedule,
-            ("schedule.restarts",) if config.network.fit_clips else ("schedule.steps", "schedule.restarts"),
+
+
+def _out_of_range(config: TrainConfig) -> list[str]:
+    """Numbers that are too small or too large by themselves."""
+
+    def named(names: Sequence[str], fits: Callable[[float], bool], rule: str) -> list[str]:
+        return [f"{name} {rule}" for name in names if not fits(_value(config, name))]
+
+    counts = [name for name in COUNTS if name != "schedule.steps" or not config.network.fit_clips]
+    return [
+        *named(counts, lambda value: value >= 1, "must be at least 1"),
+        *named(SHARES, lambda value: 0 <= value <= 1, "must lie between 0 and 1"),
+        *named(ABOVE_ZERO, lambda value: value > 0, "must be above 0"),
+        *(
+            f"{name} must be at most {most:g}, not {_value(config, name):g}"
+            for name, most in MOST.items()
+            if _value(config, name) > most
         ),
-        (config.validation, ("validation.frame_step", "validation.clips")),
+        *named(NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "must not be below 0"),
     ]
-    for section, names in counts:
-        problems += [f"{name} must be at least 1" for name in names if _value(section, name) < 1]
-    shares: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.unknown_qp", "data.recoloured")),
-        (
-            schedule,
-            (
-                "schedule.warmup",
-                "schedule.mse_share",
-                "schedule.ema",
-                "schedule.flow_frozen",
-                "schedule.encoder_frozen",
-                "schedule.intermediate_share",
-            ),
-        ),
-        (config.flow, ("flow.synthetic_share",)),
-    ]
-    for section, names in shares:
-        problems += [f"{n} must lie between 0 and 1" for n in names if not 0 <= _value(section, n) <= 1]
-    above: list[tuple[Any, tuple[str, ...]]] = [
-        (data, ("data.cache_gib",)),
-        (schedule, ("schedule.rate", "schedule.clip_norm")),
-        (config.validation, ("validation.every_minutes",)),
-    ]
-    for section, names in above:
-        problems += [f"{name} must be above 0" for name in names if not _value(section, name) > 0]
-    problems += [
-        f"{name} must be at most {most:g}, not {_value(config, name):g}"
-        for name, most in MOST.items()
-        if _value(config, name) > most
-    ]
+
+
+def _contradictory(config: TrainConfig) -> list[str]:
+    """Settings that do not go together, or cannot be used."""
+    data, schedule = config.data, config.schedule
+    problems = []
     if 3 * data.batch * data.frames * data.crop**2 > MOST_BATCH_NUMBERS:
         problems.append(
             "data.batch clips of data.frames pictures of data.crop pixels are too much for any memory"
         )
     if len(config.network.frozen) > MOST_FROZEN:
         problems.append(f"network.frozen has more than {MOST_FROZEN} entries")
-    for name, value in (
-        ("seed", config.seed),
-        ("schedule.flow_rate", schedule.flow_rate),
-        ("schedule.intermediate", schedule.intermediate),
-        ("flow.smoothness", config.flow.smoothness),
-        ("network.fit_clips", config.network.fit_clips),
-        ("data.context", data.context),
-        ("schedule.steps", schedule.steps),
-    ):
-        if not 0 <= value < math.inf:
-            problems.append(f"{name} must not be below 0")
     if not 0 <= schedule.final_rate <= schedule.rate:
         problems.append("schedule.final_rate must lie between 0 and schedule.rate")
     if not schedule.steps and not config.network.fit_clips:
@@ -136,15 +138,13 @@ def contradictions(config: TrainConfig, stage: str | None = None) -> list[str]:
         problems.append(
             f"flow.motion_px must be two amplitudes above 0 and up to {MOST_MOTION_PX}, the smaller one first"
         )
-    return problems + _network_problems(config) + _stage_problems(config, stage)
+    return problems
 
 
-def _value(section: Any, name: str) -> float:
-    """A value by its whole name, "section.key", from the section or from the whole config."""
-    if isinstance(section, TrainConfig):
-        value: Any = functools.reduce(getattr, name.split("."), section)
-        return float(value)
-    return float(getattr(section, name.partition(".")[2]))
+def _value(config: TrainConfig, name: str) -> float:
+    """A value by its whole name, "section.key"."""
+    value: Any = functools.reduce(getattr, name.split("."), config)
+    return float(value)
 
 
 def missing_files(config: TrainConfig) -> list[str]:
