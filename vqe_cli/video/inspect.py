@@ -14,7 +14,7 @@ from vqe_cli.errors import InputError, VqeError
 from vqe_cli.video.damage import left_out_sentence
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
-from vqe_cli.video.probe import probe
+from vqe_cli.video.probe import parsed, probe
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.timeline import timeline_of
 
@@ -119,12 +119,10 @@ def _coded(path: Path, log: Path | None) -> tuple[list[Picture], _Packets, list[
         timeline = timeline_of(container, stream)
         for packet in container.demux(stream):
             if packet.size:
-                if packet.has_sidedata("new_extradata"):
-                    parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
                 timeline.move(packet)
                 packets.pts.append(packet.pts)
                 packets.hidden.append(packet.is_discard)
-                pictures += parser.parse(bytes(packet))
+                pictures += parsed(parser, packet)
     if log is not None:
         pictures = hm_logs.match(hm_logs.read(log), pictures, str(path))
     warnings = [*parser.warnings, *left_out_sentence(path, _left_out(pictures, packets))]

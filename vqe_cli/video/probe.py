@@ -9,6 +9,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.stream import Stream
 from av.video.stream import VideoStream
@@ -185,6 +186,13 @@ def _field_order(stream: VideoStream, first: av.VideoFrame | None) -> str:
     if first is not None and first.interlaced_frame and order not in INTERLACED:
         return "tt"
     return order
+
+
+def parsed(parser: PacketParser, packet: Packet) -> list[Picture]:
+    """The coded pictures of a packet, by the parameter sets that the container may send beside it, too."""
+    if packet.has_sidedata("new_extradata"):
+        parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
+    return parser.parse(bytes(packet))
 
 
 def side_data_of(picture: av.VideoFrame | None) -> dict[str, bytes]:

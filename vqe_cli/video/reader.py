@@ -32,7 +32,7 @@ from vqe_cli.video.opening import (
     undecodable,
     video_stream,
 )
-from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, probe_container, side_data_of
+from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, parsed, probe_container, side_data_of
 from vqe_cli.video.timeline import Timeline, timeline_of
 
 KINDS = {1: "I", 2: "P", 3: "B"}
@@ -240,10 +240,8 @@ class Reader:
                     end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                     self._damage.end_s = max(self._damage.end_s, end_s)
                 self._timeline.move(packet)
-                if packet.has_sidedata("new_extradata") and self._parser is not None:
-                    self._parser.new_extradata(bytes(packet.get_sidedata("new_extradata")))
                 if self._parser is not None:
-                    coded = self._picture(self._parser.parse(bytes(packet)))
+                    coded = self._picture(parsed(self._parser, packet))
                     # What a decoder skips would be shown because of the flag, and spoil what comes after it.
                     if coded is not None and coded.skipped:
                         self._damage.left_out += coded.sequence == 0 and not packet.is_discard
@@ -273,11 +271,11 @@ class Reader:
         """The log's knowledge: for HEVC in coding order (headers alone are read), else in display order."""
         with self._opened() as container, reading(self.path):
             stream = video_stream(container, self.path)
-            packets = (bytes(packet) for packet in container.demux(stream) if packet.size)
+            packets = (packet for packet in container.demux(stream) if packet.size)
             if not self._hevc:
                 return hm_logs.in_display_order(log, sum(1 for _ in packets), str(self.path))
             parser = PacketParser(stream.codec_context.extradata)
-            pictures = [picture for packet in packets for picture in parser.parse(packet)]
+            pictures = [picture for packet in packets for picture in parsed(parser, packet)]
         return hm_logs.match(log, pictures, str(self.path))
 
     def _check_unchanged(self, picture: av.VideoFrame, index: int) -> None:

@@ -13,7 +13,7 @@ from vqe_cli.bitstream.packets import PacketParser, decoded_from
 from vqe_cli.video.formats import planes_of
 from vqe_cli.video.frame import Frame, VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
-from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED
+from vqe_cli.video.probe import OUTPUT_CORRUPT, UNALIGNED, parsed
 from vqe_cli.video.reader import Entry, carried_by
 from vqe_cli.video.timeline import timeline_of
 
@@ -64,7 +64,7 @@ def packets_between(path: Path, info: VideoInfo, entry: Entry | None, last_pts: 
             if not packet.size:
                 continue
             timeline.move(packet)
-            picture = None if parser is None else decoded_from(parser.parse(bytes(packet)))
+            picture = None if parser is None else decoded_from(parsed(parser, packet))
             begun = begun or (entry is not None and packet.is_keyframe and packet.pts == entry.pts)
             if not begun:
                 continue
