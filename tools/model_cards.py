@@ -31,7 +31,7 @@ def page() -> str:
 def card(path: Path, pipelines: tuple[Pipeline, ...]) -> str:
     """What a file is, was trained on and gains."""
     header = read_header(path)
-    told = header.card
+    training = header.card
     lines = [
         f"## {path.name}\n",
         "| | |",
@@ -42,11 +42,12 @@ def card(path: Path, pipelines: tuple[Pipeline, ...]) -> str:
     ]
     users = [f"`{each.name}` x{each.scale}" for each in pipelines if uses(each, path)]
     lines.append(f"| used by | {', '.join(users) or 'training (`network.flow`)'} |")
-    minutes = [phase.get("minutes", 0) for phase in told.get("phases_before", [])] + [told.get("minutes", 0)]
+    phases = [*training.get("phases_before", []), training]
+    minutes = [phase.get("minutes", 0) for phase in phases]
     if any(minutes):
         lines.append(f"| trained | {sum(minutes):.0f} minutes in {len(minutes)} phases |")
-    if told.get("footage"):
-        lines.append(f"| footage | {told['footage']} |")
+    if training.get("footage"):
+        lines.append(f"| footage | {training['footage']} |")
     for pipeline in pipelines:
         if uses(pipeline, path) and pipeline.measured:
             gains = "; ".join(

@@ -109,7 +109,7 @@ def rises(side: Sequence[float], qp: float) -> bool:
 HORIZON = 32  # frames; no decision waits for more
 
 
-class _Seen(NamedTuple):
+class _Candidate(NamedTuple):
     number: int  # position in the video
     qp: float | None
     forced: bool
@@ -136,14 +136,14 @@ class PeakMarker:
         # Until the QP changes for the first time, undecided frames wait here.
         self._changed = False
         self._first_qp: float | None = None
-        self._waiting: list[_Seen] = []
+        self._waiting: list[_Candidate] = []
         # Then: the latest frames of the present sequence or scene, the first `_decided` of them decided.
-        self._window: list[_Seen] = []
+        self._window: list[_Candidate] = []
         self._decided = 0
 
     def push(self, qp: float | None, irap: bool, sequence: int, cut: bool = False) -> list[bool]:
         """Takes the next frame (fields as in `pqf.mark`); decisions that are certain now, oldest first."""
-        frame = _Seen(self._count, qp, irap or cut, cut or sequence != self._sequence)
+        frame = _Candidate(self._count, qp, irap or cut, cut or sequence != self._sequence)
         self._sequence = sequence
         self._count += 1
         if self._mode == "none":
@@ -162,10 +162,10 @@ class PeakMarker:
         waiting, self._waiting = self._waiting, []
         return self._end_sequence() if self._changed else self._periodic(waiting)
 
-    def _periodic(self, frames: list[_Seen]) -> list[bool]:
+    def _periodic(self, frames: list[_Candidate]) -> list[bool]:
         return [frame.number % self._period == 0 for frame in frames]
 
-    def _push_equal(self, frame: _Seen) -> list[bool]:
+    def _push_equal(self, frame: _Candidate) -> list[bool]:
         if frame.qp is not None:
             self._first_qp = frame.qp
         self._waiting.append(frame)
@@ -178,7 +178,7 @@ class PeakMarker:
                 self._window, self._decided = [each], 1
         return self._periodic(frames)
 
-    def _push_changing(self, frame: _Seen) -> list[bool]:
+    def _push_changing(self, frame: _Candidate) -> list[bool]:
         decisions = self._end_sequence() if frame.starts else []
         self._window.append(frame)
         certain = self._certain()
@@ -196,8 +196,8 @@ class PeakMarker:
         if until <= self._decided:
             return []
         marks = mark_sequence(
-            [seen.qp for seen in self._window],
-            [seen.forced for seen in self._window],
+            [frame.qp for frame in self._window],
+            [frame.forced for frame in self._window],
             self._rule,
             self._period,
             self._window[0].number,
@@ -210,10 +210,10 @@ class PeakMarker:
 
     def _certain(self) -> int:
         """How many frames of the window are decided whatever follows."""
-        known = [k for k, seen in enumerate(self._window) if seen.qp is not None]
+        known = [k for k, frame in enumerate(self._window) if frame.qp is not None]
         if not known:
             return self._decided
-        values = [seen.qp for seen in self._window if seen.qp is not None]
+        values = [frame.qp for frame in self._window if frame.qp is not None]
         forced = [self._window[k].forced for k in known]
         last_run = len(values) - 1
         while last_run and values[last_run - 1] == values[last_run]:

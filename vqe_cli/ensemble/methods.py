@@ -22,7 +22,7 @@ class Guard:
     """Judges members segment by segment; the members stand in the order of preference, the safest last.
 
     limit_db: least RGB-PSNR of a member against the input over a segment. segment: frames judged together,
-    0 for all that is seen. names: of the members, for `sentences`.
+    0 for the whole video. names: of the members, for `sentences`.
     """
 
     def __init__(self, names: Sequence[str], limit_db: float, segment: int) -> None:

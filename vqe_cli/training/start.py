@@ -204,16 +204,16 @@ def fit_blend(network: MotionFusion, batches: Iterable[Batch], bf16: bool, keep:
     targets = torch.zeros(unknowns, device=device)
     before = torch.zeros((), device=device)
     pictures = 0
-    seen: list[tuple[Tensor, ...]] = []
-    hook = network.blend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    recorded: list[tuple[Tensor, ...]] = []
+    hook = network.blend.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs))
     network.eval()
     network.blend.weight.zero_()
     for batch in batches:
-        seen.clear()
+        recorded.clear()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = network(batch.lq, batch.pqf, batch.qp, keep).float()
         lacking = (batch.gt[:, keep] - output).unbind(1)
-        for inputs, wanted, size in zip(seen, lacking, batch.errors[:, keep].unbind(1), strict=True):
+        for inputs, wanted, size in zip(recorded, lacking, batch.errors[:, keep].unbind(1), strict=True):
             for *known, right, error in zip(*inputs, wanted, size, strict=True):
                 columns = equations(*known)
                 rights = inside(right).flatten()
