@@ -22,10 +22,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from vqe_cli.networks.bounds import check_settings
 from vqe_cli.networks.flow import flow_warp, resize_flow
 from vqe_cli.networks.layers import ResidualBlocks, box_mean, pad_to_multiple
+from vqe_cli.networks.muna import NeighbourhoodAttention, Reference
 from vqe_cli.networks.propagation import Visit, choose, nearest_peak, plan_visits
 from vqe_cli.networks.qecnn import QECNN, FoldedQECNN
 from vqe_cli.networks.refine import LEVELS, least_squares_flow
@@ -47,6 +49,7 @@ AGREEING = (0.008, 0.025)
 WINDOW = 5
 FORMS = len(PLAUSIBLE) + len(AGREEING)
 DIFFERENCES = FORMS * CARRIED
+CENTRED = 8.0  # the first bias of attention to the place itself: a warp, but for a thousandth
 RING = ((2, 1, 2), (1, 0, 1), (2, 1, 2))  # the blend's weights for the pixel itself, beside it and across
 # Standard deviation of luma in a window of so many pixels, in the middle between flat and textured.
 ACTIVITY_WINDOW = 9
@@ -66,17 +69,24 @@ class MotionFusion(nn.Module):
 
     spatial: settings of the single-frame network (`qecnn.QECNN`), whose scale holds. blocks, channels: number
     and width of the residual blocks behind the blend; without any the correction is the blend's alone.
+    alignment: how pictures are carried, "warp" along the flow, or "muna" by attention to the window of nine
+    pixels around the flow's end. Raises ValueError for another one.
     """
 
     is_video = True
 
-    def __init__(self, spatial: Mapping[str, Any], blocks: int = 10, channels: int = 64) -> None:
+    def __init__(
+        self, spatial: Mapping[str, Any], blocks: int = 10, channels: int = 64, alignment: str = "warp"
+    ) -> None:
         super().__init__()
+        if alignment not in ("warp", "muna"):
+            raise ValueError(f"alignment is warp or muna, not {alignment!r}")
         self.spatial: QECNN | FoldedQECNN = single_frame_network(spatial)
         self.scale = self.spatial.scale
         self.multiple = 2 ** (
             LEVELS - 1
         )  # pixels of a pixel of the coarsest pictures that motion is found on
+        self.attention = PictureAttention() if alignment == "muna" else None
         self.blend = Blend()
         self.residual = FoldedBlocks(EVIDENCE, channels, blocks) if blocks else None
 
@@ -97,8 +107,9 @@ class MotionFusion(nn.Module):
         frames, qps = clip.unbind(1), qp.unbind(1)
         enhanced = frame_by_frame(self.enhance, frames, qps)
         to_previous, to_next = self.motion(clip)
-        past = carry(enhanced, to_previous, peaks)
-        future = carry(enhanced[::-1], to_next.flip(1), peaks.flip(1))[::-1]
+        move = self.attention or warp
+        past = carry(enhanced, to_previous, peaks, move)
+        future = carry(enhanced[::-1], to_next.flip(1), peaks.flip(1), move)[::-1]
         kept = (frames[keep], qps[keep], enhanced[keep], past[keep], future[keep])
         return torch.stack(frame_by_frame(self.fuse, *kept), dim=1)
 
@@ -170,20 +181,53 @@ def plane(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1).expand(-1, -1, *like.shape[-2:])
 
 
-def carry(pictures: Sequence[Tensor], flows: Tensor, peaks: Tensor) -> list[Tensor]:
+# Moves the pictures (N, 8, h, w) of another frame to a frame (N, 4, h, w), by the flow (N, 2, h, w) between.
+Move = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def warp(picture: Tensor, source: Tensor, flow: Tensor) -> Tensor:
+    """`source` along the flow."""
+    return flow_warp(source, flow)
+
+
+class PictureAttention(nn.Module):
+    """For each pixel the mixture of the nine around the flow's end that is most like what is there (`muna`).
+
+    At first these are the pixels at the flow's end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = NeighbourhoodAttention(8, candidates=9, heads=1)
+        with torch.no_grad():
+            self.attend.bias[:, 4] = CENTRED
+        for parameter in self.attend.query.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, picture: Tensor, source: Tensor, flow: Tensor) -> Tensor:
+        with torch.autocast(source.device.type, enabled=False):  # pictures are not rounded
+            asking = torch.cat([picture, picture], dim=1).float()
+            reference = Reference(source.float(), flow.float())
+            weights = {name: weight.float() for name, weight in self.attend.named_parameters()}
+            return functional_call(self.attend, weights, (asking, reference)).to(source.dtype)
+
+
+def carry(pictures: Sequence[Tensor], flows: Tensor, peaks: Tensor, move: Move = warp) -> list[Tensor]:
     """What is brought to each frame along the motion from those before it: T tensors (N, 2, 2, 4, h, w).
 
     pictures: T tensors (N, 4, h, w). flows (N, T-1, 2, h, w): to the frame before. peaks (N, T), on the CPU.
     Of the two dimensions of 2 the first is a running mean and a single picture, the second is the route: from
     the previous frame, and from the nearest peak at least two frames away (the frame two before, where there
-    is none). The first frame stands in for those before it.
+    is none). The first frame stands in for those before it. move: how pictures get from frame to frame.
     """
     visits = plan_visits(flows, nearest_peak(peaks))
-    routes = [carry_from(pictures, visits, of_peaks) for of_peaks in (False, True)]
+    routes = [carry_from(pictures, visits, of_peaks, move) for of_peaks in (False, True)]
     return [torch.stack(brought, dim=2) for brought in zip(*routes, strict=True)]
 
 
-def carry_from(pictures: Sequence[Tensor], visits: Sequence[Visit], of_peaks: bool) -> list[Tensor]:
+def carry_from(
+    pictures: Sequence[Tensor], visits: Sequence[Visit], of_peaks: bool, move: Move
+) -> list[Tensor]:
     """One route of `carry`: T tensors (N, 2, 4, h, w)."""
     brought: list[Tensor] = []
     handed_on: list[Tensor] = []  # by each frame: its running mean and its own picture, (N, 8, h, w)
@@ -195,7 +239,7 @@ def carry_from(pictures: Sequence[Tensor], visits: Sequence[Visit], of_peaks: bo
                 source, flow = handed_on[-1], visit.flow_1
             else:
                 source, flow = choose(visit.renew, handed_on[-2], source), visit.flow_2
-            moved = flow_warp(source, flow)
+            moved = move(picture, source, flow)
         mean, neighbour = moved.chunk(2, dim=1)
         own = F.leaky_relu(picture, BELOW_BLACK)
         mean = MEMORY * mean + (1 - MEMORY) * own
