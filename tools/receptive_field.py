@@ -118,7 +118,9 @@ def tile_errors(network: nn.Module, clip: Clip, compute: Compute) -> list[dict[s
         seam = seam_pixels((clip.rgb.shape[-2], clip.rgb.shape[-1]), tiling, scale).to(whole.device)
         if not seam.any():
             continue
-        joined = tiled(lambda x: run(network, Clip(x, clip.pqf, clip.qp), compute), clip.rgb, tiling, scale)
+        joined = tiled(
+            lambda x: run(network, Clip(x, clip.pqf, clip.qp), compute), (clip.rgb,), tiling, scale
+        )
         error = ((joined - whole)[..., seam]).square().sum()
         energy = changed(network, whole, clip)[..., seam].square().sum()
         rows.append({"overlap_px": overlap, "seam_percent": round(100 * float(error / energy), 4)})

@@ -16,7 +16,7 @@ from vqe_cli import networks
 from vqe_cli.networks.basicvsrpp import BasicVSRPlusPlus
 from vqe_cli.networks.flow import flow_warp
 from vqe_cli.networks.layers import ResidualBlocks, box_mean, pad_to_multiple
-from vqe_cli.networks.motion_fusion import MotionFusion
+from vqe_cli.networks.motion_fusion import Motion, MotionFusion
 from vqe_cli.networks.qecnn import QECNN
 from vqe_cli.networks.refine import least_squares_flow
 
@@ -54,7 +54,7 @@ class GivenPictures(MotionFusion):
         grade = super().enhance(frame[:, 3:, :2, :2], qp)[:, 3:, :1, :1]
         return torch.cat([frame[:, 3:], grade.expand(-1, -1, *frame.shape[-2:])], dim=1)
 
-    def motion(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+    def motion(self, clip: Tensor) -> Motion:
         return super().motion(clip[:, :, :3])
 
     def fuse(self, frame: Tensor, *carried: Tensor) -> Tensor:

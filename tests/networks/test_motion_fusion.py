@@ -83,7 +83,7 @@ def test_motion_in_pixels_of_the_output() -> None:
         torch.rand(1, 3, 16, 20, generator=torch.Generator().manual_seed(2)), scale_factor=4, mode="bicubic"
     )
     clip = torch.stack([texture[..., 2:58, 4 + 2 * t : 68 + 2 * t] for t in range(3)], dim=1)
-    to_previous, to_next = net.motion(clip)
+    to_previous, to_next = map(net.enlarged, net.motion(clip))
     assert to_previous.shape == to_next.shape == (1, 2, 2, 112, 128)
     for flow, across in ((to_previous, 4.0), (to_next, -4.0)):
         inside = flow[0, :, :, 32:-32, 32:-32]

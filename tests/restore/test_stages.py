@@ -38,14 +38,14 @@ def test_no_seam_when_the_overlap_covers_the_reach(scale: int) -> None:
 
     x = torch.rand(2, 3, 101, 150, generator=torch.Generator().manual_seed(2))
     whole = run(x)
-    assert (tiled(run, x, Tiling(48, 16), scale) - whole).abs().max() < 1e-6
-    assert (tiled(run, x, Tiling(48, 4), scale) - whole).abs().max() > 1e-3  # too little overlap shows
+    assert (tiled(run, (x,), Tiling(48, 16), scale) - whole).abs().max() < 1e-6
+    assert (tiled(run, (x,), Tiling(48, 4), scale) - whole).abs().max() > 1e-3  # too little overlap shows
 
 
 def test_clips_go_through_as_they_are() -> None:
     clip = torch.rand(5, 3, 70, 90)
-    assert torch.equal(tiled(lambda x: x, clip, Tiling(0, 0)), clip)
-    assert (tiled(lambda x: x, clip, Tiling(32, 8)) - clip).abs().max() < 1e-6
+    assert torch.equal(tiled(lambda x: x, (clip,), Tiling(0, 0)), clip)
+    assert (tiled(lambda x: x, (clip,), Tiling(32, 8)) - clip).abs().max() < 1e-6
 
 
 def test_contradiction() -> None:

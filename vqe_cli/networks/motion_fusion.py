@@ -16,6 +16,7 @@ which are `scale` times as many each way.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from vqe_cli.networks.layers import ResidualBlocks, box_mean, pad_to_multiple
 from vqe_cli.networks.muna import NeighbourhoodAttention, Reference
 from vqe_cli.networks.propagation import Visit, choose, nearest_peak, plan_visits
 from vqe_cli.networks.qecnn import QECNN, FoldedQECNN
-from vqe_cli.networks.refine import LEVELS, least_squares_flow
+from vqe_cli.networks.refine import least_squares_flow
 
 # QPs: in the fourth plane of a picture in units of GREATEST_QP, elsewhere in tens from MIDDLE_QP.
 GREATEST_QP = 51
@@ -64,6 +65,12 @@ FOLD = 2  # the residual blocks see pictures folded to half their size
 EVIDENCE = 3 + 2 + CARRIED + 3 + 3 * DIFFERENCES  # planes that they see
 
 
+# Flows of all pairs of a clip are held in half precision, which tells a 30th of a pixel up to 64 pixels.
+FLOW = torch.float16
+# Flows to the previous and to the next frames.
+Motion = tuple[Tensor, Tensor]
+
+
 class MotionFusion(nn.Module):
     """Quality enhancement of clips, at the same size or larger.
 
@@ -83,9 +90,7 @@ class MotionFusion(nn.Module):
             raise ValueError(f"alignment is warp or muna, not {alignment!r}")
         self.spatial: QECNN | FoldedQECNN = single_frame_network(spatial)
         self.scale = self.spatial.scale
-        self.multiple = 2 ** (
-            LEVELS - 1
-        )  # pixels of a pixel of the coarsest pictures that motion is found on
+        self.multiple = math.lcm(self.spatial.multiple, FOLD)
         self.attention = PictureAttention() if alignment == "muna" else None
         self.blend = Blend()
         self.residual = FoldedBlocks(EVIDENCE, channels, blocks) if blocks else None
@@ -96,17 +101,19 @@ class MotionFusion(nn.Module):
         pqf: Tensor | None = None,
         qp: Tensor | None = None,
         keep: slice = slice(None),
+        motion: Motion | None = None,
     ) -> Tensor:
         """Enhance a clip (N, T, 3, H, W) to (N, K, 3, h, w), its frames `keep`.
 
         pqf (N, T) marks the peak quality frames; None is none. qp (N, T) on HEVC's scale, NaN where unknown;
-        None is all unknown.
+        None is all unknown. motion: what `motion` gives for the clip, found here when it is None. A tile
+        needs that part of the whole picture's: motion is searched for further than tiles overlap.
         """
         peaks = torch.zeros(clip.shape[:2], dtype=torch.bool) if pqf is None else pqf.to("cpu", torch.bool)
         qp = clip.new_full(clip.shape[:2], float("nan")) if qp is None else qp.to(clip)
         frames, qps = clip.unbind(1), qp.unbind(1)
         enhanced = frame_by_frame(self.enhance, frames, qps)
-        to_previous, to_next = self.motion(clip)
+        to_previous, to_next = map(self.enlarged, motion or self.motion(clip))
         move = self.attention or warp
         past = carry(enhanced, to_previous, peaks, move)
         future = carry(enhanced[::-1], to_next.flip(1), peaks.flip(1), move)[::-1]
@@ -125,20 +132,23 @@ class MotionFusion(nn.Module):
         grade = qp.nan_to_num(MIDDLE_QP) / GREATEST_QP
         return torch.cat([picture, plane(grade, picture)], dim=1)
 
-    def motion(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Flows of a clip (N, T, 3, H, W) to the previous and to the next frames, each (N, T-1, 2, h, w), in
-        pixels of the output."""
-        height, width = clip.shape[-2:]
-        size = (self.scale * height, self.scale * width)
+    def motion(self, clip: Tensor) -> Motion:
+        """Flows of a clip (N, T, 3, H, W) to the previous and to the next frames, each (N, T-1, 2, H, W), in
+        pixels of the input."""
         if clip.shape[1] == 1:
-            nothing = clip.new_zeros(len(clip), 0, 2, *size)
+            nothing = clip.new_zeros(len(clip), 0, 2, *clip.shape[-2:])
             return nothing, nothing
         earlier, later = clip[:, :-1].flatten(0, 1), clip[:, 1:].flatten(0, 1)
         to_previous, to_next = (
-            resize_flow(least_squares_flow(*pair), size).unflatten(0, (len(clip), -1))
+            least_squares_flow(*pair).to(FLOW).unflatten(0, (len(clip), -1))
             for pair in ((later, earlier), (earlier, later))
         )
         return to_previous, to_next
+
+    def enlarged(self, flows: Tensor) -> Tensor:
+        """Flows (N, T-1, 2, H, W) in pixels of the input as (N, T-1, 2, h, w) in those of the output."""
+        size = (self.scale * flows.shape[-2], self.scale * flows.shape[-1])
+        return resize_flow(flows.flatten(0, 1).float(), size).unflatten(0, flows.shape[:2])
 
     def fuse(self, frame: Tensor, qp: Tensor, enhanced: Tensor, past: Tensor, future: Tensor) -> Tensor:
         """The picture (N, 3, h, w) of a frame (N, 3, H, W) with its QP (N,): what `enhance` made of it (N, 4,

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vqe_cli.errors import SettingsError
+from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.pipeline_threads import READ_AHEAD, WRITE_AHEAD
 from vqe_cli.restore.choices import SizeChoice
 from vqe_cli.restore.chunks import ChunkSizes, frames_held
@@ -27,6 +28,9 @@ LEAST_CHUNK = {"video": 4, "image": 1}  # what context makes worth its while
 OVERLAP = {"video": 16, "image": 0}
 TILE_OVERLAP = {"video": 64, "image": 32}
 RGB_BYTES = 12  # of a pixel in float32
+# Of a pixel of each frame, where motion is found on whole pictures and the rest runs in tiles: two flows in
+# half precision, and one in float32 on the way.
+MOTION_BYTES = 16
 TILE_STEP = 16  # automatic tiles are a multiple of it
 # Python, PyTorch and FFmpeg before the first picture: 240 MiB are resident with all of them imported; the
 # rest is for what their threads take once they compute.
@@ -82,7 +86,8 @@ def choose_sizes(
         own = "video" if network.is_video else "image"
         shared = choice.tile_overlap or defaults.get("tile_overlap", TILE_OVERLAP[own])
         need = partial(footprint.bytes, frames=frames)
-        tilings.append(_tiling(need, int(network.multiple), choice, shared, spare, size))  # type: ignore[arg-type]
+        left = spare - motion_bytes(network, pixels, frames)
+        tilings.append(_tiling(need, int(network.multiple), choice, shared, (spare, left), size))  # type: ignore[arg-type]
         size = (size[0] * larger, size[1] * larger)
     return Sizes(chunks, tuple(tilings))
 
@@ -98,15 +103,23 @@ def picture_bytes(pixels: int, chunk: int, overlap: int, scale: int) -> int:
     return RGB_BYTES * pixels * (chunk + 2 * overlap + scale**2 * chunk)
 
 
+def motion_bytes(network: nn.Module, pixels: int, frames: int) -> int:
+    """Bytes of the motion of a clip's whole pictures beside the tiles of a network."""
+    return MOTION_BYTES * pixels * frames if isinstance(network, MotionFusion) else 0
+
+
 def _tiling(
     need: Callable[[int], int],
     multiple: int,
     choice: SizeChoice,
     overlap: int,
-    spare: int,
+    spare: tuple[int, int],
     size: tuple[int, int],
 ) -> Tiling:
-    """Tiles for a network that may use `spare` bytes; need: bytes that it takes for so many pixels."""
+    """Tiles for a network that may use `spare` bytes, on whole pictures and in tiles.
+
+    need: bytes that it takes for so many pixels.
+    """
     if choice.tile:
         if choice.tile_overlap and 3 * overlap > choice.tile:
             raise SettingsError(
@@ -114,9 +127,9 @@ def _tiling(
                 f"Use --tile {3 * overlap} or more, or a smaller overlap.",
             )
         return Tiling(choice.tile, min(overlap, choice.tile // 3), multiple)
-    if need(size[0] * size[1]) <= spare:
+    if need(size[0] * size[1]) <= spare[0]:
         return Tiling(0, 0, multiple)
-    side = int((spare / need(1)) ** 0.5)
+    side = int((max(0, spare[1]) / need(1)) ** 0.5)
     return Tiling(max(side - side % TILE_STEP, 3 * overlap), overlap, multiple)
 
 
@@ -166,7 +179,8 @@ def _largest(stages: Sequence[Stage], pixels: int, window: int) -> int:
         weights += sum(tensor.nbytes for tensor in stage.network.state_dict().values())
         side = stage.tiling.tile
         area = min(pixels, side * side) if side else pixels
-        most = max(most, _while_running(stage, area, window))
+        whole = motion_bytes(stage.network, pixels, window) if side else 0
+        most = max(most, whole + _while_running(stage, area, window))
         pixels *= stage.scale**2
     return weights + most
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
+from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.restore.device import Compute
 from vqe_cli.restore.footprint import NOTHING, Footprint
 
@@ -60,24 +61,27 @@ class Tiling:
         return -(-pixels // self.multiple) * self.multiple
 
 
-def tiled(run: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling, scale: int = 1) -> Tensor:
-    """`run` over the tiles of x (..., H, W), joined to (..., scale*H, scale*W) in float32.
+def tiled(run: Callable[..., Tensor], inputs: Sequence[Tensor], tiling: Tiling, scale: int = 1) -> Tensor:
+    """`run` over the tiles of inputs (..., H, W), joined to (..., scale*H, scale*W) in float32.
 
-    run: gives (..., scale*h, scale*w) of a tile (..., h, w).
+    run: gives (..., scale*h, scale*w) of a tile of each input (..., h, w).
     """
-    rows, columns = tiling.spans(x.shape[-2]), tiling.spans(x.shape[-1])
+    height, width = inputs[0].shape[-2:]
+    rows, columns = tiling.spans(height), tiling.spans(width)
     if len(rows) == len(columns) == 1:
-        return run(x).float()
-    shape = (*x.shape[:-2], scale * x.shape[-2], scale * x.shape[-1])
-    joined = torch.zeros(shape, dtype=torch.float32, device=x.device)
+        return run(*inputs).float()
+    joined: Tensor | None = None
     for row, (top, bottom) in enumerate(rows):
-        down = fade(rows, row, scale, x.device)[:, None]
+        down = fade(rows, row, scale, inputs[0].device)[:, None]
         for column, (left, right) in enumerate(columns):
-            answer = run(x[..., top:bottom, left:right]).float()
-            across = fade(columns, column, scale, x.device)
+            answer = run(*(x[..., top:bottom, left:right] for x in inputs)).float()
+            if joined is None:
+                joined = answer.new_zeros(*answer.shape[:-2], scale * height, scale * width)
+            across = fade(columns, column, scale, answer.device)
             joined[..., scale * top : scale * bottom, scale * left : scale * right] += answer * (
                 down * across
             )
+    assert joined is not None
     return joined
 
 
@@ -158,6 +162,11 @@ class Stage:
         return bool(self.network.is_video)
 
     @property
+    def finds_motion(self) -> bool:
+        """Whether the network's motion can be found on whole pictures while it runs on tiles."""
+        return isinstance(self.network, MotionFusion)
+
+    @property
     def scale(self) -> int:
         scale = self.network.scale
         assert isinstance(scale, int)
@@ -171,7 +180,7 @@ class Stage:
         """
         with self.compute.running():
             if self.is_video:
-                out = tiled(lambda part: self._turns(part, pqf, qp, keep), clip, self.tiling, self.scale)
+                out = averaged(lambda turn: self._clip(turn, pqf, qp, keep), clip, self.tta)
             else:
                 out = self._pictures(clip[keep], qp[keep])
         if not torch.isfinite(out).all():
@@ -182,12 +191,16 @@ class Stage:
             )
         return out
 
-    def _turns(self, clip: Tensor, pqf: Tensor, qp: Tensor, keep: slice) -> Tensor:
-        def run(turn: Tensor) -> Tensor:
-            out: Tensor = self.network(turn[None], pqf[None], qp[None], keep)
+    def _clip(self, clip: Tensor, pqf: Tensor, qp: Tensor, keep: slice) -> Tensor:
+        """A clip by a video network, its motion found on whole pictures."""
+        motion = self.network.motion(clip[None]) if self.tiling.tile and self.finds_motion else ()
+
+        def run(part: Tensor, *flows: Tensor) -> Tensor:
+            known = {"motion": flows} if flows else {}
+            out: Tensor = self.network(part[None], pqf[None], qp[None], keep, **known)
             return out[0]
 
-        return averaged(run, clip, self.tta)
+        return tiled(run, (clip, *motion), self.tiling, self.scale)
 
     def _pictures(self, pictures: Tensor, qp: Tensor) -> Tensor:
         batch = max(1, BATCH_PIXELS[self.compute.device.type] // (pictures.shape[-2] * pictures.shape[-1]))
@@ -200,7 +213,7 @@ class Stage:
             out: Tensor = self.network(turn.contiguous(memory_format=torch.channels_last), qp)
             return out
 
-        return tiled(lambda part: averaged(run, part, self.tta), pictures, self.tiling, self.scale)
+        return tiled(lambda part: averaged(run, part, self.tta), (pictures,), self.tiling, self.scale)
 
 
 def run_stages(
