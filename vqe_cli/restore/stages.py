@@ -162,11 +162,6 @@ class Stage:
         return bool(self.network.is_video)
 
     @property
-    def finds_motion(self) -> bool:
-        """Whether the network's motion can be found on whole pictures while it runs on tiles."""
-        return isinstance(self.network, MotionFusion)
-
-    @property
     def scale(self) -> int:
         scale = self.network.scale
         assert isinstance(scale, int)
@@ -193,7 +188,9 @@ class Stage:
 
     def _clip(self, clip: Tensor, pqf: Tensor, qp: Tensor, keep: slice) -> Tensor:
         """A clip by a video network, its motion found on whole pictures."""
-        motion = self.network.motion(clip[None]) if self.tiling.tile and self.finds_motion else ()
+        motion: tuple[Tensor, ...] = ()
+        if self.tiling.tile and isinstance(self.network, MotionFusion):
+            motion = self.network.motion(clip[None])
 
         def run(part: Tensor, *flows: Tensor) -> Tensor:
             known = {"motion": flows} if flows else {}
