@@ -47,6 +47,7 @@ NETWORKS = {
     "motion_fusion blend": ("motion_fusion", {"spatial": SPATIAL, "blocks": 0}),
 }
 NETWORKS |= {
+    "motion_fusion muna": ("motion_fusion", {"spatial": SPATIAL, "blocks": 0, "alignment": "muna"}),
     "pqf_basicvsrpp muna": ("pqf_basicvsrpp", VIDEO | {"is_low_res_input": False, "alignment": "muna"}),
     "basicvsrpp warp x2": ("basicvsrpp", VIDEO | {"scale": 2, "alignment": "warp"}),
 }
