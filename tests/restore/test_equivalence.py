@@ -241,8 +241,8 @@ def test_tiles_of_the_shipped_networks(model: str, scale: int, clip: str, count:
 
 
 def test_motion_beyond_the_overlap_of_tiles() -> None:
-    """A moving picture is enhanced in tiles as as a whole; with motion found in tiles, which see too little, it
-    is not."""
+    """A moving picture is enhanced in tiles as as a whole; with motion found in tiles, which see too little,
+    it is not."""
     torch.manual_seed(0)
     network = MotionFusion({"channels": 8, "blocks": 1, "unshuffle": 2}, blocks=0).eval()
     torch.nn.init.normal_(network.blend.weight, std=0.002)
