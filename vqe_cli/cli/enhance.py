@@ -46,6 +46,10 @@ def enhance_command(
         int | None,
         setting("tta", "Flips and rotations that are averaged (default: the pipeline's).", NETWORK),
     ] = None,
+    strength: Annotated[
+        float | None,
+        setting("strength", "Per cent of the change that is kept, 0 to 150 (default: 100).", NETWORK),
+    ] = None,
     device: Annotated[
         str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n],...|mps")
     ] = None,

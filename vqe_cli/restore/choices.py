@@ -34,6 +34,9 @@ class NetworkChoice:
     precision: str = "auto"
     """"auto", "fp32", "bf16" or "fp16"."""
 
+    strength: float = 100.0
+    """How much of the change is kept, per cent of what the pipeline wants."""
+
     def on(self, device: str, precision: str | None = None) -> Self:
         """The same on another device."""
         return replace(self, device=device, precision=precision or self.precision)

@@ -147,7 +147,7 @@ class Loaded:
             )
         )
         seconds = [0.0] * len(stages)
-        return Engine(self.pipeline, stages, chosen, colour, self.choice.scale, self.compute, seconds)
+        return Engine(self.pipeline, stages, chosen, colour, self.choice, self.compute, seconds)
 
 
 def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
@@ -204,8 +204,8 @@ class Engine:
     colour: Colour
     """Of the input's planes."""
 
-    scale: int
-    """Size of the output over that of the input."""
+    choice: NetworkChoice
+    """What was asked for: how much larger the output is, how strong the change."""
 
     compute: Compute
     """Device and precision."""
@@ -218,6 +218,11 @@ class Engine:
 
     warnings: tuple[str, ...] = ()
     """None; ensembles have some."""
+
+    @property
+    def scale(self) -> int:
+        """Size of the output over that of the input."""
+        return self.choice.scale
 
     def enhanced(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Frame, Planes]]:
         """The kept frames of all chunks, as `enhance` gives them for one."""
@@ -274,11 +279,13 @@ class Engine:
         return decoded if self.scale == 1 else upscale_planes(decoded, self.colour, self.scale)
 
     def residual(self, picture: Tensor, before: Tensor, qp: float | None) -> Tensor:
-        """What an enhanced picture changes, RGB (1, 3, H, W), as strong as the pipeline wants it at this QP.
+        """What an enhanced picture changes, RGB (1, 3, H, W), as strong as the pipeline wants it at this QP,
+        times the strength that was asked for; the one place where either is applied.
 
         picture, before: RGB (1, 3, H, W), the latter of what the change is added to.
         """
-        return self.pipeline.residual_scale_at(qp, self.stages[0].tta) * (picture - before)
+        scale = self.pipeline.residual_scale_at(qp, self.stages[0].tta)
+        return self.choice.strength / 100 * scale * (picture - before)
 
     def change(self, picture: Tensor, before: Tensor, qp: float | None) -> list[Tensor]:
         """What an enhanced picture changes of each plane, in code units, not rounded.

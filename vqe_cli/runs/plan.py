@@ -196,7 +196,7 @@ def plan(
     written = dry_run(output, info, new_folder)
     model = model or load_model(settings.networks, empty=True)
     engine = model.start(settings.sizes, info.colour, (info.height, info.width))
-    summary = summary_of(source, info, settings.scale, model, engine)
+    summary = summary_of(source, info, settings.networks, model, engine)
     wanted = settings.segment > 0 and (summary.frames is None or summary.frames > 2 * settings.segment)
     possible = settings.segment > 0 and chunks_stand_alone(settings.networks)
     room, free = written.room(info, settings.scale, summary.frames), written.free_bytes()
@@ -226,9 +226,11 @@ def plan(
     )
 
 
-def summary_of(source: Source, info: VideoInfo, scale: int, model: Model, engine: Enhancer) -> Summary:
+def summary_of(
+    source: Source, info: VideoInfo, networks: NetworkChoice, model: Model, engine: Enhancer
+) -> Summary:
     """What was chosen, for people and for the report."""
-    sizes = engine.sizes
+    sizes, scale = engine.sizes, networks.scale
     return Summary(
         model=model.name,
         device=model.compute.name,
@@ -240,6 +242,7 @@ def summary_of(source: Source, info: VideoInfo, scale: int, model: Model, engine
         frames=frames_expected(source, info),
         size_in=(info.width, info.height),
         size_out=(info.width * scale, info.height * scale),
+        strength=networks.strength,
     )
 
 
@@ -321,6 +324,7 @@ def identity(settings: Settings, input: Input, model: Model, sizes: Sizes, writt
         "--stages": settings.stages,
         "--scale": settings.scale,
         "--tta": settings.tta,
+        "--strength": settings.strength,
         "--chunk": chunks.chunk,
         "--overlap": chunks.overlap,
         "--tile": [[tiling.tile, tiling.overlap] for tiling in sizes.tilings],

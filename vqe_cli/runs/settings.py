@@ -44,7 +44,10 @@ MINIMA: dict[str, int] = {
     "crf": 0,
     "start": 0,
     "frames": 1,
+    "strength": 0,
 }
+# The largest one.
+MAXIMA = {"strength": 150}
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -76,6 +79,9 @@ class Settings:
 
     stages: str | None = None
     """"1", "2" or "both"; None for all that the pipeline has."""
+
+    strength: float = 100.0
+    """How much of the change is kept, per cent of what the pipeline wants: 0 to 150."""
 
     chunk: int = 0
     """Frames kept at a time; 0 for automatic."""
@@ -168,7 +174,14 @@ class Settings:
     def networks(self) -> NetworkChoice:
         """Which networks run, on the first of several devices: what is estimated and chosen goes by it."""
         return NetworkChoice(
-            self.model, self.weights, self.scale, self.stages, self.tta, self.devices[0], self.precision
+            self.model,
+            self.weights,
+            self.scale,
+            self.stages,
+            self.tta,
+            self.devices[0],
+            self.precision,
+            self.strength,
         )
 
     @property
@@ -217,6 +230,8 @@ def checked(name: str, value: Any) -> Any:
         )
     if name == "suffix" and ("/" in value or "\\" in value):
         raise ValueError(f"is put behind a name and holds no / or \\, as {shortened(value)} does")
+    if name in MAXIMA and not MINIMA[name] <= value <= MAXIMA[name]:
+        raise ValueError(f"is {MINIMA[name]} to {MAXIMA[name]}, not {shortened(value)}")
     if name in MINIMA and value < MINIMA[name]:
         raise ValueError(f"is at least {MINIMA[name]}, not {shortened(value)}")
     return value
