@@ -104,10 +104,10 @@ def evaluate(
 ) -> Evaluation:
     """Compare a video with its truth, as `vqe eval` does.
 
-    lq: the compressed input, for gains over it. metrics: "psnr" (RGB, dB), "psnr-y" (dB), "ssim", "ms-ssim",
-    and what `vqe eval --metrics` takes besides. max_frames: only the first frames. Frames pair by index and
-    are never shifted to fit. Frames that equal the truth have an infinite PSNR and are left out of means and
-    gains, unless all are equal.
+    lq: the compressed input, for gains over it. metrics: "psnr" (FFmpeg's 8-bit RGB, dB), "psnr-y" (dB),
+    "ssim", "ms-ssim", and what `vqe eval --metrics` takes besides. max_frames: only the first frames. Frames
+    pair by index and are never shifted to fit. Frames that equal the truth have an infinite PSNR and are left
+    out of means and gains, unless all are equal.
 
     Raises VqeError for videos that cannot be read or do not fit each other, and for metrics that are not
     available.

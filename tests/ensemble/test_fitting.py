@@ -70,7 +70,7 @@ def test_what_is_printed_is_what_written_files_score(tmp_path: Path) -> None:
     fused = tmp_path / "fused.mkv"
     fuse_results(results, fused, Fusion("weighted", found.weights), Writing(codec="ffv1"))
     told = found.as_dict()
-    measured = compare_pair(truth, fused, metrics=("psnr",)).output["psnr"].mean
+    measured = compare_pair(truth, fused, metrics=("psnr-rgb-float",)).output["psnr-rgb-float"].mean
     assert measured == pytest.approx(told["psnr_fitted"], abs=0.1)
     assert told["best_member"] == "a"
     assert told["gain_over_best_db"] == pytest.approx(

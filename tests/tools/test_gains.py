@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA, ROOT
-from gains import METRICS, clips_of, gains_of, measured_gains, row, truth_of
+from gains import METRICS, RGB, clips_of, gains_of, measured_gains, row, truth_of
 
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
@@ -30,9 +30,9 @@ def test_infinite_gains_are_left_out_of_means_and_are_the_worst() -> None:
         [DATA / "cases" / "gain" / side / f"{name}.mkv" for side in ("gt", "pred", "lq")] for name in "ab"
     ]
     results = [compare_pair(*paths, metrics=METRICS) for paths in sides]
-    assert gains_of(results[0])["psnr"] is None
+    assert gains_of(results[0])[RGB] is None
     found = row("qp37", results, 1.0)
-    assert found["psnr"] == gains_of(results[1])["psnr"] < -10
+    assert found[RGB] == gains_of(results[1])[RGB] < -10
     assert (found["worst_clip"], found["worst_psnr"]) == ("a", None)
     assert found["ms-ssim"] is None  # too small for it
 
@@ -45,5 +45,5 @@ def test_gains_of_a_folder(tmp_path: Path) -> None:
     compress(Source(truth), recipe_of("qp37"), tmp_path / "lq/qp37")
     found = measured_gains(tmp_path, ["qp37"], {"model": "fast", "frames": 2, "device": "cpu"})
     [qp37], [flower] = found["recipes"], found["clips"]
-    assert 0.2 < qp37["psnr"] == flower["psnr"] == qp37["worst_psnr"] < 1.5
+    assert 0.2 < qp37[RGB] == flower[RGB] == qp37["worst_psnr"] < 1.5
     assert (qp37["worst_clip"], flower["clip"]) == ("flower", "flower")

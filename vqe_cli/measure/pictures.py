@@ -1,5 +1,6 @@
 """What metrics look at: pictures of each side as planes, luma and RGB; and the pieces that changed most."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -8,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqe_cli.measure.psnr_ssim import Level, level, picture_mse, psnr_of_mse
+from vqe_cli.measure.psnr_ssim import Level, level, plane_mse, psnr_of_mse
 from vqe_cli.video.colour import LUMA_WEIGHTS, to_rgb, to_tensors
+from vqe_cli.video.formats import SUBSAMPLING_NAMES, picture_of
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
 
+LIMITED_RANGE, FULL_RANGE = 1, 2  # FFmpeg's numbers
 # For luma of RGB pictures where no YUV side says better: what the field's Y-PSNR of PNGs uses.
 DEFAULT_LUMA_MATRIX = "bt601"
 
@@ -40,7 +43,7 @@ class View:
     def rgb(self) -> Tensor:
         """(3, H, W) float32 on 0 … 255, clipped and rounded to whole codes of the picture's own bit depth.
 
-        For 8-bit video these are the uint8 values of NTIRE's protocol.
+        Chroma is enlarged bilinearly in float, which lies nearer to what was filmed than `rgb24`.
         """
         whole = to_rgb(to_tensors(self.frame.planes), self.colour)[0]
         highest = 2**self.colour.bit_depth - 1
@@ -49,6 +52,18 @@ class View:
             codes *= 255 / highest
         crop, (height, width) = self._crop_px, codes.shape[-2:]
         return codes[:, crop : height - crop, crop : width - crop].contiguous()
+
+    @cached_property
+    def rgb24(self) -> np.ndarray:
+        """(H, W, 3) uint8: the very samples that `ffmpeg -pix_fmt rgb24` gives, with nearest chroma mostly.
+
+        Gray, RGB and matrices that swscale does not have are `rgb`, rounded to 8 bits.
+        """
+        if self.colour.matrix not in SWSCALE_MATRICES:
+            return to_pixels(self.rgb)
+        whole = swscaled(self.frame.planes, self.colour)
+        crop, (height, width) = self._crop_px, whole.shape[:2]
+        return whole[crop : height - crop, crop : width - crop]
 
     @cached_property
     def luma(self) -> Tensor:
@@ -65,6 +80,26 @@ class View:
         across, down = self.colour.subsampling if index and self.colour.matrix != "rgb" else (1, 1)
         top, left = self._crop_px // down, self._crop_px // across
         return plane[top : plane.shape[0] - top, left : plane.shape[1] - left]
+
+
+# FFmpeg's numbers of the matrices that its swscale knows.
+SWSCALE_MATRICES = {"bt709": 1, "fcc": 4, "bt601": 5, "smpte240m": 7, "bt2020nc": 9}
+
+
+def swscaled(planes: Sequence[np.ndarray], colour: Colour) -> np.ndarray:
+    """Y, U, V planes as (H, W, 3) uint8 by FFmpeg's swscale with the flags that the ffmpeg program sets.
+
+    A matrix that was guessed is BT.601, as swscale takes it.
+    """
+    name = f"yuv{SUBSAMPLING_NAMES[colour.subsampling]}p"
+    picture = picture_of(planes, name if colour.bit_depth == 8 else f"{name}{colour.bit_depth}le")
+    converted = picture.reformat(
+        format="rgb24",
+        src_colorspace=SWSCALE_MATRICES["bt601" if colour.guessed else colour.matrix],
+        src_color_range=FULL_RANGE if colour.full_range else LIMITED_RANGE,
+        interpolation="BICUBIC",
+    )
+    return converted.to_ndarray()
 
 
 class PairView:
@@ -149,7 +184,8 @@ def agree(sides: list[tuple[str, VideoInfo]]) -> Agreement:
                 "RGB metrics obey both tags, plane metrics compare the codes as they are"
             )
         full = colour.full_range if _says_range(info) else ranged.colour.full_range
-        colours.append(replace(colour, matrix=leader[1].colour.matrix, full_range=full))
+        leading = leader[1].colour
+        colours.append(replace(colour, matrix=leading.matrix, guessed=leading.guessed, full_range=full))
     return Agreement(
         tuple(colours), replace(leader[1].colour, full_range=ranged.colour.full_range), tuple(warnings)
     )
@@ -215,21 +251,20 @@ class CropKeeper:
 
 def cut(frame: int, change: float, gt: View, output: View, given: View | None) -> Crop:
     """The piece of a frame where output and input (or truth, without an input) differ most."""
-    sides = {"output": output.rgb, "truth": gt.rgb}
+    views = {"output": output, "truth": gt}
     if given is not None:
-        sides = {"input": given.rgb, **sides}
-    x, y, width, height = box = busiest_box(sides["output"], sides["input" if given is not None else "truth"])
-    pieces = {name: rgb[:, y : y + height, x : x + width] for name, rgb in sides.items()}
+        views = {"input": given, **views}
+    x, y, width, height = box = busiest_box(output.rgb, (gt if given is None else given).rgb)
+    pieces = {name: view.rgb24[y : y + height, x : x + width] for name, view in views.items()}
     quality = {
-        name: psnr_of_mse(picture_mse(pieces["truth"], piece))
+        name: psnr_of_mse(plane_mse(pieces["truth"], piece))
         for name, piece in pieces.items()
         if name != "truth"
     }
     full_size = (gt.rgb.shape[2], gt.rgb.shape[1])
     overview = to_pixels(_shrunk(gt.rgb, OVERVIEW_WIDTH))
-    return Crop(
-        frame, box, {k: to_pixels(v) for k, v in pieces.items()}, quality, overview, full_size, change
-    )
+    copies = {name: piece.copy() for name, piece in pieces.items()}  # a slice would hold the whole frame
+    return Crop(frame, box, copies, quality, overview, full_size, change)
 
 
 def busiest_box(first: Tensor, second: Tensor) -> tuple[int, int, int, int]:

@@ -1,4 +1,7 @@
-"""Measuring while training: a figure for every clip, and a picture of the worst one."""
+"""Measuring while training: a figure for every clip, and a picture of the worst one.
+
+PSNR here is over RGB in float, which is what networks see and what the loss lowers: `psnr-rgb-float`.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ class Measured(Protocol):
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """RGB-PSNR (dB, peak 1) of each frame of two (T, 3, H, W), as (T,)."""
+    """RGB-PSNR (dB, peak 1) of each frame of two (T, 3, H, W), as (T,): `psnr-rgb-float` of `vqe eval`."""
     return -10 * torch.log10(_squared_error(prediction, target).clamp(min=LEAST_ERROR))
 
 
