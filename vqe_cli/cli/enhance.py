@@ -72,7 +72,9 @@ def enhance_command(
     hm_log: Annotated[
         Path | None, setting("hm_log", "Log of the HM encoder or decoder.", PEAKS, metavar="FILE")
     ] = None,
-    codec: Annotated[str | None, setting("codec", "libx265, ffv1, ... (default: libx265).", WRITTEN)] = None,
+    codec: Annotated[
+        str | None, setting("codec", "libx265, hevc_nvenc, libsvtav1, ... (default: libx265).", WRITTEN)
+    ] = None,
     crf: Annotated[
         float | None, setting("crf", "Quality, lower is better (default: by codec).", WRITTEN)
     ] = None,
@@ -148,7 +150,6 @@ def enhance_command(
     working folder, that over vqe.yaml in the user's configuration folder, that over defaults.
     """
     from vqe_cli.cli.merge import as_yaml, file_layers, given_layer, merged
-    from vqe_cli.runs.tree import refuse_folder_options
 
     given = {entry.name: ctx.params[entry.name] for entry in fields(Settings)[2:] if entry.name in ctx.params}
     given["encoder_options"] = key_values(encoder_options)
@@ -157,6 +158,9 @@ def enhance_command(
     if show_config:
         show(*as_yaml(chosen).split("\n"))
         return
+    refuse_missing_codec(settings.codec)
+    from vqe_cli.runs.tree import refuse_folder_options
+
     # Variables and files hold for many runs, so that there they may wait for a folder.
     variables = from_variables(ctx)
     refuse_folder_options(settings, {n for n, v in given.items() if v is not None and n not in variables})
@@ -165,6 +169,14 @@ def enhance_command(
         show_plan(settings, json_file)
     else:
         run(settings, json_file, bool(quiet))
+
+
+def refuse_missing_codec(codec: str | None) -> None:
+    """Raises VqeError for an encoder that is not there, before PyTorch is loaded, which takes longer."""
+    if codec is not None:
+        from vqe_cli.video.encoders import check_codec
+
+        check_codec(codec)
 
 
 def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:

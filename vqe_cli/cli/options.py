@@ -9,6 +9,20 @@ import typer
 
 from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_name
 
+# Encoders that completion offers; any that FFmpeg has may be given.
+CODECS = [
+    "libx265",
+    "libx264",
+    "libsvtav1",
+    "libvpx-vp9",
+    "hevc_nvenc",
+    "hevc_qsv",
+    "hevc_videotoolbox",
+    "ffv1",
+    "prores_ks",
+    "dnxhd",
+]
+
 # Defaults of the settings as help shows them; where 0 or None stands for a rule, the text says it.
 SHOWN_DEFAULTS = {
     entry.name: str(entry.default)
@@ -92,5 +106,5 @@ complete_pipelines = _starting_with(pipeline_names)
 COMPLETIONS: dict[str, Callable[[str], list[str]]] = {
     "model": complete_pipelines,
     "device": _starting_with(lambda: ["auto", "cpu", "cuda", "cuda:0", "mps"]),
-    "codec": _starting_with(lambda: ["libx265", "libx264", "ffv1", "libsvtav1"]),
+    "codec": _starting_with(lambda: CODECS),
 }

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import cache
 from typing import cast
 
 import av
@@ -13,13 +13,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import OutputError, VqeError
-from vqe_cli.video.formats import SITINGS, picture_of, sample_format
+from vqe_cli.video.encoder_options import WITHOUT_QUALITY, options_for
+from vqe_cli.video.formats import picture_of, sample_format
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.hdr import (
     CODEC_IDS,
     PARAMETERS,
     content_light,
-    encoder_parameters,
     mastering_display,
     template,
 )
@@ -28,18 +28,31 @@ from vqe_cli.video.targets import Encoding
 DEFAULT_CODEC = "libx265"
 LOSSLESS_CODEC = "ffv1"
 
-# Settings where the user names none; the CRF of the codecs in HEVC_CRF comes from `default_crf`.
-DEFAULT_OPTIONS: dict[str, dict[str, str]] = {
-    "libx265": {"preset": "medium"},
-    "libx264": {"preset": "medium"},
-    "libsvtav1": {"crf": "12", "preset": "6"},
-    "libvpx-vp9": {"crf": "10", "b": "0", "cpu-used": "2", "row-mt": "1"},
-    "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
-    "prores_ks": {"profile": "hq"},
+# Of machines with such hardware and its driver; whether these open is only known by opening them.
+HARDWARE = ("_nvenc", "_qsv", "_videotoolbox", "_vaapi", "_amf", "_mf", "_v4l2m2m")
+# What is offered where a codec is not there, as far as it opens here; for the eye first, then for editing.
+OFFERED = (
+    "libx265",
+    "libx264",
+    "libsvtav1",
+    "libvpx-vp9",
+    "hevc_nvenc",
+    "hevc_qsv",
+    "hevc_videotoolbox",
+    "ffv1",
+    "prores_ks",
+    "dnxhd",
+)
+# The same samples in another order of bytes, which FFmpeg's scaler converts without loss.
+PACKED = {
+    "gbrp": ("bgr0", "rgb24", "bgr24"),
+    "gray": ("gray8",),
+    "yuv420p": ("nv12",),
+    "yuv420p10le": ("p010le",),
+    "yuv420p12le": ("p012le",),
 }
-# Options, of FFmpeg and in an encoder's own list, of encoding in several passes.
-PASSES = ("pass", "stats", "passlogfile", "stats-file")
-HEVC_CRF = ("libx265", "libx264")
+# Encoders for editing, which take finer chroma or more bits than most videos have.
+WIDENING = ("prores_ks", "dnxhd")
 
 # Whether a NAL unit, by its first byte, is a parameter set (H.265, table 7-1; H.264, table 7-1).
 PARAMETER_SETS: dict[str, Callable[[int], bool]] = {
@@ -47,25 +60,6 @@ PARAMETER_SETS: dict[str, Callable[[int], bool]] = {
     "libx264": lambda first: first & 31 in (7, 8),
 }
 START_CODES = (b"\0\0\1", b"\0\0\0\1")
-
-# x265's cutree writes past its arrays in very narrow pictures (33 to 48 pixels wide; libx265 of PyAV 18.1).
-X265_CUTREE_WIDTH = 128
-
-# FFV1 codes in parallel by slices, which tiny pictures cannot be cut into.
-FFV1_SLICED = 64
-
-
-def single_pass(encoding: Encoding) -> Encoding:
-    """The same without a part in an encoding of several passes, whose statistics are of the whole video."""
-    options = dict(encoding.options)
-    for name in PASSES:
-        options.pop(name, None)
-    for name in [name for name in options if name.endswith("-params")]:
-        parts = [part for part in options[name].split(":") if part.partition("=")[0] not in PASSES]
-        options[name] = ":".join(parts)
-        if not parts:
-            del options[name]
-    return replace(encoding, options=options)
 
 
 def choose_codec(info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> tuple[str, str]:
@@ -89,28 +83,63 @@ def choose_codec(info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> tu
 
 
 def check_codec(name: str) -> None:
-    """Raises VqeError unless `name` is a video encoder of this FFmpeg."""
+    """Raises VqeError unless `name` is a video encoder of this FFmpeg that works on this machine."""
     try:
         codec = av.Codec(name, "w")
     except (ValueError, av.error.FFmpegError) as error:
-        raise OutputError(
-            f"there is no encoder named {name}.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
-        ) from error
+        raise OutputError(f"there is no encoder named {name} here.", remedy=_available()) from error
     if codec.type != "video":
+        raise OutputError(f"{name} is not a video encoder.", remedy=_available())
+    if not _opens(name):
         raise OutputError(
-            f"{name} is not a video encoder.", remedy="Use libx265, libx264, libsvtav1 or ffv1."
+            f"{name} does not work on this machine: there is no such hardware, or its driver is missing.",
+            remedy=_available(),
         )
 
 
+def available_encoders() -> list[str]:
+    """Those of `OFFERED` that open on this machine."""
+    return [name for name in OFFERED if name in av.codecs_available and _opens(name)]
+
+
+def _available() -> str:
+    """The remedy for an encoder that is not there."""
+    *others, last = available_encoders()
+    return f"Use one of {', '.join(others)} and {last}."
+
+
+@cache
+def _opens(name: str) -> bool:
+    """Whether an encoder of hardware opens for an ordinary picture; others always do."""
+    if not name.endswith(HARDWARE):
+        return True
+    formats = [each.name for each in av.Codec(name, "w").video_formats or ()]
+    encoder = cast(VideoCodecContext, av.CodecContext.create(name, "w"))
+    encoder.width, encoder.height = 640, 480
+    encoder.pix_fmt = "yuv420p" if "yuv420p" in formats else "nv12"
+    encoder.time_base, encoder.framerate = 1 / DEFAULT_RATE, DEFAULT_RATE
+    logged = av.logging.get_level()
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        encoder.open()
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+    finally:
+        av.logging.set_level(logged)
+    return True
+
+
 def written_format(codec: str, planar: str) -> str:
-    """The encoder's pixel format for planes of format `planar`, without loss; raises VqeError where it has
-    none.
+    """The encoder's pixel format for planes of format `planar`, without loss of samples.
+
+    Encoders for editing get more bits or finer chroma where they have no other. Raises VqeError where there
+    is none.
     """
     formats = [each.name for each in av.Codec(codec, "w").video_formats or ()]
     if not formats or planar in formats:
         return planar
-    packed = {"gbrp": ("bgr0", "rgb24", "bgr24"), "gray": ("gray8",)}.get(planar, ())
-    for name in packed:
+    wider = [name for name in formats if codec in WIDENING and _holds(name, planar)]
+    for name in (*PACKED.get(planar, ()), *sorted(wider, key=_bits)):
         if name in formats:
             return name
     lossless = f"Choose --codec {LOSSLESS_CODEC}, or w" if codec != LOSSLESS_CODEC else "W"
@@ -118,6 +147,18 @@ def written_format(codec: str, planar: str) -> str:
         f"{codec} cannot write {planar} pictures.",
         remedy=f"{lossless}ith --pix-fmt name one of {', '.join(formats)}.",
     )
+
+
+def _holds(wide: str, narrow: str) -> bool:
+    """Whether a pixel format has all that another one has: as many bits, and chroma as fine."""
+    one, other = sample_format(wide), sample_format(narrow)
+    if one.alpha or one.model != other.model or one.bit_depth < other.bit_depth:
+        return False
+    return all(a <= b for a, b in zip(one.subsampling, other.subsampling, strict=True))
+
+
+def _bits(name: str) -> int:
+    return av.VideoFormat(name).bits_per_pixel
 
 
 def configure(
@@ -134,7 +175,7 @@ def configure(
     if info.sample_aspect is not None:
         encoder.sample_aspect_ratio = info.sample_aspect
     _tag(encoder, info)
-    encoder.options = _options(codec, info, wanted, size)
+    encoder.options = options_for(codec, info, wanted, size, encoder.pix_fmt)
     os.environ.setdefault(
         "SVT_LOG", "1"
     )  # errors only: SVT-AV1 writes to stderr by itself, and only this stops it
@@ -147,6 +188,11 @@ def configure(
             remedy=f"Choose other options, or --codec {LOSSLESS_CODEC}, which writes pictures of any size.",
         ) from error
     unknown = [key for key in encoder.options if key in wanted.options or key == "crf"]
+    if "crf" in unknown and wanted.crf is not None:
+        raise OutputError(
+            f"{codec} has no quality that --crf could set.",
+            remedy=f"Leave --crf out{WITHOUT_QUALITY.get(codec, '')}.",
+        )
     if unknown:
         raise OutputError(
             f"{codec} does not know the option {unknown[0]}.",
@@ -160,17 +206,6 @@ def new_encoder(codec: str) -> VideoCodecContext:
     return cast(VideoCodecContext, av.CodecContext.create(codec, "w"))
 
 
-def quality(codec: str, info: VideoInfo, wanted: Encoding) -> float | None:
-    """The CRF (or constant QP) that an encoder is given, None where it has none or works by rate."""
-    options = _options(codec, info, wanted, (info.width, info.height))
-    for name in ("crf", "qp"):
-        try:
-            return float(options[name])
-        except (KeyError, ValueError):
-            continue
-    return None
-
-
 def decoder_header(encoder: VideoCodecContext) -> bytes:
     """What a decoder must know before the first packet of an opened encoder; b"" where packets tell it.
 
@@ -182,19 +217,6 @@ def decoder_header(encoder: VideoCodecContext) -> bytes:
     type_of = PARAMETER_SETS[encoder.name]
     nals = [nal for nal in re.split(b"\0\0\0?\1", header) if nal and type_of(nal[0])]
     return b"".join(b"\0\0\0\1" + nal for nal in nals)
-
-
-def default_crf(first_qp: float | None) -> float:
-    """The CRF of x265 that keeps what the network gained: the better the input, the lower.
-
-    An encoding of error e costs an input of error E about 10·log10(1 + e/E) dB, and both follow their QPs; so
-    the CRF keeps its distance to the first picture's QP. Loss of luma PSNR so measured (first 12 pictures of
-    every third clip of the val set, preset medium), mean over the clips: x265 QP 22 0.09 dB, 27 0.03, 32
-    0.03, 37 0.01, CRF 28 0.09, 200 kbit/s 0.07, 60 kbit/s 0.01, x264 CRF 32 0.00, HM QP 37 -0.01.
-    """
-    if first_qp is None:
-        return 8.0
-    return min(max(first_qp - 22.0, 2.0), 12.0)
 
 
 def _known_format(pix_fmt: str) -> str:
@@ -214,33 +236,6 @@ def _tag(encoder: VideoCodecContext, info: VideoInfo) -> None:
     encoder.colorspace = info.tags.get("matrix", 2)
     encoder.color_range = 2 if info.colour.full_range else info.tags.get("range", 0)
     encoder.field_order = 1 if info.field_order == "progressive" else 0
-
-
-def _options(codec: str, info: VideoInfo, wanted: Encoding, size: tuple[int, int]) -> dict[str, str]:
-    """Our defaults, under what the user asked for."""
-    user = dict(wanted.options)
-    options = dict(DEFAULT_OPTIONS.get(codec, {}))
-    if codec in HEVC_CRF:
-        options["crf"] = f"{default_crf(info.first_qp):g}"
-    if user.keys() & {"crf", "qp", "b", "q"} or any(
-        "qp=" in value or "crf=" in value for value in user.values()
-    ):
-        options.pop("crf", None)
-    if codec == "ffv1" and min(size) >= FFV1_SLICED:
-        options["slices"] = "4"
-    if wanted.crf is not None:
-        options["crf"] = f"{wanted.crf:g}"
-    if 1 <= info.tags.get("chroma_location", 0) <= len(SITINGS):
-        options["chroma_sample_location"] = SITINGS[info.tags["chroma_location"]]
-    key, ours = encoder_parameters(codec, info.side_data)
-    if codec == "libx265":
-        key, ours = "x265-params", ["log-level=none", *ours]
-        if size[0] <= X265_CUTREE_WIDTH:
-            ours.append("cutree=0")
-    options.update(user)
-    if ours:
-        options[key] = ":".join([*ours, *filter(None, [user.get(key)])])
-    return options
 
 
 # --- the encoder of a container's stream ---

@@ -114,6 +114,8 @@ def _process() -> tuple[int, int | None]:
 CRF_BITS = {
     "libx265": (0.4, 9.0, 6.0),
     "libx264": (0.4, 9.0, 6.0),
+    "hevc_nvenc": (0.4, 9.0, 6.0),
+    "hevc_qsv": (0.4, 9.0, 6.0),
     "libsvtav1": (0.4, 9.0, 10.0),
     "libaom-av1": (0.4, 9.0, 10.0),
     "libvpx-vp9": (0.4, 9.0, 10.0),
@@ -122,7 +124,13 @@ CRF_BITS = {
 CRF_UNKNOWN = (0.0, 40.0)
 # Share of the uncompressed pictures, least and most, by codec without a CRF. bunny takes 0.40 with FFV1, and
 # 0.30 with ProRes. Anything may come out of an encoder that is not known here.
-SHARES = {"rawvideo": (1.0, 1.0), "ffv1": (0.2, 0.8), "png": (0.1, 0.8), "prores_ks": (0.07, 0.4)}
+SHARES = {
+    "rawvideo": (1.0, 1.0),
+    "ffv1": (0.2, 0.8),
+    "png": (0.1, 0.8),
+    "prores_ks": (0.07, 0.4),
+    "dnxhd": (0.04, 0.4),
+}
 SHARE_UNKNOWN = (0.002, 1.0)
 
 

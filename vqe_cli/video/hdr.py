@@ -100,6 +100,9 @@ def _display_text(display: MasteringDisplay, exact: bool) -> str:
 # template. Element numbers: Matroska, RFC 9559, section 5.1.4.1.28; coding of elements: EBML, RFC 8794.
 CODEC_IDS = {
     "libx265": "V_MPEGH/ISO/HEVC",
+    "hevc_nvenc": "V_MPEGH/ISO/HEVC",
+    "hevc_qsv": "V_MPEGH/ISO/HEVC",
+    "hevc_videotoolbox": "V_MPEGH/ISO/HEVC",
     "libx264": "V_MPEG4/ISO/AVC",
     "libsvtav1": "V_AV1",
     "libvpx-vp9": "V_VP9",

@@ -16,7 +16,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 
 from vqe_cli.errors import OutputError, VqeError
 from vqe_cli.video.container import ContainerPlan, ContainerWriter
-from vqe_cli.video.encoders import single_pass
+from vqe_cli.video.encoder_options import single_pass
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input
 from vqe_cli.video.selection import (

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from vqe_cli.video import images, y4m
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.container import ContainerPlan, ContainerWriter
-from vqe_cli.video.encoders import quality
+from vqe_cli.video.encoder_options import quality
 from vqe_cli.video.estimates import SizeEstimate, estimated_size
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
