@@ -1,8 +1,9 @@
-"""Names and tags as they may be shown: nothing in them acts on a terminal, and every encoding bears them."""
+"""Names, tags and times as they may be shown: nothing acts on a terminal, and every encoding bears them."""
 
 import re
 import shlex
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 # Control characters, marks that turn the direction of what follows, separators of lines, halves of
@@ -52,3 +53,27 @@ def _escape(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= BYTE_ESCAPE
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+# Hours and minutes before seconds.
+TIME = re.compile(r"(?:(?:(\d{1,5}):)?(\d{1,2}):)?(\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of "90", "1:30" or "1:02:03.5"; raises ValueError with the end of a sentence for what is
+    neither.
+    """
+    found = TIME.fullmatch(text.strip())
+    hours, minutes, seconds = found.groups() if found else (None, None, "")
+    if not found or (minutes and float(seconds) >= 60) or (hours and int(minutes) >= 60):
+        raise ValueError("is a time such as 90, 1:30 or 1:02:03.5")
+    whole = 60 * int(minutes or 0) + 3600 * int(hours or 0)
+    return float(Fraction(f"0{seconds}".removesuffix(".")) + whole)
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as people write them: "1:30", "1:02:03.5"."""
+    millis = round(seconds * 1000)
+    minutes, rest = divmod(millis, 60_000)
+    part = f"{rest / 1000:06.3f}".rstrip("0").rstrip(".")
+    return f"{minutes // 60}:{minutes % 60:02d}:{part}" if minutes >= 60 else f"{minutes}:{part}"

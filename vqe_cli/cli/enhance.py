@@ -96,6 +96,12 @@ def enhance_command(
     frames: Annotated[
         int | None, setting("frames", "How many frames to use (default: all).", WRITTEN)
     ] = None,
+    from_: Annotated[
+        str | None, setting("from_", "First time to use: 90, 1:30, 1:02:03.5.", WRITTEN, metavar="TIME")
+    ] = None,
+    to: Annotated[
+        str | None, setting("to", "Time before which the part ends.", WRITTEN, metavar="TIME")
+    ] = None,
     pattern: Annotated[
         str | None, setting("pattern", "Only files whose names fit, '*.mkv'.", FOLDERS, metavar="GLOB")
     ] = None,

@@ -12,7 +12,7 @@ import yaml
 from vqe_cli.documents import DocumentError, read_yaml
 from vqe_cli.errors import SettingsError, did_you_mean, nearest, shortened
 from vqe_cli.files import config_folder
-from vqe_cli.runs.settings import Settings, checked, option_name
+from vqe_cli.runs.settings import Settings, checked, option_name, plain_name
 
 FILE = "vqe.yaml"
 PREFIX = "VQE_"
@@ -54,7 +54,7 @@ def merged(layers: Sequence[Layer]) -> dict[str, Sourced]:
 def given_layer(given: Mapping[str, Any], variables: Sequence[str]) -> Layer:
     """What the command line gave, None for what it did not; variables: fields that a VQE_ variable gave."""
     return {
-        name: Sourced(value, PREFIX + name.upper() if name in variables else option_name(name))
+        name: Sourced(value, PREFIX + plain_name(name).upper() if name in variables else option_name(name))
         for name, value in given.items()
         if value is not None
     }
@@ -103,7 +103,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def refuse_slips(environment: Mapping[str, str]) -> None:
     """Raises VqeError for a VQE_ variable that is unknown and nearly the name of a known one."""
-    known = {PREFIX + name for name in OTHER_VARIABLES} | {PREFIX + entry.name.upper() for entry in _known()}
+    known = {PREFIX + name for name in OTHER_VARIABLES}
+    known |= {PREFIX + plain_name(entry.name).upper() for entry in _known()}
     for name in sorted(environment.keys() - known):
         meant = nearest(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], SLIP)
         if name.startswith(PREFIX) and meant:
@@ -138,9 +139,9 @@ def _merged_options(found: Sequence[Sourced]) -> Sourced:
 
 def _value(path: Path, key: str, value: Any) -> tuple[str, Any]:
     """One checked line of a configuration file."""
-    known = [entry.name for entry in _known()]
-    name = key.replace("-", "_")
-    if name not in known:
+    known = {plain_name(entry.name): entry.name for entry in _known()}
+    name = known.get(key.replace("-", "_"), "")
+    if not name:
         shown = [entry.replace("_", "-") for entry in known]
         raise SettingsError(
             f"{path} sets {shortened(key)}, which is not a setting.", did_you_mean(key, shown)
@@ -165,4 +166,4 @@ def _yaml_line(name: str, value: Any) -> str:
     elif isinstance(value, Mapping):
         value = dict(value)
     text: str = yaml.safe_dump(value, default_flow_style=True, width=2**20, allow_unicode=True)
-    return f"{name.replace('_', '-')}: {text.removesuffix('...' + chr(10)).strip()}"
+    return f"{plain_name(name).replace('_', '-')}: {text.removesuffix('...' + chr(10)).strip()}"

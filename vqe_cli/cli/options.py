@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_name
+from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_name, plain_name
 
 # Encoders that completion offers; any that FFmpeg has may be given.
 CODECS = [
@@ -51,7 +51,7 @@ def setting(name: str, text: str, group: str, *flags: str, metavar: str | None =
     choices = [str(choice) for choice in CHOICES.get(name, ())]
     return typer.Option(
         *(flags or (option_name(name),)),
-        envvar=f"VQE_{name.upper()}",
+        envvar=f"VQE_{plain_name(name).upper()}",
         help=f"{text} (default: {SHOWN_DEFAULTS[name]})" if name in SHOWN_DEFAULTS else text,
         metavar=metavar or "|".join(choices) or ("N" if name in MINIMA else None),
         callback=None if name == "encoder_options" else _check(name),

@@ -21,6 +21,7 @@ from vqe_cli.video.estimates import SizeEstimate, amount
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.sources import RESUME, Source, Unchanged, fingerprint
 from vqe_cli.video.targets import Encoding, Output
+from vqe_cli.video.times import Times
 from vqe_cli.video.writer import DryRun, Writer, dry_run
 
 
@@ -32,9 +33,12 @@ class Input:
     """
 
     def __init__(self, settings: Settings, remedy: str = RESUME) -> None:
-        self.source = Source(settings.input, settings.start, settings.frames, settings.hm_log)
+        times = Times(settings.from_ or 0.0, settings.to) if settings.by_times else None
+        self.source = Source(settings.input, settings.start, settings.frames, settings.hm_log, times)
         self.unchanged = Unchanged(settings.input, remedy=remedy)
         self.reader = self.source.open()
+        if times is not None:
+            times.check(self.reader.info)
 
     @property
     def fingerprint(self) -> list[Any]:
@@ -192,7 +196,9 @@ def plan(
     source, info = input.source, input.reader.info
     unshown = colours_unshown(info, settings.force)
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
-    output = Output(settings.output, encoding, settings.scale, source.is_part, settings.overwrite)
+    output = Output(
+        settings.output, encoding, settings.scale, source.is_part, settings.overwrite, source.times
+    )
     written = dry_run(output, info, new_folder)
     model = model or load_model(settings.networks, empty=True)
     engine = model.start(settings.sizes, info.colour, (info.height, info.width))
@@ -251,6 +257,10 @@ def frames_expected(source: Source, info: VideoInfo) -> int | None:
     total = info.frame_count
     if total is None and info.duration_s is not None and info.rate is not None:
         total = round(info.duration_s * info.rate)
+    if source.times is not None:
+        first, stop = source.times.frames(info)
+        ends = [each for each in (total, stop) if each is not None]
+        return max(0, min(ends) - first) if ends else None
     if total is not None:
         total = max(0, total - source.start)
     if source.frames is not None:
@@ -339,6 +349,8 @@ def identity(settings: Settings, input: Input, model: Model, sizes: Sizes, writt
         "-e": dict(settings.encoder_options),
         "--start": settings.start,
         "--frames": settings.frames,
+        "--from": settings.from_,
+        "--to": settings.to,
         "--segment": settings.segment,
         "the kind of output": [written.target.kind, written.target.muxer],
     }

@@ -167,7 +167,7 @@ def enhance_whole(plan: Plan, input: Input, notices: Notices, load: Load, began:
             notices.listen(Progress(tally.frames, plan.summary.frames))
         notices.add(*reader.warnings, *engine.warnings, *writer.warnings)
         if tally.frames == 0:
-            raise VqeError(f"{plan.source.path} has no frames to enhance.", "Check --start and --frames.")
+            raise VqeError(f"{plan.source.path} has no frames to enhance.", "Check which part is asked for.")
     notices.add(*writer.warnings)  # what came to light at the end
     took = Took(decode.seconds, encode.seconds, time.perf_counter() - began)
     return plan.report(model, engine, tally, took, notices.texts)

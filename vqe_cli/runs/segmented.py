@@ -231,7 +231,7 @@ class Run:
         """Copies the packets of all segments into the output and renames it."""
         journal, plan = self.journal, self.plan
         if not journal.finished:
-            raise VqeError(f"{plan.source.path} has no frames to enhance.", "Check --start and --frames.")
+            raise VqeError(f"{plan.source.path} has no frames to enhance.", "Check which part is asked for.")
         with self.encode.running():
             report: list[Report] = []
 

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from vqe_cli.errors import SettingsError, shortened
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
+from vqe_cli.text import clock_text, seconds_of
 from vqe_cli.weights.registry import TTA_COUNTS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
@@ -45,7 +46,11 @@ MINIMA: dict[str, int] = {
     "start": 0,
     "frames": 1,
     "strength": 0,
+    "from_": 0,
+    "to": 0,
 }
+# Times of the video: seconds, or "1:30" and "1:02:03.5".
+TIMES = ("from_", "to")
 # The largest one.
 MAXIMA = {"strength": 150}
 
@@ -131,6 +136,12 @@ class Settings:
     frames: int | None = None
     """How many; None for all."""
 
+    from_: float | None = None
+    """First time used, seconds from the first picture; as text also "1:30". None for the beginning."""
+
+    to: float | None = None
+    """Time before which the last frame is shown; None for the end."""
+
     pattern: str | None = None
     """Of a folder, a glob for the files that are enhanced; None for every video."""
 
@@ -169,6 +180,21 @@ class Settings:
                 raise SettingsError(
                     f"{option_name(entry.name)} {error}.", "See `vqe enhance --help` for what it takes."
                 ) from error
+        if self.by_times and (self.start or self.frames is not None):
+            raise SettingsError(
+                "a part is chosen by times (--from, --to) or by frames (--start, --frames), not by both.",
+                "Leave one of them out.",
+            )
+        if self.to is not None and self.to <= (self.from_ or 0.0):
+            raise SettingsError(
+                f"--to {clock_text(self.to)} is not after --from {clock_text(self.from_ or 0.0)}.",
+                "Choose a later --to.",
+            )
+
+    @property
+    def by_times(self) -> bool:
+        """Whether a part is chosen by times."""
+        return self.from_ is not None or self.to is not None
 
     @property
     def networks(self) -> NetworkChoice:
@@ -205,9 +231,14 @@ class Settings:
         return max(self.workers, len(self.devices))
 
 
+def plain_name(name: str) -> str:
+    """A field's name without what keeps it from being a word of Python: "from_" is "from"."""
+    return name.rstrip("_")
+
+
 def option_name(name: str) -> str:
     """The flag of a field: "tile_overlap" is "--tile-overlap"."""
-    return "-e" if name == "encoder_options" else f"--{name.replace('_', '-')}"
+    return "-e" if name == "encoder_options" else f"--{plain_name(name).replace('_', '-')}"
 
 
 def checked(name: str, value: Any) -> Any:
@@ -220,6 +251,8 @@ def checked(name: str, value: Any) -> Any:
         if optional:
             return None
         raise ValueError("needs a value")
+    if name in TIMES and isinstance(value, str):
+        value = seconds_of(value)
     value = _converted(kind, value)
     if name in CHOICES and value not in CHOICES[name]:
         *some, last = CHOICES[name]

@@ -77,7 +77,7 @@ class ContainerWriter:
             self._output = av.open(where, "w", format=target.muxer, options=options)
             self._stream = self._add_video(self._output)
             self._pace = Pace(self._output)
-            self.copies.add_to(self._output, whole=not output.part)
+            self.copies.add_to(self._output, output)
             self._output.start_encoding()
         except BaseException:
             self.close()

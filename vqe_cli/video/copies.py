@@ -5,6 +5,7 @@ decoded.
 import errno
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -29,7 +30,12 @@ from vqe_cli.video.selection import (
     tag,
     timecode_of,
 )
+from vqe_cli.video.targets import Output
 from vqe_cli.video.timeline import Followers, move, time_of, timeline_of
+from vqe_cli.video.times import MICROSECONDS, Times
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # which is there for type checkers alone
 
 GAP = Fraction(1, 2)  # seconds in a sample, between the first seconds and the last
 MOV_MUXERS = ("mp4", "mov")
@@ -69,20 +75,22 @@ class Copies:
         """Those that are copied."""
         return self._streams
 
-    @property
-    def has_chapters(self) -> bool:
-        """Whether the input is divided into chapters."""
-        return self._source is not None and bool(self._source.chapters())
+    def chapters(self, wanted: Output) -> "list[Chapter]":
+        """The chapters that are written: of a part that is chosen by times, what lies inside; of one that is
+        chosen by frames, none.
+        """
+        if self._source is None or (wanted.part and wanted.times is None):
+            return []
+        chapters = self._source.chapters()
+        return chapters if wanted.times is None else cut(chapters, wanted.times, self._info)
 
     def close(self) -> None:
         """Closes the source."""
         if self._source is not None:
             self._source.close()
 
-    def add_to(self, output: OutputContainer, whole: bool) -> None:
-        """Adds the streams with their metadata and dispositions, the file's metadata and (of a whole file)
-        chapters.
-        """
+    def add_to(self, output: OutputContainer, wanted: Output) -> None:
+        """Adds the streams with their metadata and dispositions, the file's metadata and chapters."""
         if self._source is None:
             return
         as_text = self._selection.as_text
@@ -92,8 +100,9 @@ class Copies:
         }
         self._pace = Pace(output)
         output.metadata.update(self._tags(self._source.metadata))
-        if whole:
-            output.set_chapters(self._source.chapters())
+        chapters = self.chapters(wanted)
+        if chapters:
+            output.set_chapters(chapters)
         attached = {index for index, target in self._targets.items() if isinstance(target, AttachmentStream)}
         with_packets = [stream for stream in self._streams if stream.index not in attached]
         if with_packets and self._followers is not None:
@@ -123,6 +132,8 @@ class Copies:
             if due_s > time_s:
                 return
             self._waiting = None
+            if due_s < clock.start_s and packet.stream.type == "subtitle":
+                due_s = max(due_s, _shortened(packet, clock.start_s))
             if due_s >= clock.start_s or due_s == float("-inf"):
                 move(packet, -clock.shift)
                 self._put(packet, output)
@@ -222,6 +233,38 @@ class Copies:
                 found = self._followers.sentences(self._info.path)
                 self.warnings += [each for each in found if each not in self.warnings]
         return self._waiting
+
+
+def cut(chapters: "Sequence[Chapter]", times: Times, info: VideoInfo) -> "list[Chapter]":
+    """The chapters of a part, moved as its frames are: its beginning takes the place of the input's."""
+    first_s = (info.start_pts or 0) * info.time_base
+    shift = Fraction(times.start_us, MICROSECONDS)
+    found: list[Chapter] = []
+    for chapter in chapters:
+        base = chapter["time_base"]
+        assert base is not None, "FFmpeg gives every chapter one"
+        start, end = chapter["start"] * base - shift, chapter["end"] * base - shift
+        if times.stop_us is not None:
+            end = min(end, Fraction(times.stop_us, MICROSECONDS) - shift + first_s)
+        start = max(start, first_s)
+        if start < end:
+            found.append({**chapter, "start": round(start / base), "end": round(end / base)})
+    return found
+
+
+def _shortened(packet: Packet, start_s: float) -> float:
+    """When a line of text is due that is still on the screen at `start_s`, where the part begins: then, for
+    what is left of its time. Of all others when they were due.
+    """
+    if packet.pts is None or not packet.duration:
+        return _due_s(packet)
+    start = round(start_s / float(packet.time_base))
+    end = packet.pts + packet.duration
+    if packet.pts < start < end:
+        packet.pts = packet.dts = start
+        packet.duration = end - start
+        return start_s
+    return _due_s(packet)
 
 
 def _due_s(packet: Packet) -> float:

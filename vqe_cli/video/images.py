@@ -32,6 +32,7 @@ from vqe_cli.video.opening import (
 )
 from vqe_cli.video.probe import probe
 from vqe_cli.video.targets import NUMBERED, Target, is_pattern
+from vqe_cli.video.times import Times
 
 
 def image_files(path: Path) -> list[Path]:
@@ -90,6 +91,12 @@ class ImageReader:
         self.warnings: list[str] = []
         if self.info.transparent:
             self.warnings.append(f"{path}: transparency is not kept")
+
+    def keep(self, times: Times) -> None:
+        """Gives only the images whose times lie inside."""
+        first, stop = times.frames(self.info)
+        last = self._part.stop if stop is None else min(self._part.stop, stop)
+        self._part = range(max(self._part.start, first), last)
 
     def __enter__(self) -> Self:
         return self

@@ -34,6 +34,7 @@ from vqe_cli.video.opening import (
 )
 from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, parsed, probe_container, side_data_of
 from vqe_cli.video.timeline import Timeline, timeline_of
+from vqe_cli.video.times import Times
 
 KINDS = {1: "I", 2: "P", 3: "B"}
 
@@ -92,6 +93,7 @@ class Reader:
         self._entry, self._entered = entry, False
         self._start, self._frames = start, frames
         self._raw = raw
+        self._part_times = Times()
         with self._opened() as container, reading(self.path):
             self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
         self._by_flag_only = False
@@ -110,6 +112,11 @@ class Reader:
         self._damage = Damage()
         self._timeline: Timeline | None = None
         self._times = ShownTimes(frame_step(self.info))
+
+    def keep(self, times: Times) -> None:
+        """Gives only the frames whose times lie inside; called before the first one."""
+        self._part_times = times
+        self.info = replace(self.info, first_index=times.frames(self.info)[0])
 
     def __enter__(self) -> Self:
         if self._log is not None:
@@ -150,10 +157,11 @@ class Reader:
         index = -1
         pictures, first = self._from_entry(self._pictures(self._container))
         for index, (picture, time) in enumerate(self._times.timed(pictures), first):
-            if stop is not None and index >= stop:
+            shown_s = self._seconds(time, index)
+            if (stop is not None and index >= stop) or self._part_times.is_past(shown_s):
                 return
             self._check_unchanged(picture, index)
-            if index >= self._start:
+            if index >= self._start and self._part_times.holds(shown_s):
                 before = self._frame(picture, index, time).after(before)
                 yield before
         if index < 0 and self._entry is not None:
@@ -165,6 +173,11 @@ class Reader:
                 f"{self.path} has only {index + 1} pictures, none from picture {self._start} on.",
                 remedy="Choose an earlier start.",
             )
+
+    def _seconds(self, time: int | None, index: int) -> Fraction:
+        """When a picture is shown, seconds after the first one."""
+        ticks = index * frame_step(self.info) if time is None else time - (self.info.start_pts or 0)
+        return ticks * self.info.time_base
 
     def _from_entry(self, pictures: Iterator[av.VideoFrame]) -> tuple[Iterator[av.VideoFrame], int]:
         """The pictures from the entry on, and the index of the first."""

@@ -17,6 +17,7 @@ from vqe_cli.video.images import ImageReader, image_files
 from vqe_cli.video.opening import IMAGE_SUFFIXES, check_readable, open_input, reading, video_stream
 from vqe_cli.video.reader import Entry, RawLayout, Reader
 from vqe_cli.video.targets import MUXERS
+from vqe_cli.video.times import Times
 
 # The way raw files are named: BasketballPass_416x240_50.yuv, clip_416x240_25fps_10bit_420.yuv
 RAW_SUFFIXES = {".yuv", ".raw", ".rgb"}
@@ -28,22 +29,26 @@ class Source:
     """An input, or a part of it.
 
     path: as for `open_reader`. start: first frame used, from 0; frames: how many, None for all. hm_log: log
-    of the HM encoder or decoder with the QPs.
+    of the HM encoder or decoder with the QPs. times: which of these frames are used, by their times.
     """
 
     path: Path
     start: int = 0
     frames: int | None = None
     hm_log: Path | None = None
+    times: Times | None = None
 
     @property
     def is_part(self) -> bool:
         """Whether less than the whole input is used."""
-        return self.start > 0 or self.frames is not None
+        return self.start > 0 or self.frames is not None or self.times is not None
 
     def open(self, entry: Entry | None = None) -> "FrameSource":
         """A reader of it; entry: where decoding begins. Raises VqeError as `open_reader` does."""
-        return open_reader(self.path, self.hm_log, self.start, self.frames, entry=entry)
+        reader = open_reader(self.path, self.hm_log, self.start, self.frames, entry=entry)
+        if self.times is not None:
+            reader.keep(self.times)
+        return reader
 
 
 class FrameSource(Protocol):
@@ -54,6 +59,9 @@ class FrameSource(Protocol):
     @property
     def warnings(self) -> list[str]:
         """Sentences, complete at the end."""
+
+    def keep(self, times: Times) -> None:
+        """Gives only the frames that lie inside; called before the first one."""
 
     def __enter__(self) -> Self: ...
 

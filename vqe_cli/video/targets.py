@@ -12,6 +12,7 @@ from vqe_cli.errors import OutputError
 from vqe_cli.files import Aside, is_stream
 from vqe_cli.files import write_error as write_error
 from vqe_cli.video.opening import IMAGE_SUFFIXES
+from vqe_cli.video.times import Times
 
 MUXERS = {
     ".mkv": "matroska",
@@ -65,6 +66,9 @@ class Output:
 
     overwrite: bool = False
     """Whether there may be such a file already."""
+
+    times: Times | None = None
+    """Of a part that was chosen by its times: chapters are cut to it, too."""
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _missing(
             found[kind if found[kind] else ATTACHED] -= 1
         elif stream.index in used or isinstance(stream, AttachmentStream):
             lost.append(stream.index)
-    gone = ["chapters"] if writer.copies.has_chapters and not plan.output.part and not chapters else []
+    gone = ["chapters"] if writer.copies.chapters(plan.output) and not chapters else []
     if tag(writer.copies.video_tags, TIMECODE) and not has_timecode:
         gone.append("the time code")
     warning = f"{plan.info.path}: {' and '.join(gone)} cannot be kept in {plan.target.muxer} files"
