@@ -65,10 +65,10 @@ def seconds_of(text: str) -> float:
     """
     found = TIME.fullmatch(text.strip())
     hours, minutes, seconds = found.groups() if found else (None, None, "")
-    if not found or (minutes and float(seconds) >= 60) or (hours and int(minutes) >= 60):
+    exact = Fraction(f"0{seconds}".removesuffix("."))
+    if not found or (minutes and exact >= 60) or (hours and int(minutes or 0) >= 60):
         raise ValueError("is a time such as 90, 1:30 or 1:02:03.5")
-    whole = 60 * int(minutes or 0) + 3600 * int(hours or 0)
-    return float(Fraction(f"0{seconds}".removesuffix(".")) + whole)
+    return float(exact + 60 * int(minutes or 0) + 3600 * int(hours or 0))
 
 
 def clock_text(seconds: float) -> str:

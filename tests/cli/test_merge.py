@@ -198,9 +198,7 @@ def test_show_config_says_where_each_value_came_from(surroundings: dict[str, str
         {"preset": "slow", "tune": "grain", "bframes": "0"},
         f"preset: vqe.yaml, tune: {users}, bframes: -e",
     )
-    assert found.keys() == {
-        name.rstrip("_").replace("_", "-") for name in Settings.__dataclass_fields__
-    } - {
+    assert found.keys() == {name.rstrip("_").replace("_", "-") for name in Settings.__dataclass_fields__} - {
         "input",
         "output",
     }
