@@ -256,3 +256,16 @@ def test_bd_rate_over_several_qps(tmp_path: Path) -> None:
     assert deltas["bd_rate_percent"] < -30, deltas
     assert 5 < deltas["bd_quality"] < 14
     assert "BD-rate" in vqe("eval", *arguments, "--metrics", "psnr-y").stdout
+
+
+def test_the_model_is_in_every_report(folders: Path) -> None:
+    page = folders / "report.html"
+    asked = ("eval", *sides(folders), "--metrics", "psnr,vmaf", "-q")
+    found = strict(vqe(*asked, "--format", "json", "--report", page).stdout)["videos"][0]["metrics"]
+    assert found["psnr"]["source"] is None
+    assert 0 < found["vmaf"]["low_1_percent"] < found["vmaf"]["harmonic_mean"] < 100
+    shown = {form: vqe(*asked, "--format", form).stdout for form in ("table", "md", "csv")}
+    for text in (*shown.values(), page.read_text(), found["vmaf"]["source"]):
+        assert "vmaf_v0.6.1" in text and "libvmaf" in text
+    for text in (shown["table"], shown["md"], page.read_text()):
+        assert "harmonic mean" in text and text.count("1 % low") >= 2

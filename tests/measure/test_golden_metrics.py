@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from small_clips import BT709, frame
 
 from vqe_cli.measure import psnr_ssim as ssim
+from vqe_cli.measure.filters import FilterMetric
 from vqe_cli.measure.metrics import METRICS
-from vqe_cli.measure.outside import FilterMetric
 from vqe_cli.measure.pictures import PairView, View
 from vqe_cli.measure.psnr_ssim import plane_mse, psnr_of_mse
 from vqe_cli.video.frame import Colour

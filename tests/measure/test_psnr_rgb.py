@@ -12,6 +12,7 @@ from conftest import DATA
 from small_clips import MATRIX_BT601, MATRIX_BT709, Planes, write
 
 from vqe_cli.measure.compare import compare_pair
+from vqe_cli.measure.vmaf import bundled_ffmpeg
 
 # Colours of both files: pixel format, FFmpeg's number of the matrix (2: untagged), full range, size.
 CASES = {
@@ -72,8 +73,8 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def program() -> str:
-    """An ffmpeg on the path; skips the test where there is none, fails it under CI."""
-    found = shutil.which("ffmpeg")
+    """An ffmpeg that is installed; skips the test where there is none, fails it under CI."""
+    found = bundled_ffmpeg() or shutil.which("ffmpeg")
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("there is no ffmpeg")

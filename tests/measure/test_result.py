@@ -80,3 +80,10 @@ def test_deviation_is_of_the_population() -> None:
 )
 def test_peaks_over_the_valleys_between_them(values: list[float], expected: float | None) -> None:
     assert peak_valley_difference(values) == expected
+
+
+def test_the_harmonic_mean_is_libvmafs() -> None:
+    found = Series((1.0, 3.0, None, math.inf), (0, 1, 2, 3)).harmonic_mean
+    assert found == pytest.approx(2 / (1 / 2 + 1 / 4) - 1)
+    assert Series((-1.0, 3.0), (0, 1)).harmonic_mean is None
+    assert Series((None,), (0,)).harmonic_mean is None

@@ -50,7 +50,8 @@ def eval_command(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Of psnr[-y|-u|-v|-yuv], ssim[-y], ms-ssim[-y], xpsnr, vif, ssim-ffmpeg, vmaf, lpips.",
+            help="Of psnr[-y|-u|-v|-yuv|-rgb-float], ssim[-y], ms-ssim[-y], xpsnr, vif, ssim-ffmpeg, "
+            "vmaf[-neg|-v1|-v1-phone|-v1-4k|-v1-hfr], cambi, lpips.",
             rich_help_panel=WHAT,
         ),
     ] = "psnr,psnr-y,ssim,ms-ssim",
@@ -224,6 +225,7 @@ def _print_table(table: "Table") -> None:
     fits = console.is_terminal and needed.minimum < available
     console.width = available if fits else needed.maximum + 1
     console.print(shown, crop=False)
+    show(*table.notes)
 
 
 def _coloured(column: str, cell: str) -> "Text":

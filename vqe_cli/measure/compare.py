@@ -110,8 +110,9 @@ class _Track:
     shift: ShiftDetector = field(default_factory=ShiftDetector)
 
     def series(self, frames: Sequence[int]) -> dict[str, Series]:
+        sources = {name: stream.source for name, stream in self.streams.items()}
         return {
-            name: Series(tuple(values), tuple(frames), METRICS[name].rising)
+            name: Series(tuple(values), tuple(frames), METRICS[name].rising, sources.get(name, ""))
             for name, values in self.values.items()
         }
 

@@ -46,6 +46,7 @@ class LpipsMetric:
         if not named:
             raise VqeError("The metric lpips needs weights, which vqe does not ship.", HOW_TO_GET)
         self._weights = load_weights(Path(named))
+        self.source = "LPIPS 0.1, AlexNet"
         self._values: list[float | None] = []
 
     def push(self, pair: PairView) -> None:

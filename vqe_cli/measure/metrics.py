@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.measure.filters import FilterMetric
 from vqe_cli.measure.lpips import LpipsMetric
-from vqe_cli.measure.outside import FilterMetric, VmafMetric
 from vqe_cli.measure.pictures import PairView
 from vqe_cli.measure.psnr_ssim import (
     SMALLEST_MS_SSIM_SIDE,
@@ -18,12 +18,17 @@ from vqe_cli.measure.psnr_ssim import (
     psnr_of_mse,
     ssim_of_level,
 )
+from vqe_cli.measure.vmaf import JUDGES, VmafMetric
 
 DEFAULT_METRICS = ("psnr", "psnr-y", "ssim", "ms-ssim")
 
 
 class StreamMetric(Protocol):
     """A metric that takes the pairs in order: it looks at time, or works in another process."""
+
+    @property
+    def source(self) -> str:
+        """The software and model that judge, with their versions; final after `close`."""
 
     def push(self, pair: PairView) -> None:
         """Take the next pair of frames."""
@@ -61,6 +66,8 @@ class Metric:
     """As shown in tables."""
     rising: bool = True
     """Higher is better."""
+    harmonic: bool = False
+    """Its harmonic mean and low frames are shown wherever it is: for VMAF, whose mean hides bad frames."""
 
 
 def psnr_rgb(pair: PairView) -> float:
@@ -123,6 +130,11 @@ def _filter(name: str, keys: tuple[str, ...]) -> Callable[[Setup], StreamMetric]
     return lambda setup: FilterMetric(name, keys, setup.rate)
 
 
+def _vmaf(name: str, about: str) -> Metric:
+    about = f"{about} ({JUDGES[name].model})"
+    return Metric(name, about, stream=lambda setup: VmafMetric(name, setup.rate), decimals=2, harmonic=True)
+
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -159,11 +171,18 @@ METRICS = {
             "VIF of luma, mean over four scales (FFmpeg's filter)",
             stream=_filter("vif", tuple(f"lavfi.vif.scale.{scale}" for scale in range(4))),
         ),
+        _vmaf("vmaf", "VMAF, the model of 2016"),
+        _vmaf("vmaf-neg", "VMAF that sharpening does not raise"),
+        _vmaf("vmaf-v1", "VMAF of 2026, 1080p seen from three heights"),
+        _vmaf("vmaf-v1-phone", "VMAF of 2026 on a phone"),
+        _vmaf("vmaf-v1-4k", "VMAF of 2026, 2160p seen from one and a half heights"),
+        _vmaf("vmaf-v1-hfr", "VMAF of 2026 at 50 frames a second or more"),
         Metric(
-            "vmaf",
-            "VMAF, by an installed ffmpeg or vmaf",
-            stream=lambda setup: VmafMetric(setup.rate),
-            decimals=2,
+            "cambi",
+            "banding of the picture itself, lower is better",
+            stream=lambda setup: VmafMetric("cambi", setup.rate),
+            decimals=3,
+            rising=False,
         ),
         Metric(
             "lpips",

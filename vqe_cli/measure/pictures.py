@@ -32,7 +32,7 @@ class View:
         self.frame = frame
         self.colour = colour
         self._crop_px = crop_px
-        self._luma_colour = luma_colour or replace(colour, matrix=DEFAULT_LUMA_MATRIX, full_range=False)
+        self.luma_colour = luma_colour or replace(colour, matrix=DEFAULT_LUMA_MATRIX, full_range=False)
 
     @cached_property
     def planes(self) -> tuple[np.ndarray, ...]:
@@ -71,10 +71,10 @@ class View:
         if self.colour.matrix != "rgb":
             codes = self.planes[0].astype(np.float32)
             return torch.from_numpy(codes)[None] * (255 / (2**self.colour.bit_depth - 1))
-        matrix = self._luma_colour.matrix
+        matrix = self.luma_colour.matrix
         red, blue = LUMA_WEIGHTS.get(matrix, LUMA_WEIGHTS[DEFAULT_LUMA_MATRIX])
         luma = self.rgb[0] * red + self.rgb[1] * (1 - red - blue) + self.rgb[2] * blue
-        return (luma if self._luma_colour.full_range else 16 + luma * (219 / 255))[None]
+        return (luma if self.luma_colour.full_range else 16 + luma * (219 / 255))[None]
 
     def _cropped(self, plane: np.ndarray, index: int) -> np.ndarray:
         across, down = self.colour.subsampling if index and self.colour.matrix != "rgb" else (1, 1)

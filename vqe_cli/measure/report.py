@@ -20,7 +20,7 @@ from vqe_cli.measure.drawing import data_uri, to_svg
 from vqe_cli.measure.pictures import Crop
 from vqe_cli.measure.plots import Shown, most_changed, panel, plot, sheet, sheet_pixels
 from vqe_cli.measure.result import Failure, Outcome, PairResult
-from vqe_cli.measure.tables import Table, curve_table, over_time, summary, title
+from vqe_cli.measure.tables import Table, curve_table, over_time, shown_over_time, summary, title
 from vqe_cli.text import printable
 from vqe_cli.video.images import jpeg, png
 
@@ -98,7 +98,7 @@ class Results:
         """What people read: the summary, the first metric over time, and rate curves."""
         shown = [tables.summary(self.outcomes, self.metrics)]
         if self.measured:
-            shown.append(tables.over_time(self.outcomes, self.metrics[0]))
+            shown += [tables.over_time(self.outcomes, name) for name in shown_over_time(self.metrics)]
         if self.curves:
             shown.append(tables.curve_table(self.curves))
         return shown
@@ -150,6 +150,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-t
 .note { color: #656d76; font-size: .87rem }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .87rem }
+caption { text-align: left; font-weight: 600; padding: .6rem 0 .2rem }
 th, td { padding: .3rem .75rem; text-align: right; border-bottom: 1px solid #e6e8eb; white-space: nowrap }
 th { color: #656d76; font-weight: 600 } th:first-child, td:first-child { text-align: left }
 tr.mean td { font-weight: 700; border-top: 2px solid #8b949e }
@@ -189,8 +190,8 @@ def html(
         parts += ["<h2>Rate and quality</h2>", _table(curve_table(curves))]
     if results:
         parts += [
-            f"<h2>{_text(primary.upper())} over time</h2>",
-            _table(over_time(outcomes, primary)),
+            "<h2>Over time</h2>",
+            *(_table(over_time(outcomes, name)) for name in shown_over_time(metrics)),
             '<p class="note">n % low: only n % of the frames are worse. Deviation: standard deviation over '
             "frames. Peak-valley: how far the curve's peaks rise above the valleys between them. "
             "Input → output.</p>",
@@ -223,8 +224,10 @@ def _table(table: Table) -> str:
         )
         lines.append(f"<tr{kind}>{cells}</tr>")
     body = "\n".join(lines)
+    notes = "".join(f'<p class="note">{_text(note)}</p>' for note in table.notes)
     return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        f'<div class="scroll"><table><caption>{_text(table.title)}</caption><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>{notes}"
     )
 
 

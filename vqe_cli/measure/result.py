@@ -24,11 +24,13 @@ class Series:
 
     values: None where the metric does not apply to the frame (a picture too small, no such plane), infinite
     where the frame equals the truth. frames: the frames' positions in the video. rising: higher is better.
+    source: the software and model that judged, with their versions; "" for measures of this program.
     """
 
     values: tuple[float | None, ...]
     frames: tuple[int, ...]
     rising: bool = True
+    source: str = ""
 
     @cached_property
     def _finite(self) -> np.ndarray:
@@ -57,6 +59,16 @@ class Series:
         if not self._finite.size:
             return math.inf if self.identical else None
         return float(self._finite.mean())
+
+    @property
+    def harmonic_mean(self) -> float | None:
+        """Harmonic mean over the frames that differ, as libvmaf pools: of the values plus one, less one.
+
+        None where there is no frame for it or a value is below 0.
+        """
+        if not self._finite.size or self._finite.min() < 0:
+            return None
+        return float(1 / np.mean(1 / (self._finite + 1)) - 1)
 
     @property
     def deviation(self) -> float | None:

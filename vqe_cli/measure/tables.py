@@ -17,12 +17,16 @@ NOT_APPLICABLE = "n/a"
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first column is the name. last_is_mean: means at the end, to be set apart."""
+    """Cells as text; the first column is the name. last_is_mean: means at the end, to be set apart.
+
+    notes: lines that stand below it.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     last_is_mean: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def summary(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Table:
@@ -44,32 +48,46 @@ def summary(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Table:
                 cells.append(signed(_gain_value(outcome, name), name))
         rows.append(tuple(cells))
     rows += [_mean_row(label, group, metrics, with_gain) for label, group in _groups(outcomes)]
-    return Table(
-        "Quality against the truth, mean over frames", tuple(columns), tuple(rows), last_is_mean=True
-    )
+    heading = "Quality against the truth, mean over frames"
+    return Table(heading, tuple(columns), tuple(rows), last_is_mean=True, notes=_sources(outcomes, metrics))
+
+
+def _sources(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> tuple[str, ...]:
+    """A line for each metric that other software computed: which, and its model."""
+    measured = [outcome for outcome in outcomes if isinstance(outcome, PairResult)]
+    found = dict.fromkeys((name, each.output[name].source) for name in metrics for each in measured)
+    return tuple(f"{name.upper()}: {printable(source)}" for name, source in found if source)
+
+
+def shown_over_time(metrics: Sequence[str]) -> list[str]:
+    """The metrics that have a table over time: the first, and all whose low frames matter as much."""
+    return [name for index, name in enumerate(metrics) if index == 0 or METRICS[name].harmonic]
 
 
 def over_time(outcomes: Sequence[Outcome], metric: str) -> Table:
     """One row a video: worst and best frame, lows, and how much the metric fluctuates (input → output)."""
-    columns = ("video", "worst (frame)", "1 % low", "10 % low", "best (frame)", "deviation", "peak-valley")
+    columns = ["video", "worst (frame)", "1 % low", "10 % low", "best (frame)", "deviation", "peak-valley"]
+    if METRICS[metric].harmonic:
+        columns.insert(1, "harmonic mean")
     rows = []
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             continue
         output = outcome.output[metric]
         given = outcome.given[metric] if outcome.given is not None else None
-        rows.append(
-            (
-                title(outcome),
-                _frame(output.worst, metric),
-                number(output.low(1), metric),
-                number(output.low(10), metric),
-                _frame(output.best, metric),
-                _change(given.deviation if given else None, output.deviation, metric),
-                _change(given.peak_valley if given else None, output.peak_valley, metric),
-            )
-        )
-    return Table(f"{_heading(metric)} over time", columns, tuple(rows))
+        cells = [
+            title(outcome),
+            _frame(output.worst, metric),
+            number(output.low(1), metric),
+            number(output.low(10), metric),
+            _frame(output.best, metric),
+            _change(given.deviation if given else None, output.deviation, metric),
+            _change(given.peak_valley if given else None, output.peak_valley, metric),
+        ]
+        if METRICS[metric].harmonic:
+            cells.insert(1, _change(given.harmonic_mean if given else None, output.harmonic_mean, metric))
+        rows.append(tuple(cells))
+    return Table(f"{_heading(metric)} over time", tuple(columns), tuple(rows))
 
 
 def curve_table(curves: Sequence[CurveResult]) -> Table:
@@ -91,6 +109,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"**{table.title}**", "", f"| {' | '.join(table.columns)} |"]
     lines.append("| --- |" + " ---: |" * (len(table.columns) - 1))
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table.rows]
+    lines += [line for note in table.notes for line in ("", note)]
     return "\n".join(lines) + "\n"
 
 
@@ -101,7 +120,7 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
     """
     target = io.StringIO()
     fields = ["label", "video", "metric", "frames", "mean", "input_mean", "gain", *STATISTICS]
-    fields += ["identical", "input_identical", *GAIN_COUNTS, "error"]
+    fields += ["identical", "input_identical", *GAIN_COUNTS, "source", "error"]
     writer = csv.DictWriter(target, fields, lineterminator="\n")
     writer.writeheader()
     for outcome in outcomes:
@@ -111,6 +130,7 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
             continue
         for name in metrics:
             measured = {"metric": name, "frames": len(outcome.frames), **_facts(outcome.output[name])}
+            measured["source"] = printable(outcome.output[name].source)
             if outcome.given is not None:
                 given = outcome.given[name]
                 measured |= {"input_mean": plain(given.mean), "input_identical": given.identical}
@@ -127,6 +147,7 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
 
 GAIN_COUNTS = ("gain_frames", "became_identical", "ceased_identical")
 STATISTICS = (
+    "harmonic_mean",
     "deviation",
     "peak_valley",
     "low_1_percent",
@@ -173,6 +194,7 @@ def _video(outcome: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
     measured: dict[str, dict[str, Any]] = {}
     for name in metrics:
         measured[name] = _facts(outcome.output[name]) | _frame_facts(outcome.output[name])
+        measured[name]["source"] = outcome.output[name].source or None
         if outcome.given is not None:
             given = outcome.given[name]
             measured[name] |= {**_gain_facts(outcome, name), "input": _facts(given) | _frame_facts(given)}
@@ -197,7 +219,16 @@ def _video(outcome: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
 def _facts(series: Series) -> dict[str, float | int | None]:
     worst, best = series.worst or (None, None), series.best or (None, None)
     lows = (series.low(1), series.low(10))
-    values = (series.deviation, series.peak_valley, *lows, worst[1], worst[0], best[1], best[0])
+    values = (
+        series.harmonic_mean,
+        series.deviation,
+        series.peak_valley,
+        *lows,
+        worst[1],
+        worst[0],
+        best[1],
+        best[0],
+    )
     facts = {"mean": series.mean, **dict(zip(STATISTICS, values, strict=True)), "identical": series.identical}
     return {key: plain(value) for key, value in facts.items()}
 
