@@ -41,6 +41,12 @@ def test_the_streams_of_a_file_with_sound_are_named() -> None:
     assert "audio: aac" in done.stdout and "bt709" in done.stdout
 
 
+def test_av1_shows_its_own_scale() -> None:
+    done = vqe("inspect", DATA / "av1/rav1e.mkv")
+    assert "108 to 161, median 161 (AV1's base_q_idx, 0 to 255)" in done.stdout
+    assert "4 peak quality frames" in done.stdout
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_terminal_without_unicode_gets_plain_characters(encoding: str) -> None:
     done = vqe_process("inspect", STREAM, "--no-duplicates", env={"PYTHONIOENCODING": encoding})

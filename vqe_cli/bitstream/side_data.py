@@ -13,7 +13,7 @@ EXPORT_OPTION = {"export_side_data": "venc_params"}  # for `CodecContext.options
 
 
 def frame_qp(frame: av.VideoFrame) -> tuple[float | None, float | None]:
-    """(qp, network_qp) of a decoded frame; both None where its decoder exports nothing (AV1, MJPEG, HEVC).
+    """(qp, network_qp) of a decoded frame; both None where its decoder exports nothing (MJPEG, HEVC).
 
     qp: mean over the blocks, weighted by their area, on the codec's own scale: H.264's luma QP, -6 (depth -
     8) … 51; a quantiser scale, 1 … 112 (MPEG-1, -2, -4, H.263); VP9's index, 0 … 255. Lower is better on

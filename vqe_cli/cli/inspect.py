@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: vqe inspect in.mkv --json frames.json"
 MOST_ROWS = 14
+# What QPs are counted in where that is not HEVC's scale, by FFmpeg's name of the decoder.
+SCALES = {
+    **dict.fromkeys(("av1", "libdav1d"), " (AV1's base_q_idx, 0 to 255)"),
+    "vp9": " (VP9's index, 0 to 255)",
+    **dict.fromkeys(("mpeg1video", "mpeg2video", "mpeg4", "h263"), " (quantiser scale, 1 to 112)"),
+}
 MARGIN = 6  # columns for the QP on the left
 
 
@@ -108,7 +114,9 @@ def _show(found: "Inspection") -> None:
         f"{'full' if info.colour.full_range else 'limited'} range, {info.field_order}",
         "rate": f"{float(info.rate):.6g} frames/s" if info.rate else "unknown",
         "frames": f"{len(frames)}: {_kinds([frame.kind for frame in frames])}",
-        "QP": f"{qps[0]:g} to {qps[-1]:g}, median {qps[len(qps) // 2]:g}" if qps else "unknown",
+        "QP": f"{qps[0]:g} to {qps[-1]:g}, median {qps[len(qps) // 2]:g}{SCALES.get(info.codec, '')}"
+        if qps
+        else "unknown",
         "unknown QP": f"{len(frames) - len(qps)} frames" if qps and len(qps) < len(frames) else "",
         "peaks": f"{peaks} peak quality frames",
         "duplicates": f"{copies} frames" if copies else "",

@@ -13,6 +13,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vqe_cli.bitstream import hm_log as hm_logs
+from vqe_cli.bitstream.av1 import Av1Parser
 from vqe_cli.bitstream.headers import Picture
 from vqe_cli.bitstream.packets import KnownPackets, PacketParser, decoded_from
 from vqe_cli.bitstream.side_data import EXPORT_OPTION, frame_qp
@@ -36,6 +37,7 @@ from vqe_cli.video.probe import INTERLACED, OUTPUT_CORRUPT, UNALIGNED, parsed, p
 from vqe_cli.video.timeline import Timeline, timeline_of
 from vqe_cli.video.times import Times
 
+AV1_DECODERS = ("av1", "libdav1d")
 KINDS = {1: "I", 2: "P", 3: "B"}
 
 
@@ -109,6 +111,8 @@ class Reader:
         self._container: InputContainer | None = None
         self._parser: PacketParser | None = None
         self._parsed = 0
+        self._av1: Av1Parser | None = None
+        self._av1_qps: dict[int | None, int | None] = {}  # by pts; pictures without one stay unknown
         self._damage = Damage()
         self._timeline: Timeline | None = None
         self._times = ShownTimes(frame_step(self.info))
@@ -242,6 +246,7 @@ class Reader:
         rest.
         """
         self._timeline = timeline_of(container, stream)
+        self._av1 = Av1Parser(stream.codec_context.extradata) if self.info.codec in AV1_DECODERS else None
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
@@ -260,6 +265,8 @@ class Reader:
                         self._damage.left_out += coded.sequence == 0 and not packet.is_discard
                         continue
                     packet.opaque = coded
+                elif self._av1 is not None and packet.pts is not None:
+                    self._av1_qps[packet.pts] = self._av1.parse(bytes(packet))
                 yield packet
         except av.error.FFmpegError as error:
             self._damage.unreadable = error.strerror or "unknown error"
@@ -323,6 +330,8 @@ class Reader:
         line = self._from_log[index] if not self._hevc and index < len(self._from_log) else None
         if isinstance(line, hm_logs.LogPicture):
             return replace(frame, kind=line.kind, qp=line.qp, network_qp=line.qp)
+        if self._av1 is not None:
+            return replace(frame, qp=self._av1_qps.pop(picture.pts, None))
         qp, network_qp = frame_qp(picture)
         return replace(frame, qp=qp, network_qp=network_qp)
 
