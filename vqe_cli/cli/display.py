@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vqe_cli.cli.console import messages, say, show, write_lines
+from vqe_cli.cli.progress_json import JsonDisplay
 from vqe_cli.restore.sizes import Need
 from vqe_cli.runs import report as events
 from vqe_cli.runs.folder import FileJob, Started, enhance_folder, scan
@@ -212,12 +213,15 @@ class FolderDisplay(Display):
             self._line(summary_line(event.report))
 
 
-def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> None:
+def enhance_tree(settings: Settings, json_file: Path | None, progress: str) -> None:
     """Enhance all videos of the folder; ends the command with exit code 1 where one failed.
 
-    Raises VqeError for what concerns all of them.
+    progress: "auto", "quiet" or "json". Raises VqeError for what concerns all of them.
     """
-    with FolderDisplay(quiet) as display:
+    display: JsonDisplay | FolderDisplay = FolderDisplay(progress == "quiet")
+    if progress == "json":
+        display = JsonDisplay(str(settings.input), settings.processes)
+    with display:
         try:
             outcomes = enhance_folder(settings, display.listen, display.watch)
         except BaseException as error:
@@ -227,7 +231,7 @@ def enhance_tree(settings: Settings, json_file: Path | None, quiet: bool) -> Non
                 again = command_line(["vqe", *sys.argv[1:]])
                 say(f"{count_line(display.outcomes)}; the same command goes on: {again}")
             raise
-    if not quiet:
+    if progress == "auto":
         messages().print(outcome_table(outcomes))
         say(count_line(outcomes))
     if json_file:

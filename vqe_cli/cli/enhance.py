@@ -1,19 +1,15 @@
 """`vqe enhance INPUT OUTPUT`: the options, one call, and what is shown while it runs."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vqe_cli.cli.console import check_target, say, show, write_json
-from vqe_cli.cli.options import Debug, JsonFile, Quiet, from_variables, key_values, setting
+from vqe_cli.cli.console import check_target, show
+from vqe_cli.cli.options import Debug, JsonFile, ProgressKind, Quiet, from_variables, key_values, setting
 from vqe_cli.runs.settings import Settings
-from vqe_cli.text import command_line
 
 NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
 FOLDERS, LONG = "Folders", "Long videos, several devices"
@@ -147,6 +143,7 @@ def enhance_command(
         bool, typer.Option("--show-config", help="Show every setting and where it comes from, then exit.")
     ] = False,
     json_file: JsonFile = None,
+    progress: ProgressKind = "auto",
     quiet: Quiet = None,
     debug: Debug = False,
 ) -> None:
@@ -165,6 +162,7 @@ def enhance_command(
         show(*as_yaml(chosen).split("\n"))
         return
     refuse_missing_codec(settings.codec)
+    from vqe_cli.cli.enhance_run import run, show_plan
     from vqe_cli.runs.tree import refuse_folder_options
 
     # Variables and files hold for many runs, so that there they may wait for a folder.
@@ -174,7 +172,7 @@ def enhance_command(
     if dry_run:
         show_plan(settings, json_file)
     else:
-        run(settings, json_file, bool(quiet))
+        run(settings, json_file, "json" if progress == "json" else "quiet" if quiet else "auto")
 
 
 def refuse_missing_codec(codec: str | None) -> None:
@@ -183,52 +181,3 @@ def refuse_missing_codec(codec: str | None) -> None:
         from vqe_cli.video.encoders import check_codec
 
         check_codec(codec)
-
-
-def run(settings: Settings, json_file: Path | None, quiet: bool) -> None:
-    """Enhance a file or a folder, show how it goes on and what came of it."""
-    from vqe_cli.cli.display import Display, enhance_tree, summary_line
-    from vqe_cli.runs.run import Restorer
-    from vqe_cli.runs.tree import is_tree
-
-    if is_tree(settings):
-        enhance_tree(settings, json_file, quiet)
-        return
-    with going_on(settings), Display(quiet) as display, Restorer() as restorer:
-        report = restorer.enhance(settings, display.listen)
-    if not quiet:
-        say(summary_line(report))
-    if json_file:
-        write_json(report.as_dict(), json_file)
-
-
-@contextmanager
-def going_on(settings: Settings) -> Iterator[None]:
-    """Says after Ctrl-C how to go on, where something is finished."""
-    from vqe_cli.runs.journal import is_begun, work_folder
-    from vqe_cli.video.targets import target_of
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        folder = work_folder(target_of(settings.output).path)
-        if is_begun(folder):
-            again = [word for word in sys.argv[1:] if word != "--restart"]
-            say(f"what is finished is kept in {folder}; to go on: {command_line(['vqe', *again])}")
-        raise
-
-
-def show_plan(settings: Settings, json_file: Path | None) -> None:
-    """Print what would be done; nothing is written but the report."""
-    from vqe_cli.cli.display import plan_lines, show_tree
-    from vqe_cli.runs.plan import plan
-    from vqe_cli.runs.tree import is_tree
-
-    if is_tree(settings):
-        show_tree(settings, json_file)
-        return
-    found = plan(settings)
-    if str(json_file) != "-":
-        show(*plan_lines(found))
-    if json_file:
-        write_json(found.as_dict(), json_file)

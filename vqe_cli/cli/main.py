@@ -11,6 +11,8 @@ from vqe_cli.cli.bench import bench_app
 from vqe_cli.cli.compress import EXAMPLE as COMPRESS_EXAMPLE
 from vqe_cli.cli.compress import compress_command
 from vqe_cli.cli.console import bear_any_text, end_on_signals, guarded, results_to_stdout, show
+from vqe_cli.cli.doctor import EXAMPLE as DOCTOR_EXAMPLE
+from vqe_cli.cli.doctor import doctor_command
 from vqe_cli.cli.enhance import EXAMPLE as ENHANCE_EXAMPLE
 from vqe_cli.cli.enhance import enhance_command
 from vqe_cli.cli.ensemble import EXAMPLE as ENSEMBLE_EXAMPLE
@@ -50,6 +52,7 @@ app.command("eval", epilog=EVAL_EXAMPLE)(guarded(eval_command))
 app.command("ensemble", epilog=ENSEMBLE_EXAMPLE)(guarded(ensemble_command))
 app.command("train-stage", epilog=TRAIN_EXAMPLE)(guarded(train_command))
 app.command("compress", epilog=COMPRESS_EXAMPLE)(guarded(compress_command))
+app.command("doctor", epilog=DOCTOR_EXAMPLE)(guarded(doctor_command))
 app.add_typer(weights_app, name="weights")
 app.add_typer(bench_app, name="bench")
 

@@ -37,6 +37,17 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", show_default=False, help="Write a report there; - is stdout."),
 ]
+ProgressKind = Annotated[
+    str,
+    typer.Option(
+        "--progress",
+        metavar="auto|json",
+        callback=lambda value: _one_of(value, ("auto", "json")),
+        autocompletion=lambda incomplete: [each for each in ("auto", "json") if each.startswith(incomplete)],
+        show_default=False,
+        help="How progress is shown on stderr: a bar or lines, or JSON lines (default: auto).",
+    ),
+]
 Quiet = Annotated[
     bool | None,
     typer.Option("--quiet/--no-quiet", "-q", show_default=False, help="No progress and no summary."),
@@ -75,6 +86,12 @@ def key_values(pairs: list[str] | None) -> dict[str, str] | None:
         if not pair.partition("=")[0] or "=" not in pair:
             raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-e")
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs or [])} or None
+
+
+def _one_of(value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise typer.BadParameter(f"is {' or '.join(known)}, not {value!r}")
+    return value
 
 
 def from_variables(ctx: typer.Context) -> list[str]:

@@ -72,10 +72,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Progress:
-    """Frames enhanced so far, of so many in all (None when unknown)."""
+    """Frames enhanced so far, of so many in all (None when unknown); segment: the one that is being made, of
+    several the first, from 0; None in one piece.
+    """
 
     frames: int
     total: int | None
+    segment: int | None = None
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ class Run:
                     for frame, planes in self.engine.enhanced([chunk]):
                         write((number, frame, planes))
                         self.done += 1
-                        self._progress()
+                        self._progress(segment=number)
             with self.encode.running():
                 writer.complete()
         finally:
@@ -190,7 +190,7 @@ class Run:
             del under_way[message.number]
         else:
             under_way[message.number] = message.frames
-        self._progress(sum(under_way.values()))
+        self._progress(sum(under_way.values()), min(under_way, default=None))
 
     def _jobs(self, frames: Iterable[FrameSummary], finished: frozenset[int]) -> Iterator[SegmentJob]:
         """A job for each segment that is missing, as soon as all its chunks are known."""
@@ -223,9 +223,10 @@ class Run:
         file = self.journal.file_of(number)
         return SegmentJob(self.plan, number, chunks, checksums, entry, needed[-1].frame.pts, file)
 
-    def _progress(self, under_way: int = 0) -> None:
+    def _progress(self, under_way: int = 0, segment: int | None = None) -> None:
         """Frames that are done; under_way: those of segments that are not finished."""
-        self.notices.listen(Progress(self.kept_frames + self.done + under_way, self.plan.summary.frames))
+        done = self.kept_frames + self.done + under_way
+        self.notices.listen(Progress(done, self.plan.summary.frames, segment))
 
     def _join(self) -> Report:
         """Copies the packets of all segments into the output and renames it."""

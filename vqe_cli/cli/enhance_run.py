@@ -1,0 +1,61 @@
+"""What `vqe enhance` does when its options are read: a run or a dry run, of a file or of a folder."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vqe_cli.cli.console import say, show, write_json
+from vqe_cli.cli.display import Display, enhance_tree, plan_lines, show_tree, summary_line
+from vqe_cli.cli.progress_json import JsonDisplay
+from vqe_cli.runs.journal import is_begun, work_folder
+from vqe_cli.runs.plan import plan
+from vqe_cli.runs.run import Restorer
+from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.tree import is_tree
+from vqe_cli.text import command_line
+from vqe_cli.video.targets import target_of
+
+
+def run(settings: Settings, json_file: Path | None, progress: str) -> None:
+    """Enhance a file or a folder, show how it goes on and what came of it.
+
+    progress: "auto", "quiet" or "json".
+    """
+    if is_tree(settings):
+        enhance_tree(settings, json_file, progress)
+        return
+    display = JsonDisplay(str(settings.input)) if progress == "json" else Display(progress == "quiet")
+    with going_on(settings), display, Restorer() as restorer:
+        report = restorer.enhance(settings, display.listen)
+    if isinstance(display, JsonDisplay):
+        display.done(report)
+    elif progress != "quiet":
+        say(summary_line(report))
+    if json_file:
+        write_json(report.as_dict(), json_file)
+
+
+@contextmanager
+def going_on(settings: Settings) -> Iterator[None]:
+    """Says after Ctrl-C how to go on, where something is finished."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder = work_folder(target_of(settings.output).path)
+        if is_begun(folder):
+            again = [word for word in sys.argv[1:] if word != "--restart"]
+            say(f"what is finished is kept in {folder}; to go on: {command_line(['vqe', *again])}")
+        raise
+
+
+def show_plan(settings: Settings, json_file: Path | None) -> None:
+    """Print what would be done; nothing is written but the report."""
+    if is_tree(settings):
+        show_tree(settings, json_file)
+        return
+    found = plan(settings)
+    if str(json_file) != "-":
+        show(*plan_lines(found))
+    if json_file:
+        write_json(found.as_dict(), json_file)
