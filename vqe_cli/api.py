@@ -15,8 +15,9 @@ from torch import Tensor
 
 from vqe_cli.errors import SettingsError, did_you_mean
 from vqe_cli.measure.compare import compare_pair
-from vqe_cli.measure.metrics import DEFAULT_METRICS
+from vqe_cli.measure.metrics import DEFAULT_METRICS, parse
 from vqe_cli.measure.result import Options, PairResult, gain_of
+from vqe_cli.measure.sets import SET_METRICS
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.engine import Engine, Loaded, load
 from vqe_cli.restore.marking import PeakCount, mark_peaks
@@ -113,7 +114,11 @@ def evaluate(
     available.
     """
     given = None if lq is None else Path(lq)
-    detail = compare_pair(Path(truth), Path(result), given, metrics, Options(max_frames=max_frames))
+    names = parse(",".join(metrics))
+    for name in names:
+        if name in SET_METRICS:
+            raise SettingsError(f"evaluate does not have {name}, a distance of sets.", "Use `vqe eval`.")
+    detail = compare_pair(Path(truth), Path(result), given, names, Options(max_frames=max_frames))
     gain = None
     if detail.given is not None:
         gain = {name: gain_of(series, detail.given[name]).value for name, series in detail.output.items()}

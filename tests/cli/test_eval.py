@@ -198,7 +198,9 @@ def test_a_batch_goes_on_past_bad_pairs_and_exits_1(folders: Path) -> None:
     [
         (["--metrics", "psnr,ssmi"], "Did you mean 'ssim'?"),
         (["--metrics", ","], "names no metric"),
-        (["--metrics", "lpips"], "--lpips-weights"),
+        (["--metrics", "lpips"], "lpips"),
+        (["--metrics", "kid"], "--fid-network"),
+        (["--metrics", "vid", "--vid-network", "gt/a.mkv", "--every", "2"], "--every"),
         (["--plot", "plot.gif"], ".svg"),
         (["--report", "nowhere/report.html"], "does not exist"),
         (["--every", "3", "--offset", "3"], "picks no frame"),

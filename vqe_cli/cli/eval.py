@@ -51,7 +51,7 @@ def eval_command(
         str,
         typer.Option(
             help="Of psnr[-y|-u|-v|-yuv|-rgb-float], ssim[-y], ms-ssim[-y], xpsnr, vif, ssim-ffmpeg, "
-            "vmaf[-neg|-v1|-v1-phone|-v1-4k|-v1-hfr], cambi, lpips.",
+            "vmaf[-neg|-v1|-v1-phone|-v1-4k|-v1-hfr], cambi, ssimulacra2, cvvdp, lpips, fid, kid, vid.",
             rich_help_panel=WHAT,
         ),
     ] = "psnr,psnr-y,ssim,ms-ssim",
@@ -71,8 +71,18 @@ def eval_command(
     lpips_weights: Annotated[
         Path | None,
         typer.Option(
-            envvar="VQE_LPIPS_WEIGHTS", metavar="FILE", help="Weights for lpips.", rich_help_panel=WHAT
+            envvar="VQE_LPIPS_WEIGHTS",
+            metavar="FILE",
+            help="AlexNet's weights for lpips.",
+            rich_help_panel=WHAT,
         ),
+    ] = None,
+    fid_network: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TorchScript network for fid and kid.", rich_help_panel=WHAT),
+    ] = None,
+    vid_network: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same for vid.", rich_help_panel=WHAT)
     ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of raw .yuv files.", rich_help_panel=RAW)
@@ -122,18 +132,34 @@ def eval_command(
     from vqe_cli.measure.compare import plan_tasks
     from vqe_cli.measure.metrics import Setup, check_available, parse
     from vqe_cli.measure.result import Failure, Options, PairResult
+    from vqe_cli.measure.sets import SET_METRICS, check_sets
 
     wanted = reports.check(plot, compare, report, overwrite)
-    names = parse(metrics)
+    asked = parse(metrics)
+    sets = tuple(name for name in asked if name in SET_METRICS)
+    names = tuple(name for name in asked if name not in SET_METRICS) or ("psnr",)
     check_available(names, Setup(lpips_weights=lpips_weights))
+    check_sets(sets, every, fid_network, vid_network)
     tasks, failures = plan_tasks(gt, pred, lq or [])
     crops = reports.crops_each(len(tasks)) if compare in wanted or report in wanted else 0
-    options = Options(every, offset, crop, max_frames, _raw_layout(size, pix_fmt, fps), lpips_weights, crops)
+    options = Options(
+        every,
+        offset,
+        crop,
+        max_frames,
+        _raw_layout(size, pix_fmt, fps),
+        lpips_weights,
+        sets,
+        fid_network,
+        vid_network,
+        crops,
+    )
     outcomes: list[Outcome] = [*_measured(tasks, names, options, quiet), *failures]
     if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
         raise outcomes[0].error
     _warn(outcomes, quiet)
-    made = reports.Results(outcomes, names, command_line(["vqe", *sys.argv[1:]]), several_rates=len(pred) > 1)
+    command = command_line(["vqe", *sys.argv[1:]])
+    made = reports.Results(outcomes, names, command, several_rates=len(pred) > 1, options=options)
     _show(made, format)
     for path in made.write(plot, compare, report):
         say(f"wrote {path}")
@@ -188,7 +214,7 @@ def _show(made: "Results", format: str) -> None:
     from vqe_cli.measure import tables
 
     if format == "json":
-        write_json(tables.to_json(made.outcomes, made.metrics, made.curves), Path("-"))
+        write_json(tables.to_json(made.outcomes, made.metrics, made.curves, made.distances), Path("-"))
     elif format == "csv":
         show(*tables.to_csv(made.outcomes, made.metrics).split("\n")[:-1])
     elif format == "md":

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vqe_cli.bitstream import peaks as pqf
@@ -17,13 +18,13 @@ from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetri
 from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
 from vqe_cli.measure.pictures import Agreement, CropKeeper, PairView, View, agree
 from vqe_cli.measure.psnr_ssim import picture_mse
-from vqe_cli.measure.result import Failure, Options, Outcome, PairResult, Series, gain_of
+from vqe_cli.measure.result import EVERYTHING, Failure, Options, Outcome, PairResult, Series, gain_of
+from vqe_cli.measure.sets import SET_METRICS, FeatureCollector, FeatureNetwork, check_sets
 from vqe_cli.measure.sources import AHEAD, ShiftDetector, Side, check_sizes, in_step, open_side, thumbnail
 from vqe_cli.video.estimates import check_memory, frame_bytes, machine_memory
 from vqe_cli.video.frame import Frame
 
 DEFAULT_RATE = 25.0
-EVERYTHING = Options()
 
 
 def compare_pair(
@@ -52,6 +53,7 @@ def compare_pair(
             sides, agree([(str(side.path), side.info) for side in sides]), metrics, options
         )
         comparison.open_streams(Setup(rate, options.lpips_weights), stack)
+        comparison.open_collectors()
         comparison.run(progress)
     output, *given = [track.series(comparison.frames) for track in comparison.tracks]
     width, height = sides[0].size
@@ -70,6 +72,7 @@ def compare_pair(
         matrix=comparison.agreement.colours[0].matrix,
         crops=comparison.keeper.result(),
         warnings=comparison.warnings(),
+        features=comparison.features(),
         seconds=time.perf_counter() - start,
     )
 
@@ -149,6 +152,7 @@ class _Comparison:
         self.keeper = CropKeeper(options.crops)
         self._sides = sides
         self._options = options
+        self._collectors: dict[str, list[FeatureCollector]] = {}
         self._alone = [name for name in metrics if METRICS[name].measure is not None]
 
     def open_streams(self, setup: Setup, stack: ExitStack) -> None:
@@ -159,6 +163,24 @@ class _Comparison:
                 if opened is not None:
                     track.streams[name] = opened(setup)
                     stack.callback(track.streams[name].discard)
+
+    def open_collectors(self) -> None:
+        """Load the networks of the distances that are wanted. Raises VqeError for one that is missing."""
+        options = self._options
+        check_sets(options.sets, options.every, options.fid_network, options.vid_network)
+        for kind, path in (("image", options.fid_network), ("video", options.vid_network)):
+            if path is not None and any(SET_METRICS[name].kind == kind for name in options.sets):
+                network = FeatureNetwork(path)
+                self._collectors[kind] = [
+                    FeatureCollector(side.label, network, kind == "video") for side in self._sides
+                ]
+
+    def features(self) -> dict[str, dict[str, list[np.ndarray]]]:
+        """What the collectors gathered, by kind and side."""
+        return {
+            kind: {side.label: each.features for side, each in zip(self._sides, collectors, strict=True)}
+            for kind, collectors in self._collectors.items()
+        }
 
     def run(self, progress: Callable[[int], None] | None) -> None:
         """Measure everything. Raises VqeError when no frame was measured."""
@@ -241,6 +263,9 @@ class _Comparison:
         for track, view in zip(self.tracks, views[1:], strict=True):
             for stream in track.streams.values():
                 stream.push(PairView(views[0], view))
+        for collectors in self._collectors.values():
+            for collector, view in zip(collectors, views, strict=True):
+                collector.push(view)
         # Views keep what was made of them: 12 bytes a pixel and more.
         return _PendingFrame(index, views if change is not None else [], scores, change)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from vqe_cli.errors import VqeError, did_you_mean
 from vqe_cli.measure.filters import FilterMetric
-from vqe_cli.measure.lpips import LpipsMetric
+from vqe_cli.measure.perceptual import CvvdpMetric, LpipsMetric, Ssimulacra2Metric
 from vqe_cli.measure.pictures import PairView
 from vqe_cli.measure.psnr_ssim import (
     SMALLEST_MS_SSIM_SIDE,
@@ -18,6 +18,7 @@ from vqe_cli.measure.psnr_ssim import (
     psnr_of_mse,
     ssim_of_level,
 )
+from vqe_cli.measure.sets import SET_METRICS
 from vqe_cli.measure.vmaf import JUDGES, VmafMetric
 
 DEFAULT_METRICS = ("psnr", "psnr-y", "ssim", "ms-ssim")
@@ -185,8 +186,21 @@ METRICS = {
             rising=False,
         ),
         Metric(
+            "ssimulacra2",
+            "SSIMULACRA2, by its package",
+            stream=lambda setup: Ssimulacra2Metric(),
+            decimals=2,
+        ),
+        Metric(
+            "cvvdp",
+            "ColorVideoVDP of the clip, by its package",
+            stream=lambda setup: CvvdpMetric(setup.rate),
+            unit="JOD",
+            decimals=3,
+        ),
+        Metric(
             "lpips",
-            "LPIPS (AlexNet), lower is better; you supply the weights",
+            "LPIPS (AlexNet) by its package, lower is better; you supply the weights",
             stream=lambda setup: LpipsMetric(setup.lpips_weights),
             rising=False,
         ),
@@ -195,16 +209,17 @@ METRICS = {
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """The metrics of a comma-separated list, in its order, each once.
+    """The metrics of a comma-separated list, in its order, each once; `SET_METRICS` among them.
 
-    Raises VqeError for a name that is not in `METRICS`, with the nearest one that is.
+    Raises VqeError for a name that is in neither table, with the nearest one that is.
     """
+    known = [*METRICS, *SET_METRICS]
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     if not names:
-        raise VqeError("--metrics names no metric.", f"Known are {', '.join(METRICS)}.")
+        raise VqeError("--metrics names no metric.", f"Known are {', '.join(known)}.")
     for name in names:
-        if name not in METRICS:
-            raise VqeError(f"There is no metric {name!r}.", did_you_mean(name, METRICS))
+        if name not in known:
+            raise VqeError(f"There is no metric {name!r}.", did_you_mean(name, known))
     return names
 
 

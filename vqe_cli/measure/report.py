@@ -19,8 +19,17 @@ from vqe_cli.measure.bdrate import CurveResult, curves
 from vqe_cli.measure.drawing import data_uri, to_svg
 from vqe_cli.measure.pictures import Crop
 from vqe_cli.measure.plots import Shown, most_changed, panel, plot, sheet, sheet_pixels
-from vqe_cli.measure.result import Failure, Outcome, PairResult
-from vqe_cli.measure.tables import Table, curve_table, over_time, shown_over_time, summary, title
+from vqe_cli.measure.result import EVERYTHING, Failure, Options, Outcome, PairResult
+from vqe_cli.measure.sets import Distance, distances
+from vqe_cli.measure.tables import (
+    Table,
+    curve_table,
+    distance_table,
+    over_time,
+    shown_over_time,
+    summary,
+    title,
+)
 from vqe_cli.text import printable
 from vqe_cli.video.images import jpeg, png
 
@@ -82,6 +91,7 @@ class Results:
     metrics: Sequence[str]
     asked: str = ""
     several_rates: bool = False
+    options: Options = EVERYTHING
 
     @cached_property
     def measured(self) -> list[PairResult]:
@@ -93,6 +103,21 @@ class Results:
         """Bjøntegaard deltas, where several rate points with inputs were given."""
         return curves(self.measured, self.metrics) if self.several_rates else []
 
+    @cached_property
+    def distances(self) -> list[Distance]:
+        """Distances between the sets of all frames of each rate point."""
+        networks = {"image": str(self.options.fid_network), "video": str(self.options.vid_network)}
+        return [
+            each
+            for label in dict.fromkeys(result.label for result in self.measured)
+            for each in distances(
+                [result.features for result in self.measured if result.label == label],
+                self.options.sets,
+                label,
+                networks,
+            )
+        ]
+
     @property
     def tables(self) -> list[tables.Table]:
         """What people read: the summary, the first metric over time, and rate curves."""
@@ -101,6 +126,8 @@ class Results:
             shown += [tables.over_time(self.outcomes, name) for name in shown_over_time(self.metrics)]
         if self.curves:
             shown.append(tables.curve_table(self.curves))
+        if self.distances:
+            shown.append(tables.distance_table(self.distances))
         return shown
 
     @property
@@ -123,7 +150,7 @@ class Results:
             self._write_sheet(compare_path)
             written.append(compare_path)
         if report_path is not None:
-            page = html(self.outcomes, self.metrics, self.curves, self.crops, self.asked)
+            page = html(self)
             write_text(report_path, page)
             written.append(report_path)
         return written
@@ -166,15 +193,9 @@ ul.warnings li { margin: .2rem 0 }
 """
 
 
-def html(
-    outcomes: Sequence[Outcome],
-    metrics: Sequence[str],
-    curves: Sequence[CurveResult],
-    shown: Sequence[Shown],
-    asked: str,
-) -> str:
-    """The page. shown: the crops to include; asked: the command that was given, for the record."""
-    results = [outcome for outcome in outcomes if isinstance(outcome, PairResult)]
+def html(made: Results) -> str:
+    """The page."""
+    outcomes, metrics, results, shown = made.outcomes, made.metrics, made.measured, made.crops
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     primary = metrics[0]
     parts = [
@@ -182,12 +203,14 @@ def html(
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
         f"<title>vqe eval: {len(results)} videos</title>\n<style>{STYLE}</style>\n</head>\n<body>",
         "<h1>Quality report</h1>",
-        f'<p class="note">vqe {__version__} · <code>{_text(asked)}</code></p>',
+        f'<p class="note">vqe {__version__} · <code>{_text(made.asked)}</code></p>',
         _table(summary(outcomes, metrics)),
         _warnings(results, failures),
     ]
-    if curves:
-        parts += ["<h2>Rate and quality</h2>", _table(curve_table(curves))]
+    if made.curves:
+        parts += ["<h2>Rate and quality</h2>", _table(curve_table(made.curves))]
+    if made.distances:
+        parts += ["<h2>Sets of frames</h2>", _table(distance_table(made.distances))]
     if results:
         parts += [
             "<h2>Over time</h2>",

@@ -6,7 +6,7 @@ frames are counted apart, and statistics are of the others.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -199,6 +199,12 @@ class Options:
     """How frames lie in .yuv files."""
     lpips_weights: Path | None = None
     """The file with the weights of LPIPS; None: as the environment says."""
+    sets: tuple[str, ...] = ()
+    """Distances between the sets of frames, names of `sets.SET_METRICS`."""
+    fid_network: Path | None = None
+    """TorchScript network of pictures, for "fid" and "kid"."""
+    vid_network: Path | None = None
+    """TorchScript network of clips, for "vid"."""
     crops: int = 0
     """How many crops of the frames that changed most are kept."""
     threads: int | None = None
@@ -214,6 +220,9 @@ class Options:
             raise VqeError(f"--crop {self.crop_px} is negative.", "Give the pixels to cut away on each side.")
         if self.max_frames is not None and self.max_frames < 1:
             raise VqeError(f"--max-frames {self.max_frames} leaves nothing.", "Give 1 or more.")
+
+
+EVERYTHING = Options()
 
 
 @dataclass(frozen=True)
@@ -248,6 +257,8 @@ class PairResult:
     """Crops of the frames that changed most, the largest change first."""
     warnings: tuple[str, ...] = ()
     """What casts doubt on the scores, one sentence each."""
+    features: dict[str, dict[str, list[np.ndarray]]] = field(default_factory=dict)
+    """For distances of sets: features (1, D) by "image" and "video", then by "truth", "output", "input"."""
     seconds: float = 0.0
     """Time spent."""
     label: str = ""

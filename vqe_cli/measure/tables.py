@@ -4,12 +4,13 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vqe_cli.measure.bdrate import CurveResult
 from vqe_cli.measure.metrics import METRICS
 from vqe_cli.measure.result import Failure, Gain, Outcome, PairResult, Series, gain_of, mean_of
+from vqe_cli.measure.sets import SET_METRICS, Distance
 from vqe_cli.text import printable
 
 NOT_APPLICABLE = "n/a"
@@ -104,6 +105,23 @@ def curve_table(curves: Sequence[CurveResult]) -> Table:
     return Table("Bjøntegaard deltas over the input", ("video", "metric", "BD-rate", "BD-quality"), rows)
 
 
+def distance_table(found: Sequence[Distance]) -> Table:
+    """Distances between the sets of all frames, a row for each rate point and metric; lower is better."""
+    rows = tuple(
+        (
+            each.metric.upper() + (f" ({printable(each.label)})" if each.label else ""),
+            str(each.count),
+            *(NOT_APPLICABLE if value is None else f"{value:.5g}" for value in (each.output, each.given)),
+        )
+        for each in found
+    )
+    notes = tuple(
+        f"{each.metric.upper()}: {SET_METRICS[each.metric].about}, {printable(each.source)}" for each in found
+    )
+    columns = ("distance ↓", "pictures or clips", "output", "input")
+    return Table("Distance from the truth's set of frames", columns, rows, notes=tuple(dict.fromkeys(notes)))
+
+
 def to_markdown(table: Table) -> str:
     """A Markdown table under its title, with numbers to the right."""
     lines = [f"**{table.title}**", "", f"| {' | '.join(table.columns)} |"]
@@ -160,7 +178,10 @@ STATISTICS = (
 
 
 def to_json(
-    outcomes: Sequence[Outcome], metrics: Sequence[str], curves: Sequence[CurveResult]
+    outcomes: Sequence[Outcome],
+    metrics: Sequence[str],
+    curves: Sequence[CurveResult],
+    found: Sequence[Distance] = (),
 ) -> dict[str, Any]:
     """One document with everything, every frame's values too.
 
@@ -185,7 +206,8 @@ def to_json(
         }
         for c in curves
     ]
-    return {"videos": [_video(outcome, metrics) for outcome in outcomes], "mean": means, "bjontegaard": bd}
+    videos = [_video(outcome, metrics) for outcome in outcomes]
+    return {"videos": videos, "mean": means, "bjontegaard": bd, "sets": [asdict(each) for each in found]}
 
 
 def _video(outcome: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
