@@ -96,6 +96,7 @@ class Reader:
         self._start, self._frames = start, frames
         self._raw = raw
         self._part_times = Times()
+        self._near_s: float | None = None
         with self._opened() as container, reading(self.path):
             self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
         self._by_flag_only = False
@@ -121,6 +122,13 @@ class Reader:
         """Gives only the frames whose times lie inside; called before the first one."""
         self._part_times = times
         self.info = replace(self.info, first_index=times.frames(self.info)[0])
+
+    def seek(self, seconds: float) -> None:
+        """Decoding begins at a key picture that the container finds for this time after the first picture;
+        called before the first frame. For a look at some pictures: indices count from there, and containers
+        may find one behind the time.
+        """
+        self._near_s = seconds
 
     def __enter__(self) -> Self:
         if self._log is not None:
@@ -247,8 +255,14 @@ class Reader:
         """
         self._timeline = timeline_of(container, stream)
         self._av1 = Av1Parser(stream.codec_context.extradata) if self.info.codec in AV1_DECODERS else None
+        begun = self._near_s is None
         try:
+            if self._near_s is not None:
+                seek_before(container, stream, self.info, self._near_s)
             for packet in container.demux(stream):
+                begun = begun or packet.is_keyframe
+                if not begun:
+                    continue
                 if packet.size == 0:
                     # An empty packet stands for a picture that is shown on; without a time, for the end.
                     self._damage.packets += packet.dts is not None
@@ -334,6 +348,14 @@ class Reader:
             return replace(frame, qp=self._av1_qps.pop(picture.pts, None))
         qp, network_qp = frame_qp(picture)
         return replace(frame, qp=qp, network_qp=network_qp)
+
+
+def seek_before(container: InputContainer, stream: VideoStream, info: VideoInfo, seconds: float) -> None:
+    """Goes to the last key picture at or before a time, seconds after the first picture, as far as the
+    container knows where that is. Raises FFmpegError where it cannot seek.
+    """
+    ticks = round(Fraction(seconds).limit_denominator(1_000_000) / info.time_base)
+    container.seek((info.start_pts or 0) + ticks, stream=stream, backward=True)
 
 
 def carried_by(picture: av.VideoFrame) -> dict[str, bytes]:
