@@ -192,19 +192,23 @@ def load_model(
     scale: int = 1,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     tta: int | None = None,
 ) -> Model:
     """The networks of a bundled pipeline ("fast", "balanced", "best"; None for the default one).
 
     scale: 1, 2 or 4. device: "auto", "cpu", "cuda", "cuda:N" or "mps". precision: "auto", "fp32", "bf16" or
-    "fp16". tta: flips and rotations that are averaged; None for as many as the pipeline wants.
+    "fp16". engine: "auto", "torch" or "openvino". tta: flips and rotations that are averaged; None for as
+    many as the pipeline wants.
 
     Raises SettingsError for a name that is an ensemble, WeightsError for an unknown pipeline and for damaged
     weights, DeviceError for a device that is not there.
     """
     if find_ensemble(name) is not None:
         raise SettingsError(f"{name} is an ensemble, not a pipeline.", "Load its members one by one.")
-    return Model(load(NetworkChoice(name, scale=scale, tta=tta, device=device, precision=precision)))
+    return Model(
+        load(NetworkChoice(name, scale=scale, tta=tta, device=device, precision=precision, engine=engine))
+    )
 
 
 class _Watched:

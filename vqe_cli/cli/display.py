@@ -120,10 +120,12 @@ def plan_line(plan: events.Summary) -> str:
         f"tiles of {side} (overlap {overlap})" if side else "whole pictures" for side, overlap in plan.tiles
     ]
     turns = f", {plan.tta} turns" if plan.tta > 1 else ""
+    engine = " by OpenVINO" if plan.engine == "openvino" else ""
     strength = f", {plan.strength:g} % of the change" if plan.strength != 100 else ""
     context = f" with {plan.overlap} on each side" if plan.overlap else ""
     return (
-        f"{plan.model} on {plan.device} in {plan.precision}: {width}x{height} to {to_width}x{to_height}, "
+        f"{plan.model} on {plan.device} in {plan.precision}{engine}: "
+        f"{width}x{height} to {to_width}x{to_height}, "
         f"chunks of {plan.chunk} frames{context}, {', then '.join(dict.fromkeys(tiles))}{turns}"
         f"{strength}"
     )

@@ -50,6 +50,7 @@ def enhance_command(
         str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n],...|mps")
     ] = None,
     precision: Annotated[str | None, setting("precision", "Arithmetic of the networks.", NETWORK)] = None,
+    engine: Annotated[str | None, setting("engine", "What computes the networks.", NETWORK)] = None,
     chunk: Annotated[
         int | None, setting("chunk", "Frames kept at a time (default: 0, automatic).", SIZES)
     ] = None,

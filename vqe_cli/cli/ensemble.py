@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: vqe ensemble a.mkv b.mkv --out fused.mkv --weights 0.6,0.4"
 METHOD, NETWORK, FITTED, WRITTEN = "Method", "Pipelines on one input", "Fitting", "Written video"
 # Settings of `enhance` that serve here, too.
-SHARED = ("scale", "tta", "stages", "device", "precision", "codec", "crf", "pix_fmt", "frames", "overwrite")
+SHARED = ("scale", "tta", "stages", "device", "precision", "engine", "codec", "crf", "pix_fmt", "frames", "overwrite")
 
 
 def ensemble_command(
@@ -90,6 +90,7 @@ def ensemble_command(
         str | None, setting("device", "Where to compute.", NETWORK, metavar="auto|cpu|cuda[:n]|mps")
     ] = None,
     precision: Annotated[str | None, setting("precision", "Arithmetic of the networks.", NETWORK)] = None,
+    engine: Annotated[str | None, setting("engine", "What computes the networks.", NETWORK)] = None,
     fit: Annotated[
         bool, typer.Option("--fit", help="Print the best weights; write nothing.", rich_help_panel=FITTED)
     ] = False,
@@ -249,7 +250,11 @@ def fuse_files(fusion: "Fusion", settings: Settings, quiet: bool) -> "Callable[[
     from vqe_cli.restore.ensemble import load_mask
     from vqe_cli.runs.report import Notice, Progress
 
-    mask = load_mask(fusion.gate, choose(settings.device, settings.precision)) if fusion.gate else None
+    mask = (
+        load_mask(fusion.gate, choose(settings.device, settings.precision, settings.engine))
+        if fusion.gate
+        else None
+    )
     options = settings.encoder_options
     writing = Writing(settings.codec, settings.crf, settings.pix_fmt, options, settings.overwrite)
 

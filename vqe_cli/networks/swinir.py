@@ -159,6 +159,7 @@ class SwinIR(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = upscale
+        self.window = window_size
         self.multiple = window_size * unshuffle
         self.unshuffle = unshuffle
         self.img_range = img_range

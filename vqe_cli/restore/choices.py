@@ -37,9 +37,14 @@ class NetworkChoice:
     strength: float = 100.0
     """How much of the change is kept, per cent of what the pipeline wants."""
 
-    def on(self, device: str, precision: str | None = None) -> Self:
+    engine: str = "auto"
+    """What computes there: "auto", "torch" or "openvino"."""
+
+    def on(self, device: str, precision: str | None = None, engine: str | None = None) -> Self:
         """The same on another device."""
-        return replace(self, device=device, precision=precision or self.precision)
+        return replace(
+            self, device=device, precision=precision or self.precision, engine=engine or self.engine
+        )
 
 
 @dataclass(frozen=True)

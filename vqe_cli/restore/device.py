@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from vqe_cli.errors import DeviceError, OutOfMemory, is_out_of_memory
 from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.networks.qecnn import QECNN, FoldedQECNN
+from vqe_cli.restore import openvino_engine
 
 GIB = 2**30
 # Working memory that the automatic sizes may fill. A constant for CPUs, so that results do not depend on
@@ -25,23 +27,34 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and the precision on it.
-
-    precision: "fp32", "bf16" or "fp16". name: model of the device, for reports. budget: bytes that the
-    automatic sizes may fill; the same for every machine with this model of device.
-    """
+    """A device, the precision on it, and what computes there."""
 
     device: torch.device
+    """Where tensors are."""
+
     precision: str
+    """"fp32", "bf16" or "fp16"."""
+
     name: str
+    """Model of the device, for reports."""
+
     budget: int
+    """Bytes that the automatic sizes may fill; the same for every machine with this model of device."""
+
+    engine: str = "torch"
+    """"torch" or "openvino"."""
+
+    warning: str | None = None
+    """Why it is not the engine that would be faster, one sentence."""
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """The network on the device, convolutions laid out channels last and rounded to the precision.
 
         What decides the rest, position arithmetic and normalisation, stays float32 under autocast. Networks
-        that have a faster form for inference take it.
+        that have a faster form for inference take it. Raises DeviceError for one that OpenVINO refuses.
         """
+        if self.engine == "openvino":
+            network = openvino_engine.converted(network, self.precision)
         if isinstance(network, QECNN | MotionFusion):
             network = network.for_inference()
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -84,20 +97,44 @@ def round_layers(network: nn.Module, dtype: torch.dtype) -> None:
             module.to(dtype)
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Compute:
-    """The device and precision that `--device` and `--precision` ask for.
+def choose(device: str = "auto", precision: str = "auto", engine: str = "torch") -> Compute:
+    """The device, precision and engine that `--device`, `--precision` and `--engine` ask for.
 
     device: "auto" (CUDA, else MPS, else CPU), "cpu", "mps", "cuda" or "cuda:N"; of several, separated by
     commas, the first. precision: "auto" is bf16
-    where the device has instructions for it, fp16 on older CUDA devices, else fp32.
-    Raises VqeError for a device that this machine or this build of PyTorch does not have.
+    where the device has instructions for it, fp16 on older CUDA devices, else fp32. engine: "torch",
+    "openvino" or "auto", which is OpenVINO on processors where it was measured to be faster and is installed.
+    Raises VqeError for a device that this machine or this build of PyTorch does not have, and for OpenVINO
+    where it cannot compute.
     """
     found = _device(device.split(",")[0])
     if precision == "auto":
         precision = _best_precision(found)
     if precision == "fp16" and found.type == "cpu":
         raise DeviceError("--precision fp16 is not for the CPU.", "Use --precision bf16 or fp32.")
-    return Compute(found, precision, *_model(found))
+    return Compute(found, precision, *_model(found), *_engine(engine, found))
+
+
+def _engine(wanted: str, device: torch.device) -> tuple[str, str | None]:
+    """What computes on a device, and a warning where that is not what `auto` would like."""
+    if wanted == "openvino" and device.type != "cpu":
+        raise DeviceError(
+            f"--engine openvino computes on the CPU, and the device is {device}.",
+            "Use --device cpu, or --engine torch.",
+        )
+    if wanted == "torch" or device.type != "cpu" or (wanted == "auto" and not _openvino_is_faster()):
+        return "torch", None
+    problem = openvino_engine.unusable()
+    if problem is None:
+        return "openvino", None
+    if wanted == "openvino":
+        raise DeviceError(f"--engine openvino was asked for, and {problem}.", openvino_engine.REMEDY)
+    return "torch", f"PyTorch computes, because {problem}"
+
+
+def _openvino_is_faster() -> bool:
+    """Whether OpenVINO is installed, on a kind of processor for which that was measured (docs/results.md)."""
+    return platform.machine().lower() in ("x86_64", "amd64") and find_spec("openvino") is not None
 
 
 def _device(wanted: str) -> torch.device:

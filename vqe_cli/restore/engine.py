@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import DeviceError, VqeError
 from vqe_cli.restore.choices import NetworkChoice, SizeChoice
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure_once
+from vqe_cli.restore.openvino_engine import has_graph
 from vqe_cli.restore.sizes import Sizes, choose_sizes, scale_of
 from vqe_cli.restore.stages import Stage, run_stages
 from vqe_cli.video.colour import (
@@ -156,7 +157,7 @@ def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
     empty: without weights and on no device (torch's "meta"), which is enough to choose sizes.
     Raises VqeError for an unknown pipeline, weights that do not fit, a stage or a device that is not there.
     """
-    compute = choose(choice.device, choice.precision)
+    compute = choose(choice.device, choice.precision, choice.engine)
     if choice.weights:
         pipeline = from_files(choice.weights, choice.scale)
     else:
@@ -177,6 +178,12 @@ def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
             f"--scale asks for {choice.scale}.",
             "Use --stages both.",
         )
+    if compute.engine == "openvino" and not any(map(has_graph, chosen)):
+        if choice.engine == "openvino":
+            raise DeviceError(
+                f"OpenVINO has no graph of the networks of {pipeline.name!r}.", "Use --engine torch."
+            )
+        compute = replace(compute, engine="torch")
     weights = tuple(
         Weights(n, str(files[n - 1]), pipeline.stages[n - 1].digest(files[n - 1])) for n in numbers
     )

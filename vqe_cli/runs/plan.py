@@ -210,7 +210,8 @@ def plan(
         # Segments and the joined file are there at the same time.
         room = SizeEstimate(2 * room.low, 2 * room.high)
         free += bytes_in(work_folder(written.target.path))
-    warnings = [*input.reader.warnings, *unshown, *colour_warnings(info), *written.warnings]
+    slower = [] if model.compute.warning is None else [model.compute.warning]
+    warnings = [*input.reader.warnings, *unshown, *colour_warnings(info), *written.warnings, *slower]
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
     taken = needs(info, engine.stages, engine.sizes.chunks, settings.scale, settings.workers)
@@ -249,6 +250,7 @@ def summary_of(
         size_in=(info.width, info.height),
         size_out=(info.width * scale, info.height * scale),
         strength=networks.strength,
+        engine=model.compute.engine,
     )
 
 
@@ -340,6 +342,7 @@ def identity(settings: Settings, input: Input, model: Model, sizes: Sizes, writt
         "--tile": [[tiling.tile, tiling.overlap] for tiling in sizes.tilings],
         "--device": model.compute.device.type,
         "--precision": model.compute.precision,
+        "--engine": model.compute.engine,
         "--pqf": settings.pqf,
         "--pqf-rule": settings.pqf_rule,
         "--pqf-period": settings.pqf_period,

@@ -47,7 +47,7 @@ class RayWorkers(WorkerPool):
         resources = self._ray.cluster_resources()
         on_gpu = networks.device.startswith("cuda") or (networks.device == "auto" and "GPU" in resources)
         super().__init__(max(1, int(resources.get("GPU" if on_gpu else "CPU", 1))))
-        neutral = load_model(networks.on("cpu", "fp32"))
+        neutral = load_model(networks.on("cpu", "fp32", "torch"))
         self._model = self._ray.put(neutral)
         self._sends_packets = sends_packets
         self._device = "cuda" if on_gpu else "cpu"
@@ -153,7 +153,8 @@ def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, by
         torch.set_num_threads(1)
     if not _WORKER:
         worker = Worker(device)
-        worker.take(model.on(choose(device, job.plan.networks.precision)), job.plan.networks)
+        networks = job.plan.networks
+        worker.take(model.on(choose(device, networks.precision, networks.engine)), networks)
         _WORKER.append(worker)
     if parcel.packets is None:
         return _WORKER[0].make(job, lambda frames: None), None

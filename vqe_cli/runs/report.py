@@ -21,6 +21,7 @@ PLAN: dict[str, Any] = {
     "size_in": [int],
     "size_out": [int],
     "strength": float,
+    "engine": str,
 }
 SECONDS = dict.fromkeys(("decode", "stage_1", "stage_2", "encode"), float)
 WEIGHTS = {"stage": int, "file": str, "sha256": str}
@@ -68,6 +69,8 @@ class Summary:
     """(width, height) in pixels."""
     strength: float = 100.0
     """How much of the change is kept, per cent of what the pipeline wants."""
+    engine: str = "torch"
+    """What computes the networks: "torch" or "openvino"."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Report:
     def from_dict(cls, tree: Mapping[str, Any]) -> Self:
         """The opposite of `as_dict`; raises ValueError for what is not a report."""
         table(tree, REPORT, REPORT.keys() - {"kept_frames"}, "a report")
-        table(tree["plan"], PLAN, PLAN.keys() - {"strength"}, "its plan")
+        table(tree["plan"], PLAN, PLAN.keys() - {"strength", "engine"}, "its plan")
         table(tree["seconds"], SECONDS, SECONDS, "its seconds")
         for entry in tree["weights"]:
             table(entry, WEIGHTS, WEIGHTS, "its weights")

@@ -85,7 +85,7 @@ def new_workers(settings: Settings) -> WorkerPool:
         return RayWorkers(settings.cluster, settings.networks, settings.cluster_ship)
     devices = settings.devices
     for device in devices:
-        choose(device, settings.precision)
+        choose(device, settings.precision, settings.engine)
     return LocalWorkers([devices[number % len(devices)] for number in range(settings.processes)])
 
 

@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "tta": TTA_COUNTS,
     "stages": ("1", "2", "both"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
+    "engine": ("auto", "torch", "openvino"),
     "pqf": ("auto", "qp", "hm-log", "period", "none"),
     "pqf_rule": ("prominent", "minima"),
     "container": ("keep", "mkv", "mp4", "mov", "webm", "avi", "ts", "nut"),
@@ -105,6 +106,9 @@ class Settings:
 
     precision: str = "auto"
     """"auto", "fp32", "bf16" or "fp16"."""
+
+    engine: str = "auto"
+    """What computes the networks: "auto", "torch" or "openvino"."""
 
     pqf: str = "auto"
     """Where peak quality frames come from: "auto", "qp", "hm-log", "period" or "none"."""
@@ -208,6 +212,7 @@ class Settings:
             self.devices[0],
             self.precision,
             self.strength,
+            self.engine,
         )
 
     @property
