@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: vqe ensemble a.mkv b.mkv --out fused.mkv --weights 0.6,0.4"
 METHOD, NETWORK, FITTED, WRITTEN = "Method", "Pipelines on one input", "Fitting", "Written video"
 # Settings of `enhance` that serve here, too.
-SHARED = ("scale", "tta", "stages", "device", "precision", "engine", "codec", "crf", "pix_fmt", "frames", "overwrite")
+SHARED = (
+    "scale",
+    "tta",
+    "stages",
+    "device",
+    "precision",
+    "engine",
+    "codec",
+    "crf",
+    "pix_fmt",
+    "frames",
+    "overwrite",
+)
 
 
 def ensemble_command(

@@ -80,11 +80,18 @@ def converted(network: nn.Module, precision: str) -> nn.Module:
             return network
         if isinstance(network, SwinIR):
             return OpenVinoSwinIR(network, precision)
-        return OpenVinoQECNN(network.network if isinstance(network, FoldedQECNN) else network, precision)
+        return OpenVinoQECNN(unfolded(network), precision)
     except (RuntimeError, AttributeError) as error:
         raise DeviceError(
             f"OpenVINO refuses the graph of {type(network).__name__} ({first_line(error)}).", REMEDY
         ) from error
+
+
+def unfolded(network: Any) -> QECNN:
+    """The QECNN behind a folded one, or itself."""
+    found = network.network if isinstance(network, FoldedQECNN) else network
+    assert isinstance(found, QECNN)
+    return found
 
 
 class Graph:
@@ -229,7 +236,7 @@ class OpenVinoSwinIR(Converted):
         plain = torch.cat([torch.ones(width), torch.zeros(width)])
         found = []
         for group in network.layers:
-            change = group.modulation
+            change: Any = group.modulation
             found.append(plain if change is None else plain + change.modulate(change.embed(qp, 1))[0])
         return torch.cat(found).view(1, 1, 1, -1)
 

@@ -38,8 +38,8 @@ def qecnn_graph(network: QECNN) -> tuple[Node, list[Node]]:
 
 
 def swinir_graph(network: SwinIR) -> tuple[Node, list[Node]]:
-    """Of normalised pictures (1, C, H, W) whose sides are multiples of the network's, modulation (1, 1, 1, 2 *
-    groups * C), for each group C scales, then C shifts, and masks of the attention in shifted windows
+    """Of normalised pictures (1, C, H, W) whose sides are multiples of the network's, modulation (1, 1, 1,
+    2 * groups * C), for each group C scales, then C shifts, and masks of the attention in shifted windows
     (windows, 1, L, L) the residual before its step."""
     from openvino import opset13 as op
 
@@ -54,7 +54,8 @@ def swinir_graph(network: SwinIR) -> tuple[Node, list[Node]]:
     for group, scale, shift in zip(network.layers, factors[::2], factors[1::2], strict=True):
         features = op.add(op.multiply(features, scale), shift)
         inner = features
-        for block in group.residual_group.blocks:
+        row: Any = group.residual_group
+        for block in row.blocks:
             inner = swin_block(block, inner, masks)
         features = op.add(features, to_last(layer(group.conv, to_first(inner))))
     features = op.add(layer(network.conv_after_body, to_first(layer(network.norm, features))), first)
@@ -69,7 +70,8 @@ def blocks_graph(blocks: FoldedBlocks, precision: str) -> tuple[Node, list[Node]
     """
     from openvino import opset13 as op
 
-    head, slope, body = blocks.body.main
+    main: Any = blocks.body.main
+    head, slope, body = main
     picture = parameter([1, ANY, ANY, head.in_channels], precision == "bf16")
     features = layer(slope, layer(head, to_first(op.convert(picture, "f32"))))
     for block in body:
@@ -139,7 +141,7 @@ def merged(x: Node, size: int) -> Node:
     return op.reshape(x, constant([1, ANY, KEPT, KEPT]), special_zero=True)
 
 
-def layer(module: nn.Module, x: Node) -> Node:
+def layer(module: Any, x: Node) -> Node:
     """A layer of PyTorch on x; convolutions take (1, C, H, W), linear layers and norms (..., C)."""
     from openvino import opset13 as op
 
