@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -69,6 +70,8 @@ def show_version(wanted: bool) -> None:
 
     from vqe_cli.restore.device import choose
 
+    compute = choose(engine="auto")
+    package = "torch" if compute.engine == "torch" else "openvino"
     libraries = ", ".join(
         f"{name} {'.'.join(map(str, version))}" for name, version in sorted(av.library_versions.items())
     )
@@ -76,7 +79,7 @@ def show_version(wanted: bool) -> None:
         f"vqe {__version__}",
         f"Python {sys.version.split()[0]}, torch {torch.__version__}, PyAV {av.__version__}",
         f"FFmpeg {av.ffmpeg_version_info} ({libraries})",
-        f"device {choose().name}",
+        f"device {compute.name}, engine {package} {metadata.version(package)}",
     )
     raise typer.Exit
 
