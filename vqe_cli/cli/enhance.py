@@ -99,6 +99,13 @@ def enhance_command(
     to: Annotated[
         str | None, setting("to", "Time before which the part ends.", WRITTEN, metavar="TIME")
     ] = None,
+    deinterlace: Annotated[
+        str | None, setting("deinterlace", "Of interlaced video: a frame a picture, or a field.", WRITTEN)
+    ] = None,
+    detelecine: Annotated[
+        bool | None,
+        setting("detelecine", "Take film out of 3:2 pulldown.", WRITTEN, "--detelecine/--no-detelecine"),
+    ] = None,
     pattern: Annotated[
         str | None, setting("pattern", "Only files whose names fit, '*.mkv'.", FOLDERS, metavar="GLOB")
     ] = None,

@@ -34,7 +34,9 @@ class Input:
 
     def __init__(self, settings: Settings, remedy: str = RESUME) -> None:
         times = Times(settings.from_ or 0.0, settings.to) if settings.by_times else None
-        self.source = Source(settings.input, settings.start, settings.frames, settings.hm_log, times)
+        self.source = Source(
+            settings.input, settings.start, settings.frames, settings.hm_log, times, settings.progressive
+        )
         self.unchanged = Unchanged(settings.input, remedy=remedy)
         self.reader = self.source.open()
         if times is not None:
@@ -354,6 +356,8 @@ def identity(settings: Settings, input: Input, model: Model, sizes: Sizes, writt
         "--frames": settings.frames,
         "--from": settings.from_,
         "--to": settings.to,
+        "--deinterlace": settings.deinterlace,
+        "--detelecine": settings.detelecine,
         "--segment": settings.segment,
         "the kind of output": [written.target.kind, written.target.muxer],
     }

@@ -136,7 +136,7 @@ def _looked_at(
     engines: dict[str, Enhancer],
     listen: Callable[[str], None],
 ) -> tuple[list[tuple[Surroundings, dict[str, np.ndarray]]], dict[str, float]]:
-    """Each moment with its enhanced pictures by model, and by model seconds that a frame of the file takes."""
+    """Each moment with its enhanced pictures by model; and by model, seconds for a frame of the file."""
     around = max(engine.sizes.chunks.reach for engine in engines.values()) + PEAKS_AROUND
     found: list[tuple[Surroundings, dict[str, np.ndarray]]] = []
     paces: dict[str, float] = {}

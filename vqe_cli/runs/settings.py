@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "engine": ("auto", "torch", "openvino"),
     "pqf": ("auto", "qp", "hm-log", "period", "none"),
     "pqf_rule": ("prominent", "minima"),
+    "deinterlace": ("single", "double"),
     "container": ("keep", "mkv", "mp4", "mov", "webm", "avi", "ts", "nut"),
 }
 # How a type is called in a message.
@@ -146,6 +147,12 @@ class Settings:
     to: float | None = None
     """Time before which the last frame is shown; None for the end."""
 
+    deinterlace: str | None = None
+    """Of interlaced video: "single" for a frame of each picture, "double" for one of each field."""
+
+    detelecine: bool = False
+    """Whether the film behind 3:2 pulldown is taken out of a telecined video."""
+
     pattern: str | None = None
     """Of a folder, a glob for the files that are enhanced; None for every video."""
 
@@ -189,11 +196,26 @@ class Settings:
                 "a part is chosen by times (--from, --to) or by frames (--start, --frames), not by both.",
                 "Leave one of them out.",
             )
+        if self.deinterlace and self.detelecine:
+            raise SettingsError(
+                "a video is deinterlaced (--deinterlace) or telecined (--detelecine), not both.",
+                "Leave one of them out.",
+            )
+        if self.progressive and self.cluster_ship:
+            raise SettingsError(
+                "--cluster-ship sends coded packets, and --deinterlace and --detelecine need decoded ones.",
+                "Leave --cluster-ship out, and let all machines see the files.",
+            )
         if self.to is not None and self.to <= (self.from_ or 0.0):
             raise SettingsError(
                 f"--to {clock_text(self.to)} is not after --from {clock_text(self.from_ or 0.0)}.",
                 "Choose a later --to.",
             )
+
+    @property
+    def progressive(self) -> str:
+        """How interlaced pictures become frames; "" where they need not."""
+        return "film" if self.detelecine else self.deinterlace or ""
 
     @property
     def by_times(self) -> bool:

@@ -27,12 +27,21 @@ def is_interlaced(path: Path, at_s: float | None = None) -> bool:
     at_s: a further place to look at, in seconds of the container's clock. HEVC whose pictures are marked
     counts as interlaced without looking: these are single fields, as decoders give them.
     """
+    return _top_first(path, at_s) is not None
+
+
+def top_field_first(path: Path) -> bool | None:
+    """The order of the fields of a video by the samples of its pictures; None where it is not interlaced."""
+    return _top_first(path, None) if path.is_file() else None
+
+
+def _top_first(path: Path, at_s: float | None) -> bool | None:
     state = path.stat()
-    return _is_interlaced(path, at_s, state.st_size, state.st_mtime_ns)
+    return _field_order(path, at_s, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _is_interlaced(path: Path, at_s: float | None, size: int, mtime_ns: int) -> bool:
+def _field_order(path: Path, at_s: float | None, size: int, mtime_ns: int) -> bool | None:
     seen: Counter[str] = Counter()
     with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
@@ -45,7 +54,7 @@ def _is_interlaced(path: Path, at_s: float | None, size: int, mtime_ns: int) -> 
             seen.update(_verdicts(container, stream, FURTHER))
     # A video has one order of fields. Fine lines look combed as well, but as often in either order.
     top, bottom = (seen[each] for each in COMBED)
-    return abs(top - bottom) > CHANCE * seen.total()
+    return top > bottom if abs(top - bottom) > CHANCE * seen.total() else None
 
 
 def _places(container: InputContainer, at_s: float | None) -> Iterator[float]:

@@ -82,6 +82,9 @@ class Reader:
     decoded; picture size or pixel format change on the way; `start` lies beyond the end.
     """
 
+    takes_fields = False
+    """Whether interlaced pictures are given as they are, for those who deinterlace them."""
+
     def __init__(
         self,
         path: str | Path,
@@ -100,7 +103,7 @@ class Reader:
         with self._opened() as container, reading(self.path):
             self.info: VideoInfo = replace(probe_container(container, self.path), first_index=start)
         self._by_flag_only = False
-        if self.info.field_order in INTERLACED:
+        if self.info.field_order in INTERLACED and not self.takes_fields:
             if is_interlaced(self.path):
                 raise interlaced(self.path)
             self._by_flag_only = True
@@ -318,7 +321,7 @@ class Reader:
             raise size_change(self.info, index, picture.width, picture.height)
         if picture.format.name != self.info.pix_fmt:
             raise format_change(self.info, index, picture.format.name)
-        if picture.interlaced_frame and not self._by_flag_only:
+        if picture.interlaced_frame and not self._by_flag_only and not self.takes_fields:
             if is_interlaced(self.path, picture.time):
                 raise interlaced(self.path, index)
             self._by_flag_only = True

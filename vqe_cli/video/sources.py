@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 from av.container import InputContainer
 
 from vqe_cli.errors import InputError, VqeError
+from vqe_cli.video.deinterlace import ProgressiveReader
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.images import ImageReader, image_files
 from vqe_cli.video.opening import IMAGE_SUFFIXES, check_readable, open_input, reading, video_stream
@@ -37,6 +38,8 @@ class Source:
     frames: int | None = None
     hm_log: Path | None = None
     times: Times | None = None
+    progressive: str = ""
+    """How interlaced pictures become frames: "single", "double" or "film"; "" for progressive video."""
 
     @property
     def is_part(self) -> bool:
@@ -45,6 +48,11 @@ class Source:
 
     def open(self, entry: Entry | None = None) -> "FrameSource":
         """A reader of it; entry: where decoding begins. Raises VqeError as `open_reader` does."""
+        if self.progressive:
+            progressive = ProgressiveReader(self.path, self.progressive, self.hm_log, self.start, self.frames)
+            if self.times is not None:
+                progressive.keep(self.times)
+            return progressive
         reader = open_reader(self.path, self.hm_log, self.start, self.frames, entry=entry)
         if self.times is not None:
             reader.keep(self.times)
