@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqe_cli.errors import SettingsError, did_you_mean
 from vqe_cli.measure.compare import compare_pair
-from vqe_cli.measure.metrics import DEFAULT_METRICS, parse
+from vqe_cli.measure.metrics import CHANGE_METRICS, DEFAULT_METRICS, parse
 from vqe_cli.measure.result import Options, PairResult, gain_of
 from vqe_cli.measure.sets import SET_METRICS
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
@@ -96,32 +96,33 @@ class Evaluation:
 
 
 def evaluate(
-    truth: AnyPath,
+    truth: AnyPath | None,
     result: AnyPath,
     lq: AnyPath | None = None,
     *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     max_frames: int | None = None,
 ) -> Evaluation:
     """Compare a video with its truth, as `vqe eval` does.
 
-    lq: the compressed input, for gains over it. metrics: "psnr" (FFmpeg's 8-bit RGB, dB), "psnr-y" (dB),
-    "ssim", "ms-ssim", and what `vqe eval --metrics` takes besides. max_frames: only the first frames. Frames
-    pair by index and are never shifted to fit. Frames that equal the truth have an infinite PSNR and are left
-    out of means and gains, unless all are equal.
+    lq: the compressed input, for gains over it; truth None: what changed from the input is measured. metrics:
+    "psnr" (FFmpeg's 8-bit RGB, dB), "psnr-y" (dB), "ssim", "ms-ssim", and what `vqe eval --metrics` takes
+    besides; None for the usual ones. max_frames: only the first frames. Frames pair by index and are never
+    shifted to fit. Frames that equal the truth have an infinite PSNR and are left out of means and gains,
+    unless all are equal.
 
     Raises VqeError for videos that cannot be read or do not fit each other, and for metrics that are not
     available.
     """
-    given = None if lq is None else Path(lq)
-    names = parse(",".join(metrics))
+    standard = DEFAULT_METRICS if truth is not None else CHANGE_METRICS
+    names = parse(",".join(standard if metrics is None else metrics))
     for name in names:
         if name in SET_METRICS:
             raise SettingsError(f"evaluate does not have {name}, a distance of sets.", "Use `vqe eval`.")
-    detail = compare_pair(Path(truth), Path(result), given, names, Options(max_frames=max_frames))
+    detail = compare_pair(truth, result, lq, names, Options(max_frames=max_frames))
     gain = None
     if detail.given is not None:
-        gain = {name: gain_of(series, detail.given[name]).value for name, series in detail.output.items()}
+        gain = {name: gain_of(detail.output[name], before).value for name, before in detail.given.items()}
     return Evaluation(
         mean={name: series.mean for name, series in detail.output.items()},
         gain=gain,

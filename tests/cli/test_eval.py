@@ -271,3 +271,40 @@ def test_the_model_is_in_every_report(folders: Path) -> None:
         assert "vmaf_v0.6.1" in text and "libvmaf" in text
     for text in (shown["table"], shown["md"], page.read_text()):
         assert "harmonic mean" in text and text.count("1 % low") >= 2
+
+
+def test_output_against_input(folders: Path) -> None:
+    page, drawing = folders / "report.html", folders / "crops.svg"
+    asked = ("eval", "--lq", folders / "lq", "--pred", folders / "out", "-q")
+    done = vqe(*asked, "--format", "json", "--report", page, "--compare", drawing)
+    assert done.code == 0, done.stderr
+    a, b = strict(done.stdout)["videos"]
+    assert (a["gt"], a["name"], b["name"]) == (None, "a", "b")
+    metrics = a["metrics"]
+    assert len(metrics["psnr"]["per_frame"]) == COUNT
+    assert "input" not in metrics["psnr"]
+    for name in ("blockiness", "clipped"):
+        gain = metrics[name]["mean"] - metrics[name]["input"]["mean"]
+        assert metrics[name]["gain"] == pytest.approx(gain)
+    assert metrics["flicker"]["per_frame"][0] is None
+    assert "cambi" in metrics
+    table = vqe(*asked).stdout
+    assert "Change from the input" in table and "→" in table and "truth" not in table
+    text = page.read_text()
+    ElementTree.fromstring(text.replace("<!DOCTYPE html>", ""))
+    assert "most changed" in text and "truth" not in text
+    assert "truth" not in drawing.read_text()
+
+
+def test_without_a_libvmaf_banding_is_left_out(folders: Path) -> None:
+    asked = ("eval", "--lq", folders / "lq" / "a.mkv", "--pred", folders / "out" / "a.mkv")
+    hidden = {"PATH": str(folders), "IMAGEIO_FFMPEG_EXE": str(folders / "none")}
+    done = vqe_process(*asked, "--format", "csv", env=hidden)
+    assert done.code == 0, done.stderr
+    assert "cambi" not in done.stdout and "left out" in done.stderr
+
+
+def test_neither_truth_nor_input(folders: Path) -> None:
+    assert "--gt" in one_sentence(vqe("eval", "--pred", folders / "out"))
+    refused = vqe("eval", "--pred", folders / "out", "--lq", folders / "lq", "--metrics", "fid")
+    assert refused.code == 2 and "--gt" in refused.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vqe_cli.errors import VqeError
-from vqe_cli.measure.compare import plan_tasks
+from vqe_cli.measure.batch import plan_tasks
 from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
 
 

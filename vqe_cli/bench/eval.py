@@ -39,7 +39,7 @@ def bench_eval(gt: Path, pred: Path, repeats: int = 3) -> dict[str, Any]:
     frames = sum(len(compare_pair(pair.gt, pair.pred, metrics=("psnr-y",)).frames) for pair in pairs)
     name, reference = chosen_reference()
     ways: list[tuple[str, Callable[[Pair], object]]] = [
-        (name, lambda pair: reference(pair.gt, pair.pred)),
+        (name, lambda pair: pair.gt and reference(pair.gt, pair.pred)),
         ("vqe, the same metrics", lambda pair: compare_pair(pair.gt, pair.pred, metrics=SAME_METRICS)),
         (f"vqe, {' '.join(DEFAULT_METRICS)}", lambda pair: compare_pair(pair.gt, pair.pred)),
     ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from vqe_cli.measure.compare import Task
+    from vqe_cli.measure.batch import Task
     from vqe_cli.measure.report import Results
     from vqe_cli.measure.result import Options, Outcome
     from vqe_cli.measure.tables import Table
@@ -28,10 +28,6 @@ SIDES, WHAT, RAW, WRITTEN = "Videos", "What is measured", "Raw .yuv", "Written f
 
 
 def eval_command(
-    gt: Annotated[
-        Path,
-        typer.Option("--gt", metavar="PATH", help="The truth: a video or a folder.", rich_help_panel=SIDES),
-    ],
     pred: Annotated[
         list[Path],
         typer.Option(
@@ -41,20 +37,28 @@ def eval_command(
             rich_help_panel=SIDES,
         ),
     ],
+    gt: Annotated[
+        Path | None,
+        typer.Option("--gt", metavar="PATH", help="The truth: a video or a folder.", rich_help_panel=SIDES),
+    ] = None,
     lq: Annotated[
         list[Path] | None,
         typer.Option(
-            "--lq", metavar="PATH", help="The input it was made from: adds gains.", rich_help_panel=SIDES
+            "--lq",
+            metavar="PATH",
+            help="The input it was made from: adds gains; without --gt what changed is measured.",
+            rich_help_panel=SIDES,
         ),
     ] = None,
     metrics: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of psnr[-y|-u|-v|-yuv|-rgb-float], ssim[-y], ms-ssim[-y], xpsnr, vif, ssim-ffmpeg, "
-            "vmaf[-neg|-v1|-v1-phone|-v1-4k|-v1-hfr], cambi, ssimulacra2, cvvdp, lpips, fid, kid, vid.",
+            "vmaf[-neg|-v1|-v1-phone|-v1-4k|-v1-hfr], cambi, blockiness, clipped, changed, flicker, "
+            "ssimulacra2, cvvdp, lpips, fid, kid, vid.",
             rich_help_panel=WHAT,
         ),
-    ] = "psnr,psnr-y,ssim,ms-ssim",
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Only each N-th frame.", rich_help_panel=WHAT)] = 1,
     offset: Annotated[
         int,
@@ -120,7 +124,7 @@ def eval_command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Measure videos against their truth: did they get better, by how much, and where.
+    """Measure videos against their truth, or against their input: did they get better, by how much, where.
 
     Means are over frames, then over videos, as NTIRE's. Frames pair by index, folders by stem.
 
@@ -129,16 +133,18 @@ def eval_command(
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} is not one of {', '.join(FORMATS)}", param_hint="--format")
     from vqe_cli.measure import report as reports
-    from vqe_cli.measure.compare import plan_tasks
+    from vqe_cli.measure.batch import plan_tasks
     from vqe_cli.measure.metrics import Setup, check_available, parse
     from vqe_cli.measure.result import Failure, Options, PairResult
     from vqe_cli.measure.sets import SET_METRICS, check_sets
 
     wanted = reports.check(plot, compare, report, overwrite)
-    asked = parse(metrics)
+    asked = parse(metrics) if metrics is not None else _default_metrics(gt is not None, quiet)
     sets = tuple(name for name in asked if name in SET_METRICS)
     names = tuple(name for name in asked if name not in SET_METRICS) or ("psnr",)
     check_available(names, Setup(lpips_weights=lpips_weights))
+    if sets and gt is None:
+        raise typer.BadParameter(f"{sets[0]} is a distance from the truth", param_hint="--gt")
     check_sets(sets, every, fid_network, vid_network)
     tasks, failures = plan_tasks(gt, pred, lq or [])
     crops = reports.crops_each(len(tasks)) if compare in wanted or report in wanted else 0
@@ -167,11 +173,27 @@ def eval_command(
         raise typer.Exit(1)
 
 
+def _default_metrics(truth: bool, quiet: bool) -> tuple[str, ...]:
+    """What is measured when nothing is named; without a truth also banding, where there is a libvmaf."""
+    from vqe_cli.errors import VqeError
+    from vqe_cli.measure.metrics import CHANGE_METRICS, DEFAULT_METRICS, Setup, check_available
+
+    if truth:
+        return DEFAULT_METRICS
+    try:
+        check_available(["cambi"], Setup())
+    except VqeError as error:
+        if not quiet:
+            say(f"warning: banding (cambi) is left out: {error}")
+        return CHANGE_METRICS
+    return (*CHANGE_METRICS, "cambi")
+
+
 def _measured(
     tasks: "Sequence[Task]", names: Sequence[str], options: "Options", quiet: bool
 ) -> "Iterator[Outcome]":
     """The outcomes one by one, with a progress bar on a terminal and a line for each video otherwise."""
-    from vqe_cli.measure.compare import compare_all
+    from vqe_cli.measure.batch import compare_all
     from vqe_cli.measure.tables import brief
 
     console = messages()
@@ -258,9 +280,10 @@ def _coloured(column: str, cell: str) -> "Text":
     """A cell; gains green or red where colour is on (their sign says it, too)."""
     from rich.text import Text
 
-    if column != "gain" or cell[:1] not in ("+", "-") or not cell.strip("+-0."):
-        return Text(printable(cell))
-    return Text(cell, style="green" if cell[0] == "+" else "red")
+    from vqe_cli.measure.tables import gained
+
+    better = gained(column, cell)
+    return Text(printable(cell), style="" if better is None else "green" if better else "red")
 
 
 def _raw_layout(size: str | None, pix_fmt: str, fps: float) -> "RawLayout | None":

@@ -42,7 +42,7 @@ def curves(results: Sequence[PairResult], metrics: Sequence[str]) -> list[CurveR
     """
     by_name: dict[str, list[PairResult]] = {}
     for result in results:
-        if result.given is not None:
+        if result.given is not None and result.gt is not None:
             by_name.setdefault(result.name, []).append(result)
     rising = [name for name in metrics if METRICS[name].rising]
     found = [_video_curve(name, points, metric) for metric in rising for name, points in by_name.items()]

@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from vqe_cli.bitstream import peaks as pqf
-from vqe_cli.errors import VqeError, unexpected
+from vqe_cli.errors import VqeError
 from vqe_cli.measure.metrics import DEFAULT_METRICS, METRICS, Setup, StreamMetric
-from vqe_cli.measure.pairing import Pair, folder_labels, pair_up
-from vqe_cli.measure.pictures import Agreement, CropKeeper, PairView, View, agree
+from vqe_cli.measure.pictures import BLOCK_PX, Agreement, CropKeeper, PairView, View, agree
 from vqe_cli.measure.psnr_ssim import picture_mse
-from vqe_cli.measure.result import EVERYTHING, Failure, Options, Outcome, PairResult, Series, gain_of
+from vqe_cli.measure.result import EVERYTHING, Options, PairResult, Series, gain_of
 from vqe_cli.measure.sets import SET_METRICS, FeatureCollector, FeatureNetwork, check_sets
 from vqe_cli.measure.sources import AHEAD, ShiftDetector, Side, check_sizes, in_step, open_side, thumbnail
 from vqe_cli.video.estimates import check_memory, frame_bytes, machine_memory
@@ -28,22 +29,27 @@ DEFAULT_RATE = 25.0
 
 
 def compare_pair(
-    gt: Path | str,
-    pred: Path | str,
-    lq: Path | str | None = None,
+    gt: str | PathLike[str] | None,
+    pred: str | PathLike[str],
+    lq: str | PathLike[str] | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
     options: Options = EVERYTHING,
     progress: Callable[[int], None] | None = None,
 ) -> PairResult:
     """Measure the video `pred` against its truth `gt`, and the input `lq` it was made from beside it.
 
+    Without a truth (None) the output is compared with the input, and of the input only what metrics say of a
+    picture by itself is measured.
     Paths are videos, image folders, or raw .yuv with `options.raw`. metrics: names of `metrics.METRICS`.
     progress is called with the number of frames read. Memory does not grow with the length of the videos.
     Raises VqeError for videos that cannot be read, that have no frames, or differ in size or frame count,
     and for metrics that are not available.
     """
     start = time.perf_counter()
-    paths = {"truth": Path(gt), "output": Path(pred)} | ({"input": Path(lq)} if lq is not None else {})
+    if gt is None and lq is None:
+        raise VqeError("There is nothing to compare the output with.", "Give a truth or an input.")
+    named = {"truth": gt, "output": pred, "input": lq} if gt is not None else {"input": lq, "output": pred}
+    paths = {label: Path(path) for label, path in named.items() if path is not None}
     with ExitStack() as stack:
         sides = [stack.enter_context(open_side(label, path, options.raw)) for label, path in paths.items()]
         check_sizes(sides)
@@ -59,7 +65,7 @@ def compare_pair(
     width, height = sides[0].size
     return PairResult(
         name=Path(pred).stem,
-        gt=paths["truth"],
+        gt=paths.get("truth"),
         pred=paths["output"],
         lq=paths.get("input"),
         output=output,
@@ -108,6 +114,7 @@ def frames_at_a_time(sides: Sequence[Side], options: Options) -> int:
 class _Track:
     """What one judged side (output or input) has gathered so far."""
 
+    side: Side
     values: dict[str, list[float | None]]
     streams: dict[str, StreamMetric] = field(default_factory=dict)
     shift: ShiftDetector = field(default_factory=ShiftDetector)
@@ -145,7 +152,11 @@ class _Comparison:
     def __init__(
         self, sides: list[Side], agreement: Agreement, metrics: Sequence[str], options: Options
     ) -> None:
-        self.tracks = [_Track({name: [] for name in metrics}) for _ in sides[1:]]
+        self._blind = sides[0].label == "input"
+        output, *given = self._ordered(sides)[1:]
+        alone = [name for name in metrics if METRICS[name].alone or not self._blind]
+        self.tracks = [_Track(output, {name: [] for name in metrics})]
+        self.tracks += [_Track(side, {name: [] for name in alone}) for side in given]
         self.agreement = agreement
         self.frames: list[int] = []
         self.bitstream: list[_Coded] = []
@@ -153,7 +164,11 @@ class _Comparison:
         self._sides = sides
         self._options = options
         self._collectors: dict[str, list[FeatureCollector]] = {}
-        self._alone = [name for name in metrics if METRICS[name].measure is not None]
+        self._block_px = BLOCK_PX * max(side.scale for side in sides)
+
+    def _ordered(self, sides: Sequence[Any]) -> list[Any]:
+        """What belongs to reference, output and maybe input; without a truth the input is the reference."""
+        return [*sides, sides[0]] if self._blind else list(sides)
 
     def open_streams(self, setup: Setup, stack: ExitStack) -> None:
         """Open the metrics over frames in order; `stack` frees them. Raises VqeError for missing ones."""
@@ -217,15 +232,16 @@ class _Comparison:
         """One sentence for everything that casts a doubt on the scores."""
         found = [warning for side in self._sides for warning in side.warnings]
         found += self.agreement.warnings
-        for side, track in zip(self._sides[1:], self.tracks, strict=True):
-            shift = track.shift.result()
+        reference = self._sides[0]
+        for track in self.tracks:
+            side, shift = track.side, track.shift.result()
             if shift is not None:
-                found.append(shift.sentence(str(side.path), str(self._sides[0].path)))
+                found.append(shift.sentence(str(side.path), str(reference.path)))
             for name, series in track.series(self.frames).items():
                 if 0 < series.identical < len(series.values):
                     found.append(
                         f"{side.path}: {series.identical} of {len(series.values)} frames are identical to "
-                        f"the truth; the mean of {name} is over the others"
+                        f"the {reference.label}; the mean of {name} is over the others"
                     )
         return (*found, *self._lost())
 
@@ -234,9 +250,10 @@ class _Comparison:
         if len(self.tracks) < 2:
             return []
         output, given = (track.series(self.frames) for track in self.tracks)
-        ceased = {name: gain_of(output[name], given[name]).ceased for name in output}
+        ceased = {name: gain_of(output[name], series).ceased for name, series in given.items()}
+        given_path = self.tracks[1].side.path
         return [
-            f"{self._sides[2].path}: {count} of {len(self.frames)} frames are identical to the truth and "
+            f"{given_path}: {count} of {len(self.frames)} frames are identical to the truth and "
             f"those of {self._sides[1].path} are not: a loss that the gain of {name} leaves out"
             for name, count in ceased.items()
             if count
@@ -244,28 +261,30 @@ class _Comparison:
 
     def _record(self, frames: Sequence[Frame]) -> None:
         """Keep what a frame's bitstream says, and its small pictures for the search of a shift."""
-        coded = frames[2] if len(frames) > 2 else frames[1]
+        ordered = self._ordered(frames)
+        coded = ordered[2] if len(ordered) > 2 else ordered[1]
         self.bitstream.append(_Coded(coded.qp, coded.irap, coded.sequence))
         thumbs = [
             thumbnail(frame.planes[1 if colour.matrix == "rgb" else 0], colour.bit_depth)
             for frame, colour in zip(frames, self.agreement.colours, strict=True)
         ]
-        for track, thumb in zip(self.tracks, thumbs[1:], strict=True):
+        for track, thumb in zip(self.tracks, self._ordered(thumbs)[1:], strict=True):
             track.shift.push(thumbs[0], thumb)
 
     def _start(self, pool: ThreadPoolExecutor, index: int, frames: Sequence[Frame]) -> _PendingFrame:
         views = [
-            View(frame, colour, self._options.crop_px, self.agreement.luma_colour)
+            View(frame, colour, self._options.crop_px, self.agreement.luma_colour, self._block_px)
             for frame, colour in zip(frames, self.agreement.colours, strict=True)
         ]
-        scores = pool.submit(score, views, self._alone)
+        for collectors in self._collectors.values():
+            for collector, view in zip(collectors, views, strict=True):
+                collector.push(view)
+        views = self._ordered(views)
+        scores = pool.submit(score, views, [list(track.values) for track in self.tracks])
         change = pool.submit(changed, views) if self._options.crops else None
         for track, view in zip(self.tracks, views[1:], strict=True):
             for stream in track.streams.values():
                 stream.push(PairView(views[0], view))
-        for collectors in self._collectors.values():
-            for collector, view in zip(collectors, views, strict=True):
-                collector.push(view)
         # Views keep what was made of them: 12 bytes a pixel and more.
         return _PendingFrame(index, views if change is not None else [], scores, change)
 
@@ -275,8 +294,10 @@ class _Comparison:
             for name, value in scores.items():
                 track.values[name].append(usable(value, METRICS[name].rising))
         if pending.change is not None:
-            gt, output, *given = pending.views
-            self.keeper.offer(pending.frame, pending.change.result(), gt, output, given[0] if given else None)
+            reference, output, *given = pending.views
+            truth = None if self._blind else reference
+            change = pending.change.result()
+            self.keeper.offer(pending.frame, change, truth, output, given[0] if given else None)
 
 
 def usable(value: float | None, rising: bool) -> float | None:
@@ -287,12 +308,15 @@ def usable(value: float | None, rising: bool) -> float | None:
 
 
 @torch.inference_mode()
-def score(views: Sequence[View], names: Sequence[str]) -> list[dict[str, float | None]]:
-    """The named metrics of one frame; views: the truth, then every picture that is judged by it."""
+def score(views: Sequence[View], names: Sequence[Sequence[str]]) -> list[dict[str, float | None]]:
+    """The named metrics of one frame that need no other.
+
+    views: the reference, then every picture that is judged by it; names: of the metrics of each of these.
+    """
     scores = []
-    for view in views[1:]:
+    for view, wanted in zip(views[1:], names, strict=True):
         pair = PairView(views[0], view)
-        measures = {name: METRICS[name].measure for name in names}
+        measures = {name: METRICS[name].measure for name in wanted}
         scores.append({name: measure(pair) for name, measure in measures.items() if measure is not None})
     return scores
 
@@ -322,64 +346,3 @@ def frame_workers(count: int) -> Iterator[ThreadPoolExecutor]:
                 raise
     finally:
         torch.set_num_threads(before)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A pair and the rate point that it belongs to ("" when there is one)."""
-
-    label: str
-    pair: Pair
-
-
-def plan_tasks(gt: Path, preds: Sequence[Path], lqs: Sequence[Path]) -> tuple[list[Task], list[Failure]]:
-    """All pairs of all rate points, and a failure for each name without a partner.
-
-    preds, lqs: one output and (if any) one input a rate point, in the same order.
-    Raises VqeError when the numbers of outputs and inputs differ, and what `pair_up` raises.
-    """
-    if lqs and len(lqs) != len(preds):
-        raise VqeError(
-            f"There are {len(preds)} --pred and {len(lqs)} --lq.",
-            "Give one --lq for each --pred, in the same order, or none.",
-        )
-    labels = folder_labels(preds) if len(preds) > 1 else [""]
-    tasks: list[Task] = []
-    failures: list[Failure] = []
-    for index, (label, pred) in enumerate(zip(labels, preds, strict=True)):
-        pairing = pair_up(gt, pred, lqs[index] if lqs else None)
-        # Of single files the rate points are files of any name; they are one video's.
-        tasks += [
-            Task(label, replace(pair, name=gt.stem) if label and gt.is_file() else pair)
-            for pair in pairing.pairs
-        ]
-        failures += [
-            Failure(
-                name, VqeError(f"It has no partner in {where}.", "Names must agree up to the suffix."), label
-            )
-            for name, where in pairing.unpaired
-        ]
-    return tasks, failures
-
-
-def compare_all(
-    tasks: Sequence[Task],
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    options: Options = EVERYTHING,
-    progress: Callable[[Task, int], None] | None = None,
-) -> Iterator[Outcome]:
-    """Measure one pair after the other; progress is called with the pair and the frames read of it."""
-    for task in tasks:
-        pair = task.pair
-
-        def report(count: int, task: Task = task) -> None:
-            if progress is not None:
-                progress(task, count)
-
-        try:
-            result = compare_pair(pair.gt, pair.pred, pair.lq, metrics, options, report)
-            yield replace(result, name=pair.name, label=task.label)
-        except Exception as error:  # whatever is wrong with a pair, the others are measured
-            if len(tasks) == 1:
-                raise
-            yield Failure(pair.name, unexpected(error, "Measure this pair by itself"), task.label)

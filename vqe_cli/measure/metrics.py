@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vqe_cli.errors import VqeError, did_you_mean
+from vqe_cli.measure.blind import FlickerMetric, blockiness, changed_percent, clipped_percent
 from vqe_cli.measure.filters import FilterMetric
 from vqe_cli.measure.perceptual import CvvdpMetric, LpipsMetric, Ssimulacra2Metric
 from vqe_cli.measure.pictures import PairView
@@ -22,6 +23,8 @@ from vqe_cli.measure.sets import SET_METRICS
 from vqe_cli.measure.vmaf import JUDGES, VmafMetric
 
 DEFAULT_METRICS = ("psnr", "psnr-y", "ssim", "ms-ssim")
+# Without a truth; CAMBI besides, where there is a libvmaf.
+CHANGE_METRICS = ("psnr", "changed", "blockiness", "clipped", "flicker")
 
 
 class StreamMetric(Protocol):
@@ -67,6 +70,8 @@ class Metric:
     """As shown in tables."""
     rising: bool = True
     """Higher is better."""
+    alone: bool = False
+    """It judges a picture by itself: the reference is not looked at."""
     harmonic: bool = False
     """Its harmonic mean and low frames are shown wherever it is: for VMAF, whose mean hides bad frames."""
 
@@ -182,6 +187,32 @@ METRICS = {
             "cambi",
             "banding of the picture itself, lower is better",
             stream=lambda setup: VmafMetric("cambi", setup.rate),
+            decimals=3,
+            rising=False,
+            alone=True,
+        ),
+        Metric(
+            "blockiness",
+            "steps at the borders of 8x8 blocks over those inside them; 1 is best",
+            lambda pair: blockiness(pair.pred),
+            decimals=3,
+            rising=False,
+            alone=True,
+        ),
+        Metric(
+            "clipped",
+            "RGB samples that are 0 or 255",
+            lambda pair: clipped_percent(pair.pred),
+            unit="%",
+            decimals=3,
+            rising=False,
+            alone=True,
+        ),
+        Metric("changed", "samples that differ", changed_percent, unit="%", decimals=2, rising=False),
+        Metric(
+            "flicker",
+            "how much more consecutive pictures differ than the reference's, of 255",
+            stream=lambda setup: FlickerMetric(),
             decimals=3,
             rising=False,
         ),

@@ -16,10 +16,10 @@ VIDEO_SUFFIXES = (
 
 @dataclass(frozen=True)
 class Pair:
-    """One video on each side: truth, output and, where given, input."""
+    """One video on each side: output, and truth or input or both."""
 
     name: str
-    gt: Path
+    gt: Path | None
     pred: Path
     lq: Path | None = None
 
@@ -32,15 +32,16 @@ class Pairing:
     unpaired: tuple[tuple[str, str], ...]
 
 
-def pair_up(gt: Path, pred: Path, lq: Path | None = None) -> Pairing:
-    """Pairs of two (or three) videos, or of two (or three) folders of videos or of image folders.
+def pair_up(gt: Path | None, pred: Path, lq: Path | None = None) -> Pairing:
+    """Pairs of output and truth, or input, or both: of videos, or of folders of videos or of image folders.
 
     Folders are paired by stem: `001.mkv`, `001.mp4`, `001.yuv` and `001/f001.png` are all named 001. A
     folder that holds images itself is one video. Names that only the input folder has are left out
     silently: a corpus may hold more than was enhanced. Raises VqeError for a missing path, a folder without
     videos, a mixture of file and folder, two videos of one stem, and when nothing pairs at all.
     """
-    sides = {"--gt": gt, "--pred": pred} | ({"--lq": lq} if lq is not None else {})
+    given = {"--gt": gt, "--pred": pred, "--lq": lq}
+    sides = {side: path for side, path in given.items() if path is not None}
     found = {side: videos_in(path) for side, path in sides.items()}
     single = {side for side, videos in found.items() if isinstance(videos, Path)}
     if single == set(sides):
@@ -56,15 +57,15 @@ def pair_up(gt: Path, pred: Path, lq: Path | None = None) -> Pairing:
 
 
 def _match(folders: dict[str, dict[str, Path]], sides: dict[str, Path]) -> Pairing:
-    measured = sorted(set(folders["--gt"]) | set(folders["--pred"]))
+    measured = sorted(set(folders.get("--gt", {})) | set(folders["--pred"]))
     pairs, unpaired = [], []
     for name in measured:
         missing = [side for side in sides if name not in folders[side]]
         if missing:
             unpaired.append((name, " and ".join(f"{side} {sides[side]}" for side in missing)))
         else:
-            given = folders["--lq"][name] if "--lq" in sides else None
-            pairs.append(Pair(name, folders["--gt"][name], folders["--pred"][name], given))
+            found = [folders[side][name] if side in sides else None for side in ("--gt", "--lq")]
+            pairs.append(Pair(name, found[0], folders["--pred"][name], found[1]))
     if not pairs:
         listed = "; ".join(f"{name} is missing in {where}" for name, where in unpaired)
         raise InputError(

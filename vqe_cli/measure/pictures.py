@@ -15,6 +15,7 @@ from vqe_cli.video.formats import SUBSAMPLING_NAMES, picture_of
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
 
 LIMITED_RANGE, FULL_RANGE = 1, 2  # FFmpeg's numbers
+BLOCK_PX = 8  # the grid of transforms in JPEG, H.264 and HEVC, and of HEVC's deblocking filter
 # For luma of RGB pictures where no YUV side says better: what the field's Y-PSNR of PNGs uses.
 DEFAULT_LUMA_MATRIX = "bt601"
 
@@ -23,15 +24,22 @@ class View:
     """One picture of one side (ground truth, output or input), for all metrics.
 
     frame: as decoded; colour: how its codes are to be read (see `agree`); crop_px: luma samples to cut away
-    on each side; luma_colour: the matrix and range by which an RGB picture gets its luma.
+    on each side; luma_colour: the matrix and range by which an RGB picture gets its luma; block_px: the side
+    of the blocks that it was coded in.
     """
 
     def __init__(
-        self, frame: Frame, colour: Colour, crop_px: int = 0, luma_colour: Colour | None = None
+        self,
+        frame: Frame,
+        colour: Colour,
+        crop_px: int = 0,
+        luma_colour: Colour | None = None,
+        block_px: int = BLOCK_PX,
     ) -> None:
         self.frame = frame
         self.colour = colour
-        self._crop_px = crop_px
+        self.crop_px = crop_px
+        self.block_px = block_px
         self.luma_colour = luma_colour or replace(colour, matrix=DEFAULT_LUMA_MATRIX, full_range=False)
 
     @cached_property
@@ -50,7 +58,7 @@ class View:
         codes = (whole * highest).round_().clamp_(0, highest)
         if highest != 255:
             codes *= 255 / highest
-        crop, (height, width) = self._crop_px, codes.shape[-2:]
+        crop, (height, width) = self.crop_px, codes.shape[-2:]
         return codes[:, crop : height - crop, crop : width - crop].contiguous()
 
     @cached_property
@@ -62,7 +70,7 @@ class View:
         if self.colour.matrix not in SWSCALE_MATRICES:
             return to_pixels(self.rgb)
         whole = swscaled(self.frame.planes, self.colour)
-        crop, (height, width) = self._crop_px, whole.shape[:2]
+        crop, (height, width) = self.crop_px, whole.shape[:2]
         return whole[crop : height - crop, crop : width - crop]
 
     @cached_property
@@ -78,7 +86,7 @@ class View:
 
     def _cropped(self, plane: np.ndarray, index: int) -> np.ndarray:
         across, down = self.colour.subsampling if index and self.colour.matrix != "rgb" else (1, 1)
-        top, left = self._crop_px // down, self._crop_px // across
+        top, left = self.crop_px // down, self.crop_px // across
         return plane[top : plane.shape[0] - top, left : plane.shape[1] - left]
 
 
@@ -216,11 +224,11 @@ class Crop:
     box: tuple[int, int, int, int]
     """x, y, width, height in pixels of the (cropped) frame."""
     pictures: dict[str, np.ndarray]
-    """The piece of "input" (where given), "output" and "truth", each (h, w, 3) uint8."""
+    """The piece of "input" and "truth" (where given) and "output", each (h, w, 3) uint8."""
     quality: dict[str, float]
-    """PSNR in dB over the piece, of each side but the truth."""
+    """PSNR in dB over the piece, of each side but the truth; {} without a truth."""
     overview: np.ndarray
-    """The whole frame of the truth, (h, w, 3) uint8, at most 256 pixels wide."""
+    """The whole frame of the truth (without one, of the output), (h, w, 3) uint8, at most 256 pixels wide."""
     full_size: tuple[int, int]
     """(width, height) of the frame in pixels."""
     change: float
@@ -234,7 +242,7 @@ class CropKeeper:
         self._limit = limit
         self._kept: list[Crop] = []
 
-    def offer(self, frame: int, change: float, gt: View, output: View, given: View | None) -> None:
+    def offer(self, frame: int, change: float, gt: View | None, output: View, given: View | None) -> None:
         """Take a frame's piece if its change is among the largest of frames that lie apart."""
         beaten = [crop for crop in self._kept if abs(crop.frame - frame) < APART]
         if not beaten and len(self._kept) >= self._limit:
@@ -249,20 +257,20 @@ class CropKeeper:
         return tuple(sorted(self._kept, key=lambda crop: -crop.change))
 
 
-def cut(frame: int, change: float, gt: View, output: View, given: View | None) -> Crop:
+def cut(frame: int, change: float, gt: View | None, output: View, given: View | None) -> Crop:
     """The piece of a frame where output and input (or truth, without an input) differ most."""
-    views = {"output": output, "truth": gt}
-    if given is not None:
-        views = {"input": given, **views}
-    x, y, width, height = box = busiest_box(output.rgb, (gt if given is None else given).rgb)
+    sides = {"input": given, "output": output, "truth": gt}
+    views = {name: view for name, view in sides.items() if view is not None}
+    before, whole = given or gt or output, gt or output
+    x, y, width, height = box = busiest_box(output.rgb, before.rgb)
     pieces = {name: view.rgb24[y : y + height, x : x + width] for name, view in views.items()}
     quality = {
         name: psnr_of_mse(plane_mse(pieces["truth"], piece))
         for name, piece in pieces.items()
-        if name != "truth"
+        if name != "truth" and gt is not None
     }
-    full_size = (gt.rgb.shape[2], gt.rgb.shape[1])
-    overview = to_pixels(_shrunk(gt.rgb, OVERVIEW_WIDTH))
+    full_size = (whole.rgb.shape[2], whole.rgb.shape[1])
+    overview = to_pixels(_shrunk(whole.rgb, OVERVIEW_WIDTH))
     copies = {name: piece.copy() for name, piece in pieces.items()}  # a slice would hold the whole frame
     return Crop(frame, box, copies, quality, overview, full_size, change)
 

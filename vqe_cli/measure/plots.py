@@ -39,7 +39,7 @@ def panel(result: PairResult, metric: str) -> Drawing:
     """One video: the metric over its frames, of the output and (grey) the input."""
     drawing = Drawing(PANEL_WIDTH, PANEL_HEIGHT)
     output = result.output[metric]
-    given = result.given[metric] if result.given is not None else None
+    given = result.before(metric)
     axes = _Axes(result.frames, [series for series in (output, given) if series is not None])
     _draw_axes(drawing, axes, metric)
     if given is not None:
@@ -228,8 +228,8 @@ def sheet_pixels(shown: Sequence[Shown]) -> np.ndarray:
 
 def _columns(shown: Sequence[Shown]) -> tuple[list[str], int]:
     """The sides that the sheet has a column for, and the width of a column in pixels."""
-    has_input = any("input" in crop.pictures for _, crop in shown)
-    names = ["input", "output", "truth"] if has_input else ["output", "truth"]
+    known = {name for _, crop in shown for name in crop.pictures}
+    names: list[str] = [name for name in ("input", "output", "truth") if name in known]
     return names, max(crop.box[2] for _, crop in shown) * ENLARGED
 
 
@@ -256,11 +256,12 @@ def _row(result: PairResult, crop: Crop, names: Sequence[str], widest: int) -> D
     drawing.add(Text(after, 21, f"frame {crop.frame}{_qp(result, crop.frame)}", 13, FAINT))
     top = HEADING
     height, width = crop.overview.shape[:2]
+    whole = "truth" if "truth" in crop.pictures else "output"
     drawing.add(Picture(SHEET_GAP, top, width, height, crop.overview, hard=False))
     scale = width / crop.full_size[0]
     box_x, box_y, box_width, box_height = (value * scale for value in crop.box)
     drawing.add(Box(SHEET_GAP + box_x, top + box_y, box_width, box_height, outline=FRAME, stroke=2))
-    drawing.add(Text(SHEET_GAP, top + height + 18, "whole frame (truth)", 13, FAINT))
+    drawing.add(Text(SHEET_GAP, top + height + 18, f"whole frame ({whole})", 13, FAINT))
     for index, column in enumerate(names):
         if column not in crop.pictures:
             continue

@@ -23,8 +23,10 @@ from vqe_cli.measure.result import EVERYTHING, Failure, Options, Outcome, PairRe
 from vqe_cli.measure.sets import Distance, distances
 from vqe_cli.measure.tables import (
     Table,
+    blind,
     curve_table,
     distance_table,
+    gained,
     over_time,
     shown_over_time,
     summary,
@@ -123,7 +125,9 @@ class Results:
         """What people read: the summary, the first metric over time, and rate curves."""
         shown = [tables.summary(self.outcomes, self.metrics)]
         if self.measured:
-            shown += [tables.over_time(self.outcomes, name) for name in shown_over_time(self.metrics)]
+            shown += [
+                tables.over_time(self.outcomes, name) for name in shown_over_time(self.outcomes, self.metrics)
+            ]
         if self.curves:
             shown.append(tables.curve_table(self.curves))
         if self.distances:
@@ -164,7 +168,7 @@ class Results:
 
     def _write_sheet(self, path: Path) -> None:
         if path.suffix.lower() == ".svg":
-            write_text(path, to_svg(sheet(self.crops), "crops of input, output and truth"))
+            write_text(path, to_svg(sheet(self.crops), "crops where most changed"))
         else:
             write_bytes(path, png(sheet_pixels(self.crops), smallest=True))
 
@@ -197,7 +201,8 @@ def html(made: Results) -> str:
     """The page."""
     outcomes, metrics, results, shown = made.outcomes, made.metrics, made.measured, made.crops
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    primary = metrics[0]
+    timed = shown_over_time(outcomes, metrics)
+    drawn = [name for name in timed if name == metrics[0] or blind(outcomes)]
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>',
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
@@ -214,12 +219,13 @@ def html(made: Results) -> str:
     if results:
         parts += [
             "<h2>Over time</h2>",
-            *(_table(over_time(outcomes, name)) for name in shown_over_time(metrics)),
+            *(_table(over_time(outcomes, name)) for name in timed),
             '<p class="note">n % low: only n % of the frames are worse. Deviation: standard deviation over '
             "frames. Peak-valley: how far the curve's peaks rise above the valleys between them. "
             "Input → output.</p>",
             *(
-                to_svg(panel(result, primary), f"{primary} of {title(result)} over frames")
+                to_svg(panel(result, name), f"{name} of {title(result)} over frames")
+                for name in drawn
                 for result in results
             ),
         ]
@@ -255,9 +261,8 @@ def _table(table: Table) -> str:
 
 
 def _direction(column: str, cell: str) -> str:
-    if column != "gain" or cell[:1] not in "+-" or not cell or not cell.strip("+-0."):
-        return ""
-    return ' class="up"' if cell[0] == "+" else ' class="down"'
+    better = gained(column, cell)
+    return "" if better is None else ' class="up"' if better else ' class="down"'
 
 
 def _warnings(results: Sequence[PairResult], failures: Sequence[Failure]) -> str:

@@ -231,8 +231,8 @@ class PairResult:
 
     name: str
     """What tables call it: the stem of the output's name, or of the pair's."""
-    gt: Path
-    """The truth."""
+    gt: Path | None
+    """The truth; None where output and input are compared with each other."""
     pred: Path
     """The output that was judged."""
     lq: Path | None
@@ -240,7 +240,9 @@ class PairResult:
     output: dict[str, Series]
     """Series of the output by the metric's name."""
     given: dict[str, Series] | None
-    """Series of the input by the metric's name; None without an input."""
+    """Series of the input by the metric's name; None without an input. Without a truth it has only metrics
+    that judge a picture by itself.
+    """
     frames: tuple[int, ...]
     """Indices of the measured frames."""
     qp: tuple[float | None, ...]
@@ -263,6 +265,10 @@ class PairResult:
     """Time spent."""
     label: str = ""
     """The rate point, where there are several."""
+
+    def before(self, metric: str) -> Series | None:
+        """The input's series of a metric; None where there is none."""
+        return None if self.given is None else self.given.get(metric)
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,11 @@ def enlarged(frame: Frame, info: VideoInfo, scale: int) -> Frame:
 def check_sizes(sides: Sequence[Side]) -> None:
     """Let all sides have the truth's size, enlarging an input that is smaller by a whole factor.
 
-    sides: truth, output and maybe input. Raises VqeError that names both files and sizes.
+    sides: truth, output and maybe input; or input and output, which then has the say. Raises VqeError that
+    names both files and sizes.
     """
-    truth = sides[0]
-    for side in sides[1:]:
+    truth = sides[1] if sides[0].label == "input" else sides[0]
+    for side in sides:
         width, height = side.size
         factor = truth.size[0] // width
         if side.label == "input" and factor > 1 and truth.size == (width * factor, height * factor):

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,14 @@ from vqe_cli.measure.sets import SET_METRICS, Distance
 from vqe_cli.text import printable
 
 NOT_APPLICABLE = "n/a"
+GAIN, GAIN_OF_FALLING = "gain", "gain ↓"  # headings of columns; of the second less is better
+
+
+def gained(column: str, cell: str) -> bool | None:
+    """Whether a cell says that a metric got better (True) or worse; None where it says neither."""
+    if column not in (GAIN, GAIN_OF_FALLING) or cell[:1] not in ("+", "-") or not cell.strip("+-0."):
+        return None
+    return (cell[0] == "+") == (column == GAIN)
 
 
 @dataclass(frozen=True)
@@ -31,11 +39,15 @@ class Table:
 
 
 def summary(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Table:
-    """One row a video: each metric's mean over frames, with the gain over the input where there is one."""
-    with_gain = any(isinstance(o, PairResult) and o.given is not None for o in outcomes)
+    """One row a video: each metric's mean over frames, with the gain over the input where there is one.
+
+    Metrics that judge a picture by itself are shown of the input, too.
+    """
+    measured = [outcome for outcome in outcomes if isinstance(outcome, PairResult)]
+    gaining = {name for name in metrics if any(each.before(name) is not None for each in measured)}
     columns = ["video", "frames"]
     for name in metrics:
-        columns += [_heading(name), "gain"] if with_gain else [_heading(name)]
+        columns += [_heading(name), *([_gain_heading(name)] if name in gaining else [])]
     rows = []
     for outcome in outcomes:
         cells = [title(outcome)]
@@ -44,12 +56,14 @@ def summary(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Table:
             continue
         cells.append(str(len(outcome.frames)))
         for name in metrics:
-            cells.append(number(outcome.output[name].mean, name))
-            if with_gain:
+            before = outcome.before(name) if METRICS[name].alone else None
+            cells.append(_change(before.mean if before else None, outcome.output[name].mean, name))
+            if name in gaining:
                 cells.append(signed(_gain_value(outcome, name), name))
         rows.append(tuple(cells))
-    rows += [_mean_row(label, group, metrics, with_gain) for label, group in _groups(outcomes)]
-    heading = "Quality against the truth, mean over frames"
+    rows += [_mean_row(label, group, metrics, gaining) for label, group in _groups(outcomes)]
+    said = "Change from the input" if blind(outcomes) else "Quality against the truth"
+    heading = f"{said}, mean over frames"
     return Table(heading, tuple(columns), tuple(rows), last_is_mean=True, notes=_sources(outcomes, metrics))
 
 
@@ -60,14 +74,25 @@ def _sources(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> tuple[str, 
     return tuple(f"{name.upper()}: {printable(source)}" for name, source in found if source)
 
 
-def shown_over_time(metrics: Sequence[str]) -> list[str]:
-    """The metrics that have a table over time: the first, and all whose low frames matter as much."""
-    return [name for index, name in enumerate(metrics) if index == 0 or METRICS[name].harmonic]
+def shown_over_time(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[str]:
+    """The metrics that have a table over time: the first, and all whose low frames matter as much.
+
+    Without a truth also those that judge a picture by itself.
+    """
+    also = {name for name in metrics if METRICS[name].harmonic or (METRICS[name].alone and blind(outcomes))}
+    return [name for index, name in enumerate(metrics) if index == 0 or name in also]
+
+
+def blind(outcomes: Sequence[Outcome]) -> bool:
+    """Whether outputs were compared with their inputs, without a truth."""
+    return any(isinstance(outcome, PairResult) and outcome.gt is None for outcome in outcomes)
 
 
 def over_time(outcomes: Sequence[Outcome], metric: str) -> Table:
     """One row a video: worst and best frame, lows, and how much the metric fluctuates (input → output)."""
     columns = ["video", "worst (frame)", "1 % low", "10 % low", "best (frame)", "deviation", "peak-valley"]
+    if blind(outcomes) and not METRICS[metric].alone:
+        columns[1], columns[4] = "most changed (frame)", "least changed (frame)"
     if METRICS[metric].harmonic:
         columns.insert(1, "harmonic mean")
     rows = []
@@ -75,7 +100,7 @@ def over_time(outcomes: Sequence[Outcome], metric: str) -> Table:
         if isinstance(outcome, Failure):
             continue
         output = outcome.output[metric]
-        given = outcome.given[metric] if outcome.given is not None else None
+        given = outcome.before(metric)
         cells = [
             title(outcome),
             _frame(output.worst, metric),
@@ -149,8 +174,8 @@ def to_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
         for name in metrics:
             measured = {"metric": name, "frames": len(outcome.frames), **_facts(outcome.output[name])}
             measured["source"] = printable(outcome.output[name].source)
-            if outcome.given is not None:
-                given = outcome.given[name]
+            given = outcome.before(name)
+            if given is not None:
                 measured |= {"input_mean": plain(given.mean), "input_identical": given.identical}
                 measured |= _gain_facts(outcome, name)
             writer.writerow(row | measured)
@@ -217,13 +242,13 @@ def _video(outcome: Outcome, metrics: Sequence[str]) -> dict[str, Any]:
     for name in metrics:
         measured[name] = _facts(outcome.output[name]) | _frame_facts(outcome.output[name])
         measured[name]["source"] = outcome.output[name].source or None
-        if outcome.given is not None:
-            given = outcome.given[name]
+        given = outcome.before(name)
+        if given is not None:
             measured[name] |= {**_gain_facts(outcome, name), "input": _facts(given) | _frame_facts(given)}
     return {
         "label": outcome.label,
         "name": outcome.name,
-        "gt": str(outcome.gt),
+        "gt": str(outcome.gt) if outcome.gt is not None else None,
         "pred": str(outcome.pred),
         "lq": str(outcome.lq) if outcome.lq is not None else None,
         "width": outcome.size[0],
@@ -275,7 +300,7 @@ def _mean_facts(group: Sequence[PairResult], name: str) -> dict[str, float | int
     """Means over videos and of how many they are: infinite ones are left out."""
     values = {
         "mean": [result.output[name].mean for result in group],
-        "input_mean": [result.given[name].mean for result in group if result.given is not None],
+        "input_mean": [given.mean for result in group if (given := result.before(name)) is not None],
         "gain": [_gain_value(result, name) for result in group],
     }
     means = {key: plain(mean_of(each)) for key, each in values.items()}
@@ -314,7 +339,8 @@ def brief(outcome: Outcome, metric: str) -> str:
     if isinstance(outcome, Failure):
         return f"{title(outcome)}: failed"
     change = _gain_value(outcome, metric)
-    before = outcome.given[metric].mean if outcome.given is not None else None
+    given = outcome.before(metric)
+    before = given.mean if given is not None else None
     shown = f"{METRICS[metric].name} {_change(before, outcome.output[metric].mean, metric)}"
     if change is not None:
         shown += f" ({signed(change, metric)})"
@@ -331,13 +357,13 @@ def _groups(outcomes: Sequence[Outcome]) -> list[tuple[str, list[PairResult]]]:
 
 
 def _mean_row(
-    label: str, group: Sequence[PairResult], metrics: Sequence[str], with_gain: bool
+    label: str, group: Sequence[PairResult], metrics: Sequence[str], gaining: Collection[str]
 ) -> tuple[str, ...]:
     cells = [f"mean of {len(group)}" + (f" ({printable(label)})" if label else ""), ""]
     for name in metrics:
         means = [result.output[name].mean for result in group]
         cells.append(number(mean_of(means), name) + _share(means))
-        if with_gain:
+        if name in gaining:
             gains = [_gain_value(result, name) for result in group]
             cells.append(signed(mean_of(gains), name) + _share(gains))
     return tuple(cells)
@@ -350,7 +376,8 @@ def _share(values: Sequence[float | None]) -> str:
 
 
 def _gain(result: PairResult, name: str) -> Gain | None:
-    return gain_of(result.output[name], result.given[name]) if result.given is not None else None
+    given = result.before(name)
+    return gain_of(result.output[name], given) if given is not None else None
 
 
 def _gain_value(result: PairResult, name: str) -> float | None:
@@ -361,6 +388,10 @@ def _gain_value(result: PairResult, name: str) -> float | None:
 def _heading(name: str) -> str:
     unit = METRICS[name].unit
     return f"{name.upper()} {unit}".strip() + ("" if METRICS[name].rising else " ↓")
+
+
+def _gain_heading(name: str) -> str:
+    return GAIN if METRICS[name].rising else GAIN_OF_FALLING
 
 
 def _frame(extreme: tuple[int, float] | None, metric: str) -> str:
