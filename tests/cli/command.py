@@ -31,6 +31,16 @@ def vqe(*arguments: str | Path, env: dict[str, str] | None = None) -> Done:
     return Done(done.exit_code, done.stdout, done.stderr)
 
 
+def vqe_piped(
+    content: bytes, *arguments: str | Path, env: dict[str, str] | None = None
+) -> tuple[Done, bytes]:
+    """As `vqe`, with this on standard input; also the bytes on standard output."""
+    hidden: dict[str, str | None] = {key: None for key in os.environ if key.startswith("VQE_")}
+    runner = CliRunner(env={**hidden, **SURROUNDINGS, **(env or {})})
+    done = runner.invoke(app, [str(argument) for argument in arguments], input=content)
+    return Done(done.exit_code, "", done.stderr), done.stdout_bytes
+
+
 def vqe_process(*arguments: str | Path, env: dict[str, str] | None = None) -> Done:
     """The same in a process of its own."""
     started = subprocess.run(

@@ -26,6 +26,7 @@ from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.settings import Settings
 from vqe_cli.text import command_line, printable
 from vqe_cli.video.estimates import amount
+from vqe_cli.video.pipes import STDOUT
 
 LINE_EVERY_S = 10.0
 
@@ -164,7 +165,7 @@ def plan_lines(found: Plan) -> list[str]:
     return [
         f"reads    {info.path}: {info.codec} {info.width}x{info.height}, {frames} frames{seconds}{copied}",
         f"runs     {plan_line(found.summary)}",
-        f"writes   {found.written.target.path}: {written_line(found)}, {amount(found.estimates.free)} free",
+        f"writes   {found.written.target.path}: {written_line(found)}{_free(found)}",
         f"takes    {', '.join(map(_need, found.estimates.needs))}",
         "time     is shown after the first chunk",
         *(f"warning: {text}" for text in found.warnings),
@@ -181,6 +182,13 @@ def written_line(found: Plan) -> str:
     low, high = amount(room.low), amount(room.high)
     size = high if low == high else f"{low} to {high}"
     return f"{written.codec} {written.pix_fmt}{quality}, {size}"
+
+
+def _free(found: Plan) -> str:
+    """What the disk has left; nothing of a pipe."""
+    if found.written.target.path == STDOUT:
+        return ""
+    return f", {amount(found.estimates.free)} free"
 
 
 def _need(need: Need) -> str:

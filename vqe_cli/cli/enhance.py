@@ -9,7 +9,9 @@ import typer
 
 from vqe_cli.cli.console import check_target, show
 from vqe_cli.cli.options import Debug, JsonFile, ProgressKind, Quiet, from_variables, key_values, setting
+from vqe_cli.errors import SettingsError
 from vqe_cli.runs.settings import Settings
+from vqe_cli.video.pipes import STDOUT
 
 NETWORK, SIZES, PEAKS, WRITTEN = "Network", "Chunks and tiles", "Peak quality frames", "Written video"
 FOLDERS, LONG = "Folders", "Long videos, several devices"
@@ -21,11 +23,12 @@ def enhance_command(
     input: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help="A video, a folder of videos or of images, 'x%05d.png' or .y4m."
+            metavar="INPUT", help="A video, a folder of videos or of images, 'x%05d.png', .y4m or - (pipe)."
         ),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="A video, a folder or 'x%05d.png' for PNG, or .y4m.")
+        Path,
+        typer.Argument(metavar="OUTPUT", help="A video, a folder or 'x%05d.png' for PNG, .y4m, or - (pipe)."),
     ],
     model: Annotated[
         str | None, setting("model", "A pipeline: see `vqe weights list`.", NETWORK, metavar="NAME")
@@ -112,7 +115,9 @@ def enhance_command(
     suffix: Annotated[
         str | None, setting("suffix", "Put behind each name: a_better.mkv.", FOLDERS, metavar="TEXT")
     ] = None,
-    container: Annotated[str | None, setting("container", "Kind of file to write.", FOLDERS)] = None,
+    container: Annotated[
+        str | None, setting("container", "Kind of file, or of stream for -.", FOLDERS)
+    ] = None,
     segment: Annotated[
         int | None, setting("segment", "Frames that are finished at a time; 0: all.", LONG)
     ] = None,
@@ -176,6 +181,8 @@ def enhance_command(
     # Variables and files hold for many runs, so that there they may wait for a folder.
     variables = from_variables(ctx)
     refuse_folder_options(settings, {n for n, v in given.items() if v is not None and n not in variables})
+    if str(json_file) == "-" and settings.output == STDOUT and not dry_run:
+        raise SettingsError("--json - and the output - are both standard output.", "Name a file for one.")
     check_target(json_file)
     if dry_run:
         show_plan(settings, json_file)

@@ -14,6 +14,7 @@ from vqe_cli.runs.run import Restorer
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.tree import is_tree
 from vqe_cli.text import command_line
+from vqe_cli.video.pipes import STDOUT
 from vqe_cli.video.targets import target_of
 
 
@@ -42,6 +43,8 @@ def going_on(settings: Settings) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        if settings.output == STDOUT:
+            raise
         folder = work_folder(target_of(settings.output).path)
         if is_begun(folder):
             again = [word for word in sys.argv[1:] if word != "--restart"]

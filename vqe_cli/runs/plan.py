@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqe_cli.errors import VqeError
+from vqe_cli.errors import InputError, VqeError
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.chunks import Tally
 from vqe_cli.restore.engine import Enhancer, Model
@@ -19,6 +19,7 @@ from vqe_cli.runs.report import Report, Seconds, Summary, Took
 from vqe_cli.runs.settings import Settings
 from vqe_cli.video.estimates import SizeEstimate, amount
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.pipes import STDIN
 from vqe_cli.video.sources import RESUME, Source, Unchanged, fingerprint
 from vqe_cli.video.targets import Encoding, Output
 from vqe_cli.video.times import Times
@@ -37,7 +38,10 @@ class Input:
         self.source = Source(
             settings.input, settings.start, settings.frames, settings.hm_log, times, settings.progressive
         )
-        self.unchanged = Unchanged(settings.input, remedy=remedy)
+        if settings.input == STDIN and settings.hm_log is not None:
+            raise InputError("--hm-log is matched before anything is enhanced.", "Name a file, not a pipe.")
+        files = [] if settings.input == STDIN else [settings.input]
+        self.unchanged = Unchanged(*files, remedy=remedy)
         self.reader = self.source.open()
         if times is not None:
             times.check(self.reader.info)
@@ -45,7 +49,7 @@ class Input:
     @property
     def fingerprint(self) -> list[Any]:
         """By this the file is told from others."""
-        return self.unchanged.before[self.source.path]
+        return self.unchanged.before.get(self.source.path, [str(self.source.path)])
 
 
 @dataclass(frozen=True)
@@ -199,14 +203,21 @@ def plan(
     unshown = colours_unshown(info, settings.force)
     encoding = Encoding(settings.codec, settings.crf, settings.pix_fmt, dict(settings.encoder_options))
     output = Output(
-        settings.output, encoding, settings.scale, source.is_part, settings.overwrite, source.times
+        settings.output,
+        encoding,
+        settings.scale,
+        source.is_part,
+        settings.overwrite,
+        source.times,
+        settings.container,
     )
     written = dry_run(output, info, new_folder)
     model = model or load_model(settings.networks, empty=True)
     engine = model.start(settings.sizes, info.colour, (info.height, info.width))
     summary = summary_of(source, info, settings.networks, model, engine)
-    wanted = settings.segment > 0 and (summary.frames is None or summary.frames > 2 * settings.segment)
-    possible = settings.segment > 0 and chunks_stand_alone(settings.networks)
+    segment = 0 if settings.is_piped else settings.segment
+    wanted = segment > 0 and (summary.frames is None or summary.frames > 2 * segment)
+    possible = segment > 0 and chunks_stand_alone(settings.networks)
     room, free = written.room(info, settings.scale, summary.frames), written.free_bytes()
     if room is not None and wanted:
         # Segments and the joined file are there at the same time.
@@ -214,6 +225,8 @@ def plan(
         free += bytes_in(work_folder(written.target.path))
     slower = [] if model.compute.warning is None else [model.compute.warning]
     warnings = [*input.reader.warnings, *unshown, *colour_warnings(info), *written.warnings, *slower]
+    if settings.is_piped:
+        warnings.append("a pipe is enhanced in one piece by one process, and cannot be resumed")
     if room is not None:
         warnings += room_warnings(room, free, str(settings.output))
     taken = needs(info, engine.stages, engine.sizes.chunks, settings.scale, settings.workers)
@@ -227,7 +240,7 @@ def plan(
         peaks=settings.peaks,
         output=output,
         written=written,
-        division=Division(settings.segment, possible, wanted, settings.restart),
+        division=Division(segment, possible, wanted, settings.restart),
         estimates=Estimates(room, free, taken),
         summary=summary,
         fingerprint=identity(settings, input, model, engine.sizes, written),

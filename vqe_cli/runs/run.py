@@ -31,6 +31,7 @@ from vqe_cli.runs.segmented import Run
 from vqe_cli.runs.settings import Settings
 from vqe_cli.runs.workers import LocalWorkers, WorkerPool
 from vqe_cli.video.frame import Frame
+from vqe_cli.video.pipes import STDIN, STDOUT, standard_input
 from vqe_cli.video.sources import open_reader
 from vqe_cli.video.targets import target_of
 from vqe_cli.video.writer import Writer
@@ -63,7 +64,7 @@ class Restorer:
     def enhance(self, settings: Settings, listen: Listener = lambda event: None) -> Report:
         """As `runs.run.enhance`."""
         with self._starting:
-            if self._pool is None and has_workers(settings):
+            if self._pool is None and has_workers(settings) and not settings.is_piped:
                 pool = new_workers(settings)
                 self._stack.enter_context(pool)
                 self._pool = pool
@@ -107,13 +108,17 @@ def enhance(
     """
     began = time.perf_counter()
     notices = Notices(listen)
-    finished = left_over(work_folder(target_of(settings.output).path), settings.output)
+    finished = None
+    if settings.output != STDOUT:
+        finished = left_over(work_folder(target_of(settings.output).path), settings.output)
     if finished is not None:
         notices.add(f"{settings.output} was complete already; only its work folder was left")
         return finished
     input = Input(settings)
     planned = plan(settings, input=input)
     notices.add(*planned.warnings)
+    if settings.output == STDOUT:
+        return enhance_whole(planned, input, notices, load or load_model, began)
     folder = planned.folder
     with claimed(folder, settings.output):
         if planned.division.restart:
@@ -151,6 +156,8 @@ def enhance_whole(plan: Plan, input: Input, notices: Notices, load: Load, began:
         output = plan.writer(lambda aside: input.unchanged.check())
         writer = stack.enter_context(finished_on(encode, output))
         stack.enter_context(input.unchanged.explaining())
+        if plan.source.path == STDIN:
+            standard_input().drop_passed()  # reader and writer are all that read it from here on
 
         def write_one(item: tuple[Frame, Planes]) -> None:
             frame, planes = item
@@ -161,6 +168,8 @@ def enhance_whole(plan: Plan, input: Input, notices: Notices, load: Load, began:
         notices.listen(plan.summary)
         frames = stack.enter_context(prefetched(measured(reader, plan.info.colour), READ_AHEAD, decode))
         write = stack.enter_context(background(write_one, WRITE_AHEAD, encode))
+        if plan.source.path == STDIN:
+            stack.push(stopping_input)
         for frame, planes in engine.enhanced(decided_chunks(frames, plan.peaks, engine.sizes.chunks, tally)):
             write((frame, planes))
             tally.frames += 1
@@ -171,6 +180,14 @@ def enhance_whole(plan: Plan, input: Input, notices: Notices, load: Load, began:
     notices.add(*writer.warnings)  # what came to light at the end
     took = Took(decode.seconds, encode.seconds, time.perf_counter() - began)
     return plan.report(model, engine, tally, took, notices.texts)
+
+
+def stopping_input(
+    kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """At an error, ends standard input for the thread that may wait for more of it."""
+    if error is not None:
+        standard_input().stop()
 
 
 @contextmanager

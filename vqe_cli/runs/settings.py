@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from vqe_cli.errors import SettingsError, shortened
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.text import clock_text, seconds_of
+from vqe_cli.video.pipes import STDIN, STDOUT
 from vqe_cli.weights.registry import TTA_COUNTS
 
 # The values that may be chosen from, by field; a device also takes an index ("cuda:1").
@@ -23,7 +24,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "pqf": ("auto", "qp", "hm-log", "period", "none"),
     "pqf_rule": ("prominent", "minima"),
     "deinterlace": ("single", "double"),
-    "container": ("keep", "mkv", "mp4", "mov", "webm", "avi", "ts", "nut"),
+    "container": ("keep", "mkv", "mp4", "mov", "webm", "avi", "ts", "nut", "y4m"),
 }
 # How a type is called in a message.
 KINDS: dict[Any, str] = {
@@ -67,10 +68,12 @@ class Settings:
     """
 
     input: Path
-    """A video, an image folder or pattern, .y4m, or a folder of videos."""
+    """A video, an image folder or pattern, .y4m, or a folder of videos; "-" for standard input."""
 
     output: Path
-    """A video, a folder or `%05d.png` pattern, .y4m; of a folder of videos another folder."""
+    """A video, a folder or `%05d.png` pattern, .y4m; of a folder of videos another folder; "-" for standard
+    output.
+    """
 
     model: str | None = None
     """A pipeline or an ensemble of weights.toml; None for the default one."""
@@ -160,7 +163,9 @@ class Settings:
     """Of a folder, what is put behind the names of the results."""
 
     container: str = "keep"
-    """Of a folder, which kind of file they become; "keep" for the same."""
+    """Of a folder, which kind of file they become, "keep" for the same; of standard output, the kind of
+    stream, "keep" for nut.
+    """
 
     segment: int = 250
     """Frames of a part that is finished by itself, about; 0: one piece, which no crash may interrupt."""
@@ -184,6 +189,9 @@ class Settings:
     """Whether the output may exist."""
 
     def __post_init__(self) -> None:
+        for name, stream in (("input", STDIN), ("output", STDOUT)):
+            if str(getattr(self, name)) == "-":
+                object.__setattr__(self, name, stream)
         for entry in fields(self):
             try:
                 object.__setattr__(self, entry.name, checked(entry.name, getattr(self, entry.name)))
@@ -216,6 +224,11 @@ class Settings:
     def progressive(self) -> str:
         """How interlaced pictures become frames; "" where they need not."""
         return "film" if self.detelecine else self.deinterlace or ""
+
+    @property
+    def is_piped(self) -> bool:
+        """Whether the input or the output is a pipe: in one piece, once, without a way to go on later."""
+        return self.input == STDIN or self.output == STDOUT
 
     @property
     def by_times(self) -> bool:

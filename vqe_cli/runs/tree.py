@@ -9,6 +9,7 @@ from vqe_cli.errors import SettingsError, VqeError
 from vqe_cli.runs.journal import SUFFIX
 from vqe_cli.runs.settings import Settings, option_name
 from vqe_cli.video.opening import IMAGE_SUFFIXES
+from vqe_cli.video.pipes import STDOUT
 from vqe_cli.video.sources import is_video
 
 # Containers that an enhanced video may keep; bare streams and older ones become Matroska, and so does WebM
@@ -45,7 +46,8 @@ def is_tree(settings: Settings) -> bool:
 
 def refuse_folder_options(settings: Settings, given: Iterable[str]) -> None:
     """Raises SettingsError where `given`, names of options, are for folders and the input is a single one."""
-    single = [name for name in FOLDER_OPTIONS if name in given]
+    piped = ("container",) if settings.output == STDOUT else ()
+    single = [name for name in FOLDER_OPTIONS if name in given and name not in piped]
     if single and not is_tree(settings):
         raise SettingsError(
             f"{option_name(single[0])} is for folders of videos, and {settings.input} is not one.",

@@ -27,6 +27,7 @@ from vqe_cli.video.encoders import (
 )
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.pipes import STDOUT, StandardOutput
 from vqe_cli.video.selection import NotHeld, Selection
 from vqe_cli.video.targets import Encoding, Output, Target
 
@@ -49,11 +50,11 @@ class ContainerPlan:
 class ContainerWriter:
     """See `Writer`. The header is written at once.
 
-    plan: one that has been tried out (`trial.try_out`). place: the file that is written, or memory for a
-    trial. codec, pix_fmt: of the written video. copies: the other streams.
+    plan: one that has been tried out (`trial.try_out`). place: the file that is written, memory for a trial,
+    or a pipe. codec, pix_fmt: of the written video. copies: the other streams.
     """
 
-    def __init__(self, plan: ContainerPlan, place: Path | BytesIO) -> None:
+    def __init__(self, plan: ContainerPlan, place: Path | BytesIO | StandardOutput) -> None:
         output, target, info = plan.output, plan.target, plan.info
         self._target, self._info, self._wanted, self._place = target, info, output.encoding, place
         self._planar = sample_format(info.pix_fmt).planar
@@ -68,9 +69,14 @@ class ContainerWriter:
             self._own_warnings.append(f"{info.path}: {warning}")
         self._own_warnings += stream_losses(info, target.muxer, self.codec)
         self._aspect_by_hand = _aspect_by_hand(target, info, self.codec)
+        if self._aspect_by_hand and target.path == STDOUT:
+            self._aspect_by_hand = False  # it is written when all is there
+            self._own_warnings.append(f"{target.path}: the shape of pixels is not kept in this pipe")
         self.copies = Copies(info, target.muxer, plan.selection)
         try:
             options = _muxer_options(target, info)
+            if isinstance(place, StandardOutput):
+                options["flush_packets"] = "1"  # whoever reads shall see them now
             if self._aspect_by_hand:
                 options |= ASPECT_OPTIONS
             where = str(place.absolute()) if isinstance(place, Path) else place

@@ -17,6 +17,7 @@ from vqe_cli.files import DISK_FAULTS
 from vqe_cli.video.clock import Clock, Pace, with_content
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input, unreadable
+from vqe_cli.video.pipes import STDIN
 from vqe_cli.video.selection import (
     TIMECODE,
     WITHOUT_COPIES,
@@ -152,7 +153,7 @@ class Copies:
             found.add(packet.stream_index)
             self._put(packet, output)
         shift = None
-        for packet in ending(self._source, wanted):
+        for packet in ending(self._source, wanted) if self._info.path != STDIN else ():
             shift = (time_of(packet) or end) - end - GAP if shift is None else shift
             found.add(packet.stream_index)
             move(packet, -shift)
@@ -165,7 +166,7 @@ class Copies:
         FFmpeg would write such a pause as none. Only of files that are long enough all packets are read.
         """
         bases = [target.time_base for target in self._targets.values() if target.time_base is not None]
-        if self._source is None or self._muxer not in MOV_MUXERS or not bases:
+        if self._source is None or self._info.path == STDIN or self._muxer not in MOV_MUXERS or not bases:
             return
         if (self._source.duration or 0) < min(bases) * LONGEST_TICKS * av.time_base:
             return

@@ -10,6 +10,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vqe_cli.video.pipes import STDIN
+
 # Writers round durations; what is missing beyond this much is missing.
 TOLERANCE_S = 0.5
 
@@ -49,7 +51,7 @@ class Damage:
         """
         if "mp4" in container.format.name:
             promised, promised_s = len(stream.index_entries), None
-        elif not is_cut_short(path):
+        elif path == STDIN or not is_cut_short(path):
             return
         else:
             promised, promised_s = stream.frames, _promised_end_s(container, stream)

@@ -12,6 +12,7 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 
 from vqe_cli.video.opening import open_input, reading, video_stream
+from vqe_cli.video.pipes import STDIN
 
 # Pictures looked at: at the beginning, and at each of some places further on (shares of the duration).
 FIRST, FURTHER = 40, 16
@@ -32,10 +33,13 @@ def is_interlaced(path: Path, at_s: float | None = None) -> bool:
 
 def top_field_first(path: Path) -> bool | None:
     """The order of the fields of a video by the samples of its pictures; None where it is not interlaced."""
-    return _top_first(path, None) if path.is_file() else None
+    return _top_first(path, None) if path == STDIN or path.is_file() else None
 
 
 def _top_first(path: Path, at_s: float | None) -> bool | None:
+    if path == STDIN:
+        # Only its beginning can be looked at before it is enhanced; what is marked later on counts as such.
+        return True if at_s is not None else _field_order.__wrapped__(path, None, 0, 0)
     state = path.stat()
     return _field_order(path, at_s, state.st_size, state.st_mtime_ns)
 
@@ -46,7 +50,7 @@ def _field_order(path: Path, at_s: float | None, size: int, mtime_ns: int) -> bo
     with open_input(path) as container, reading(path):
         stream = video_stream(container, path)
         seen.update(_verdicts(container, stream, FIRST))
-        for place_s in _places(container, at_s):
+        for place_s in _places(container, at_s) if path != STDIN else ():
             try:
                 container.seek(round(place_s * av.time_base))
             except av.error.FFmpegError:

@@ -22,6 +22,7 @@ from vqe_cli.errors import InputError, OutOfMemory, VqeError
 from vqe_cli.files import DISK_FAULTS
 from vqe_cli.text import as_argument
 from vqe_cli.video.frame import VideoInfo
+from vqe_cli.video.pipes import STDIN, standard_input
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm"}
 
@@ -83,7 +84,10 @@ def open_input(
     Names are taken literally, whatever is in them, and tags are decoded as well as can be. Raises VqeError
     for what is missing, empty, not readable or not media.
     """
-    check_readable(path)
+    if path == STDIN:
+        standard_input().open()  # what it raises is said as it is
+    else:
+        check_readable(path)
     try:
         container = _opened(path, container_format, options)
     except FOREIGN as error:
@@ -180,7 +184,7 @@ def _cause(error: BaseException) -> str:
 def _opened(path: Path, container_format: str | None, options: Mapping[str, str] | None) -> InputContainer:
     """An absolute name begins like no protocol; without patterns FFmpeg reads just the file of that name."""
     return av.open(
-        str(path.absolute()),
+        standard_input().open() if path == STDIN else str(path.absolute()),
         "r",
         format=container_format,
         options={"pattern_type": "none", **(options or {})},
@@ -274,8 +278,10 @@ def format_change(info: VideoInfo, index: int, pix_fmt: str) -> VqeError:
 
 def undecodable(path: Path) -> VqeError:
     """A file of which no picture can be decoded."""
-    with path.open("rb") as file:
-        head = file.read(21)
+    head = b""
+    if path != STDIN:
+        with path.open("rb") as file:
+            head = file.read(21)
     # Container specification of WebP: the flags of the first chunk, VP8X.
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & ANIMATED:
         return InputError(

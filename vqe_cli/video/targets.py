@@ -12,6 +12,7 @@ from vqe_cli.errors import OutputError
 from vqe_cli.files import Aside, is_stream
 from vqe_cli.files import write_error as write_error
 from vqe_cli.video.opening import IMAGE_SUFFIXES
+from vqe_cli.video.pipes import STDOUT, StandardOutput
 from vqe_cli.video.times import Times
 
 MUXERS = {
@@ -32,6 +33,8 @@ MUXERS = {
     ".h264": "h264",
     ".264": "h264",
 }
+# What can be written without going back, the usual one first.
+PIPED = ("nut", "mkv", "webm", "ts", "y4m")
 # Where the number stands in the names of images; more digits than this are no width.
 NUMBERED = re.compile(r"%0?\d{0,2}d")
 
@@ -70,6 +73,9 @@ class Output:
     times: Times | None = None
     """Of a part that was chosen by its times: chapters are cut to it, too."""
 
+    container: str = "keep"
+    """Of standard output, the kind of stream: one of `PIPED`; "keep" for the first."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -95,8 +101,10 @@ class Target:
             return os.path.lexists(self.path)
         return any(self.path.glob(NUMBERED.sub("*", self.pattern)))
 
-    def aside(self, overwrite: bool) -> Aside:
+    def aside(self, overwrite: bool) -> Aside | StandardOutput:
         """Where it is written until it is complete; raises OSError where that cannot be made."""
+        if self.path == STDOUT:
+            return StandardOutput()
         return Aside(self.path, overwrite, self.kind == "images", place_beside(self.path))
 
 
@@ -127,9 +135,20 @@ def refuse_standard_output(output: Path) -> None:
         )
 
 
-def target_of(output: Path) -> Target:
-    """What `output` asks for by its name; raises VqeError for "-" and for suffixes that are not known."""
+def target_of(output: Path, container: str = "keep") -> Target:
+    """What `output` asks for by its name, of standard output by `container`.
+
+    Raises VqeError for "-", for suffixes that are not known and for containers that cannot be piped.
+    """
     refuse_standard_output(output)
+    if output == STDOUT:
+        kind = PIPED[0] if container == "keep" else container
+        if kind not in PIPED:
+            raise OutputError(
+                f"{kind} files cannot be written to a pipe: their index is written when all is there.",
+                f"Use --container {', '.join(PIPED[:-1])} or {PIPED[-1]}.",
+            )
+        return Target("y4m", output) if kind == "y4m" else Target("container", output, MUXERS[f".{kind}"])
     suffix = output.suffix.lower()
     if not suffix and output.name.lower() in (*MUXERS, ".y4m", *IMAGE_SUFFIXES) and not output.is_dir():
         raise OutputError(
@@ -162,6 +181,8 @@ def check_target(target: Target, source: Path, overwrite: bool, new_folder: bool
 
     new_folder: the folder will be made, in one that is there and can be written to.
     """
+    if target.path == STDOUT:
+        return
     path, folder = target.path, place_beside(target.path)
     if new_folder:
         folder = existing_folder(folder)

@@ -19,6 +19,7 @@ from vqe_cli.video.container import ContainerPlan, ContainerWriter
 from vqe_cli.video.encoder_options import single_pass
 from vqe_cli.video.frame import VideoInfo
 from vqe_cli.video.opening import open_input
+from vqe_cli.video.pipes import STDIN
 from vqe_cli.video.selection import (
     TIMECODE,
     WITHOUT_COPIES,
@@ -69,7 +70,7 @@ def try_out(plan: ContainerPlan) -> Tried:
 
 def _state_of(info: VideoInfo) -> tuple[int, int] | None:
     """What changes when a file is replaced."""
-    if not info.path.is_file():
+    if info.path == STDIN or not info.path.is_file():
         return None
     state = info.path.stat()
     return state.st_size, state.st_mtime_ns

@@ -2,6 +2,8 @@
 complete.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from vqe_cli.video.encoder_options import quality
 from vqe_cli.video.estimates import SizeEstimate, estimated_size
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import Frame, VideoInfo
+from vqe_cli.video.pipes import STDIN, STDOUT
 from vqe_cli.video.targets import Output, Target, check_target, existing_folder, target_of, write_error
 from vqe_cli.video.trial import try_out
 
@@ -58,7 +61,7 @@ class Writer:
         self, output: Output, info: VideoInfo, completed: Callable[[Path], None] = lambda aside: None
     ) -> None:
         self._completed = completed
-        self._target = target_of(output.path)
+        self._target = target_of(output.path, output.container)
         check_target(self._target, info.path, output.overwrite)
         try:
             self._aside = self._target.aside(output.overwrite)
@@ -68,11 +71,18 @@ class Writer:
                 self._aside.discard()
                 raise
         except (OSError, FFmpegError) as error:
-            raise write_error(error, self._target.path) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Exception:
+        """What an error while writing means; whoever reads a pipe may end when he likes."""
+        if self._target.path == STDOUT and isinstance(error, BrokenPipeError):
+            return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return write_error(error, self._target.path)
 
     def _new_sink(self, output: Output, info: VideoInfo) -> Sink:
         target, place = self._target, self._aside.place
         if target.kind == "images":
+            assert isinstance(place, Path), "a folder"
             return images.ImageWriter(target, place, info)
         if target.kind == "y4m":
             return y4m.Y4mWriter(target, place, info, output.scale)
@@ -93,7 +103,7 @@ class Writer:
         try:
             self._sink.write(planes, frame)
         except (OSError, FFmpegError) as error:
-            raise write_error(error, self._target.path) from error
+            raise self._failed(error) from error
 
     @property
     def header(self) -> bytes:
@@ -114,11 +124,12 @@ class Writer:
         try:
             if error is None:
                 self._sink.finish()
-                self._completed(self._aside.place)
+                if isinstance(self._aside.place, Path):
+                    self._completed(self._aside.place)
                 self._aside.publish()
                 complete = True
         except (OSError, FFmpegError) as failure:
-            raise write_error(failure, self._target.path) from failure
+            raise self._failed(failure) from failure
         finally:
             if not complete:
                 self._sink.close()
@@ -148,15 +159,17 @@ class DryRun:
     """What could not be kept or had to be chosen."""
 
     def room(self, info: VideoInfo, scale: int, frames: int | None) -> SizeEstimate | None:
-        """Bytes that so many frames will take, None where the number is unknown."""
-        if frames is None:
+        """Bytes that so many frames will take, None where the number is unknown and for a pipe."""
+        if frames is None or self.target.path == STDOUT:
             return None
         size = (info.width * scale, info.height * scale)
         beside = _beside(info) if self.target.kind == "container" else 0
         return estimated_size(self.codec, self.pix_fmt, self.crf, size, frames).plus(beside)
 
     def free_bytes(self) -> int:
-        """What the disk of the target has left; raises VqeError where that is unknown."""
+        """What the disk of the target has left, 0 for a pipe; raises VqeError where that is unknown."""
+        if self.target.path == STDOUT:
+            return 0
         try:
             return shutil.disk_usage(existing_folder(self.target.path.absolute())).free
         except OSError as error:
@@ -169,7 +182,7 @@ def dry_run(output: Output, info: VideoInfo, new_folder: bool = False) -> DryRun
 
     Raises VqeError as `Writer` does.
     """
-    target = target_of(output.path)
+    target = target_of(output.path, output.container)
     check_target(target, info.path, output.overwrite, new_folder)
     if target.kind == "images":
         gray, deep = info.colour.matrix == "gray", info.colour.bit_depth > 8
@@ -189,6 +202,6 @@ def dry_run(output: Output, info: VideoInfo, new_folder: bool = False) -> DryRun
 
 def _beside(info: VideoInfo) -> int:
     """Bytes of the streams that are copied: at most the whole input, where it has other streams at all."""
-    if len(info.streams) < 2 or not info.path.is_file():
+    if len(info.streams) < 2 or info.path == STDIN or not info.path.is_file():
         return 0
     return info.path.stat().st_size

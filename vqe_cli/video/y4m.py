@@ -12,6 +12,7 @@ from vqe_cli.video.clock import Clock
 from vqe_cli.video.coded import read_coded
 from vqe_cli.video.formats import sample_format
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
+from vqe_cli.video.pipes import StandardOutput
 from vqe_cli.video.targets import Target
 
 # The colour space token of the header, by planar format (8 bits) and siting.
@@ -28,33 +29,34 @@ class Y4mWriter:
     warning.
     """
 
-    def __init__(self, target: Target, place: Path, info: VideoInfo, scale: int) -> None:
+    def __init__(self, target: Target, place: Path | StandardOutput, info: VideoInfo, scale: int) -> None:
         self.warnings = warnings_of(target, info)
         size = (info.width * scale, info.height * scale)
         head = header(
             size, info.rate or DEFAULT_RATE, token(info), info.sample_aspect, info.colour.full_range
         )
-        self._file = place.open("wb")
-        self._file.write(head)
+        self._stream = place if isinstance(place, StandardOutput) else place.open("wb")
+        self._stream.write(head)
 
     def write(self, planes: Sequence[np.ndarray], frame: Frame) -> None:
         """Appends one frame."""
-        self._file.write(payload(planes))
+        self._stream.write(payload(planes))
 
     def join(self, parts: Sequence[Path], clock: Clock) -> None:
         """Appends the frames of all parts."""
         for part in parts:
             for coded in read_coded(part):
-                self._file.write(coded.data)
+                self._stream.write(coded.data)
 
     def finish(self) -> None:
         """Completes the file."""
-        self._file.close()
+        if not isinstance(self._stream, StandardOutput):
+            self._stream.close()
 
     def close(self) -> None:
         """Closes the incomplete file."""
         with suppress(OSError):  # closing writes what is left, which a full disk does not take
-            self._file.close()
+            self.finish()
 
 
 def warnings_of(target: Target, info: VideoInfo) -> list[str]:
