@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIP := bunny
 
-.PHONY: setup demo picture test test-all lint format clean
+.PHONY: docs setup demo picture test test-all lint format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/ready
@@ -32,6 +32,11 @@ demo: setup
 picture: demo
 	cp demo/before_after.png docs/before_after.png
 
+# The pages of docs/ as a static site in site/, with their links checked.
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "The pages: site/index.html"
+
 # The fast core; `test-all` takes minutes more.
 test: setup
 	$(BIN)/python -m pytest -q
@@ -51,5 +56,5 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo site build dist .mypy_cache .ruff_cache .pytest_cache
 	find vqe_cli tests -name __pycache__ -type d -exec rm -rf {} +
