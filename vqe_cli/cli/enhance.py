@@ -143,6 +143,14 @@ def enhance_command(
         bool | None,
         setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),
     ] = None,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish",
+            help="Join what is finished of an interrupted run into NAME.part.SUFFIX, then exit.",
+            rich_help_panel=LONG,
+        ),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -175,7 +183,7 @@ def enhance_command(
         show(*as_yaml(chosen).split("\n"))
         return
     refuse_missing_codec(settings.codec)
-    from vqe_cli.cli.enhance_run import run, show_plan
+    from vqe_cli.cli.enhance_run import join_finished, run, show_plan
     from vqe_cli.runs.tree import refuse_folder_options
 
     # Variables and files hold for many runs, so that there they may wait for a folder.
@@ -184,7 +192,9 @@ def enhance_command(
     if str(json_file) == "-" and settings.output == STDOUT and not dry_run:
         raise SettingsError("--json - and the output - are both standard output.", "Name a file for one.")
     check_target(json_file)
-    if dry_run:
+    if finish:
+        join_finished(settings, json_file)
+    elif dry_run:
         show_plan(settings, json_file)
     else:
         run(settings, json_file, "json" if progress == "json" else "quiet" if quiet else "auto")

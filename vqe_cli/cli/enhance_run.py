@@ -8,6 +8,8 @@ from pathlib import Path
 from vqe_cli.cli.console import say, show, write_json
 from vqe_cli.cli.display import Display, enhance_tree, plan_lines, show_tree, summary_line
 from vqe_cli.cli.progress_json import JsonDisplay
+from vqe_cli.errors import SettingsError
+from vqe_cli.runs.finish import finish
 from vqe_cli.runs.journal import is_begun, work_folder
 from vqe_cli.runs.plan import plan
 from vqe_cli.runs.run import Restorer
@@ -47,9 +49,23 @@ def going_on(settings: Settings) -> Iterator[None]:
             raise
         folder = work_folder(target_of(settings.output).path)
         if is_begun(folder):
-            again = [word for word in sys.argv[1:] if word != "--restart"]
-            say(f"what is finished is kept in {folder}; to go on: {command_line(['vqe', *again])}")
+            again = command_line(["vqe", *(word for word in sys.argv[1:] if word != "--restart")])
+            say(f"what is finished is kept in {folder}; to go on: {again}")
+            say(f"to join it into a file that can be played: {again} --finish")
         raise
+
+
+def join_finished(settings: Settings, json_file: Path | None) -> None:
+    """Join what is finished of an interrupted run, and say what came of it."""
+    if is_tree(settings):
+        raise SettingsError("--finish is for one video.", "Name a file of the folder, and its output.")
+    joined = finish(settings)
+    for warning in joined.warnings:
+        say(f"warning: {warning}")
+    of = f" of {joined.total}" if joined.total else ""
+    say(f"{joined.output}: {joined.frames}{of} frames; without --finish the same command goes on")
+    if json_file:
+        write_json({"output": str(joined.output), "frames": joined.frames, "total": joined.total}, json_file)
 
 
 def show_plan(settings: Settings, json_file: Path | None) -> None:

@@ -23,7 +23,7 @@ from vqe_cli.restore.summaries import FrameSummary, entry_before, measured, reca
 from vqe_cli.runs.journal import Journal
 from vqe_cli.runs.plan import Input, Plan
 from vqe_cli.runs.report import Notices, Progress, Report, Resumed, Took
-from vqe_cli.runs.segments import SegmentJob, SegmentWriter, coder_of, header_hash, numbered, shown
+from vqe_cli.runs.segments import SegmentJob, SegmentWriter, check_headers, coder_of, numbered, shown
 from vqe_cli.runs.workers import Messages, WorkerMessage, WorkerPool
 from vqe_cli.video.clock import Clock
 from vqe_cli.video.frame import Frame
@@ -243,20 +243,11 @@ class Run:
                 journal.joined(aside, report[0])
 
             with plan.writer(completed) as writer:
-                self._check_headers(header_hash(writer.header))
+                check_headers(journal.finished.values(), writer.header)
                 self.notices.add(*writer.warnings)
                 writer.join([journal.file_of(number) for number in sorted(journal.finished)], self.timeline)
         journal.remove()
         return report[0]
-
-    def _check_headers(self, header: str) -> None:
-        """Raises VqeError unless all parts were coded alike."""
-        for segment in self.journal.finished.values():
-            if segment.header != header:
-                raise VqeError(
-                    f"segment {segment.number} was coded by an encoder that differs from the one here.",
-                    "All machines need the same PyAV and the same options. Begin anew with --restart.",
-                )
 
     def _report_losses(self) -> None:
         for segment in self.journal.finished.values():

@@ -187,6 +187,16 @@ def header_hash(header: bytes) -> str:
     return hashlib.sha256(header).hexdigest()[:16]
 
 
+def check_headers(segments: Iterable[Finished], header: bytes) -> None:
+    """Raises VqeError unless all segments were coded as `header` says."""
+    for segment in segments:
+        if segment.header != header_hash(header):
+            raise VqeError(
+                f"segment {segment.number} was coded by an encoder that differs from the one here.",
+                "All machines need the same PyAV and the same options. Begin anew with --restart.",
+            )
+
+
 class Worker:
     """Makes segments on one device; networks are loaded at the first and kept while jobs ask for the same."""
 

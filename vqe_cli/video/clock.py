@@ -104,11 +104,11 @@ class Clock:
     tick, for no container takes them. With `part` everything moves back, so that the first written frame
     takes the time of the input's first; a video that begins before zero is moved to zero. `shift` says by
     how many seconds times are moved back, `end_s` when the last written frame ends on the input's clock
-    (infinity for the whole input).
+    (infinity for the whole input, unless it `ends` early).
     """
 
-    def __init__(self, info: VideoInfo, part: bool) -> None:
-        self._info, self._part = info, part
+    def __init__(self, info: VideoInfo, part: bool, ends: bool = False) -> None:
+        self._info, self._part, self._ends = info, part, part or ends
         self._step = frame_step(info)
         self._first: int | None = None
         self._last: int | None = None
@@ -136,7 +136,7 @@ class Clock:
     @property
     def end_s(self) -> float:
         """When the written part ends on the input's clock; infinity for the whole input."""
-        return float(self._end * self._info.time_base) if self._part else float("inf")
+        return float(self._end * self._info.time_base) if self._ends else float("inf")
 
     @property
     def shift(self) -> Fraction:
