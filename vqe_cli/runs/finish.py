@@ -68,7 +68,7 @@ def finish(settings: Settings) -> Joined:
 
 def from_the_beginning(journal: Journal) -> list[Finished]:
     """The finished segments before the first one that is not."""
-    segments = []
+    segments: list[Finished] = []
     while len(segments) in journal.finished:
         segments.append(journal.finished[len(segments)])
     return segments
