@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIP := bunny
 
-.PHONY: docs setup demo picture test test-all lint format clean
+.PHONY: docs gallery setup demo picture test test-all lint format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/ready
@@ -31,6 +31,12 @@ demo: setup
 # The picture at the head of the README.
 picture: demo
 	cp demo/before_after.png docs/before_after.png
+
+# Before and after of the sample clips, on a page with sliders.
+gallery: setup
+	mkdir -p demo
+	$(BIN)/python tools/gallery.py samples demo/gallery.html
+	@echo "Before and after: demo/gallery.html"
 
 # The pages of docs/ as a static site in site/, with their links checked.
 docs: setup
