@@ -11,7 +11,7 @@ from command import START, process_env, vqe, vqe_process
 
 from vqe_cli import __version__
 
-COMMANDS = [[], ["enhance"], ["inspect"], ["weights"], ["weights", "list"], ["bench"], ["bench", "pipeline"]]
+COMMANDS = [[], ["enhance"], ["inspect"], ["weights"], ["weights", "list"], ["bench"], ["bench", "file"]]
 HEAVY = {"torch", "av", "numpy", "safetensors", "yaml"}
 
 

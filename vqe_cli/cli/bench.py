@@ -1,43 +1,112 @@
-"""`vqe bench SUBJECT`: how fast this machine is, and where the time goes; a file of `vqe_cli/bench` each."""
+"""`vqe bench IN.mkv`, `vqe bench SUBJECT`: how fast this machine is; a file of `vqe_cli/bench` each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from vqe_cli.cli.console import guarded, results, write_json
+from vqe_cli.cli.console import check_target, guarded, messages, results, say, write_json
 from vqe_cli.cli.options import Debug, JsonFile, complete_pipelines
-from vqe_cli.text import printable
+from vqe_cli.text import clock_text, printable
+
+
+class BenchGroup(TyperGroup):
+    """`vqe bench IN.mkv` is `vqe bench file IN.mkv`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["file", *args]
+        return super().parse_args(ctx, args)
+
 
 bench_app = typer.Typer(
-    help="Measure how fast this machine is, and where the time goes.",
-    epilog="Example: vqe bench pipeline in.mkv",
+    cls=BenchGroup,
+    help="Measure how fast a file would be enhanced here (`vqe bench IN.mkv`), and other speeds.",
+    epilog="Example: vqe bench in.mkv",
     no_args_is_help=True,
 )
 
 
-Model = Annotated[
-    str | None, typer.Option(help="Pipeline of weights.toml.", autocompletion=complete_pipelines)
-]
-Weights = Annotated[list[Path] | None, typer.Option(help="Files in place of the pipeline's.")]
-
-
-def pipeline_command(
+def file_command(
     input: Annotated[Path, typer.Argument(help="A video.")],
-    model: Model = None,
-    weights: Weights = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Pipelines, with commas between (default: fast,balanced).",
+            metavar="NAME,NAME",
+            autocompletion=complete_pipelines,
+        ),
+    ] = None,
+    weights: Annotated[list[Path] | None, typer.Option(help="Files in place of a pipeline's.")] = None,
+    scale: Annotated[int, typer.Option(help="Size over that of the input.", metavar="1|2|4")] = 1,
     tta: Annotated[int | None, typer.Option(help="Flips and rotations averaged: 1, 2, 4 or 8.")] = None,
     device: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
     precision: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
+    engine: Annotated[str, typer.Option(help="As for `vqe enhance`; auto: all there are.")] = "auto",
+    codec: Annotated[str | None, typer.Option(help="As for `vqe enhance`.")] = None,
     json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
-    """Enhance a video once: frames per second, and each part's share of the time."""
-    from vqe_cli.bench.pipeline import bench_pipeline
+    """Say how long a file would take here, by pipeline and engine, and where the time goes; `file` may be
+    left out.
 
-    chosen = {"model": model, "weights": tuple(weights or ()), "tta": tta}
-    report("Pipeline", bench_pipeline(input, {**chosen, "device": device, "precision": precision}), json_file)
+    A few frames are decoded, enhanced and encoded, and what they take is scaled to the file: a minute at
+    most, longer for `--model best`.
+    """
+    from vqe_cli.bench.file import MODELS, bench_file
+
+    options: dict[str, Any] = {
+        "scale": scale,
+        "tta": tta,
+        "device": device,
+        "precision": precision,
+        "engine": engine,
+    }
+    options |= {"codec": codec, "weights": tuple(weights or ())}
+    names: Sequence[str | None] = model.split(",") if model else (None,) if weights else MODELS
+    check_target(json_file)
+    with messages().status(printable(f"measuring {input}")) as status:
+        found = bench_file(input, names, options, lambda step: status.update(printable(step)))
+    if found["busy"]:
+        say("warning: other programs compute on this machine; the figures are lower than without them")
+    if json_file:
+        write_json(found, json_file)
+    if str(json_file) != "-":
+        report("Enhancing", in_words(found), None)
+
+
+def in_words(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured of a file as a table has it."""
+    chosen = [
+        {
+            "pipeline": plan["model"],
+            "engine": plan["engine"],
+            "precision": plan["precision"],
+            "chunk": plan["chunk"],
+            "overlap": plan["overlap"],
+            "tiles": ", ".join(str(side) if side else "whole" for side, _ in plan["tiles"]),
+            "tta": plan["tta"],
+            "codec": plan["codec"],
+        }
+        for plan in found["auto"]
+    ]
+    rows = [
+        {
+            "pipeline": row["pipeline"],
+            "engine": row["engine"],
+            "fps": float(f"{row['fps']:.3g}"),
+            "whole_file": "unknown"
+            if row["whole_file_s"] is None
+            else clock_text(round(row["whole_file_s"])),
+            **{part: round(row[f"{part}_ms"], 1) for part in ("decode", "network", "encode")},
+            "bottleneck": row["bottleneck"],
+        }
+        for row in found["rows"]
+    ]
+    about = {name: found[name] for name in ("input", "frames", "device", "cores")}
+    return {"Parts of a frame in milliseconds": rows, "What auto takes": chosen, **about}
 
 
 def eval_command(
@@ -72,12 +141,12 @@ def train_command(
 
 
 EXAMPLES = {
-    "pipeline": "pipeline samples/lq/bunny.mkv --model fast",
+    "file": "samples/lq/bunny.mkv",
     "eval": "eval --gt samples/truth --pred samples/lq",
     "train": "train --config configs/fast.yaml --data corpus",
 }
 COMMANDS: dict[str, Callable[..., None]] = {
-    "pipeline": pipeline_command,
+    "file": file_command,
     "eval": eval_command,
     "train": train_command,
 }
