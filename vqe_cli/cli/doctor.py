@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import tempfile
+from importlib import metadata
 from typing import Any
 
 from vqe_cli import __version__
@@ -38,7 +39,15 @@ def doctor_command(json_file: JsonFile = None, debug: Debug = False) -> None:
         write_json(found, json_file)
 
 
-def versions() -> dict[str, str]:
+def version_of(package: str) -> str | None:
+    """Of a package that may be absent."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str | None]:
     """Of vqe and of what it runs on."""
     import av
     import torch
@@ -47,6 +56,7 @@ def versions() -> dict[str, str]:
         "vqe": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "openvino": version_of("openvino"),
         "pyav": av.__version__,
         "ffmpeg": str(av.ffmpeg_version_info),
     }
@@ -128,6 +138,8 @@ def chosen() -> dict[str, Any]:
         "device": str(model.compute.device),
         "device_name": model.compute.name,
         "precision": model.compute.precision,
+        "engine": model.compute.engine,
+        "warning": model.compute.warning,
         "chunk": sizes.chunks.chunk,
         "overlap": sizes.chunks.overlap,
         "tiles": [tiling.tile for tiling in sizes.tilings],
@@ -144,12 +156,12 @@ def lines(found: dict[str, Any]) -> list[str]:
     if runs is None:
         tiles = ", ".join(f"tiles of {side}" if side else "whole pictures" for side in auto["tiles"])
         runs = (
-            f"{auto['model']} on {auto['device']} in {auto['precision']}; at 1080p chunks of "
-            f"{auto['chunk']} frames with {auto['overlap']} on each side, {tiles}; written by {auto['codec']}"
+            f"{auto['model']} on {auto['device']} by {auto['engine']} in {auto['precision']}; at 1080p "
+            f"chunks of {auto['chunk']} frames with {auto['overlap']} on each side, {tiles}; written by {auto['codec']}"
         )
     return [
         f"vqe       {about['vqe']}",
-        f"Python    {about['python']}, torch {about['torch']}",
+        f"Python    {about['python']}, torch {about['torch']}, openvino {about['openvino'] or 'absent'}",
         f"FFmpeg    {about['ffmpeg']}, PyAV {about['pyav']}",
         f"system    {found['system']}",
         f"CPU       {processor['name']}, {processor['threads']} threads on {processor['usable']} of "
