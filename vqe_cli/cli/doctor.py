@@ -157,7 +157,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         tiles = ", ".join(f"tiles of {side}" if side else "whole pictures" for side in auto["tiles"])
         runs = (
             f"{auto['model']} on {auto['device']} by {auto['engine']} in {auto['precision']}; at 1080p "
-            f"chunks of {auto['chunk']} frames with {auto['overlap']} on each side, {tiles}; written by {auto['codec']}"
+            f"chunks of {auto['chunk']} frames with {auto['overlap']} on each side, {tiles}; "
+            f"written by {auto['codec']}"
         )
     return [
         f"vqe       {about['vqe']}",
