@@ -24,6 +24,7 @@ from vqe_cli.runs.folder import FileJob, Started, enhance_folder, scan
 from vqe_cli.runs.manifest import Outcome
 from vqe_cli.runs.plan import Plan
 from vqe_cli.runs.settings import Settings
+from vqe_cli.runs.watch import watch_folder
 from vqe_cli.text import command_line, printable
 from vqe_cli.video.estimates import amount
 from vqe_cli.video.pipes import STDOUT
@@ -223,16 +224,19 @@ class FolderDisplay(Display):
             self._line(summary_line(event.report))
 
 
-def enhance_tree(settings: Settings, json_file: Path | None, progress: str) -> None:
+def enhance_tree(settings: Settings, json_file: Path | None, progress: str, watched: bool = False) -> None:
     """Enhance all videos of the folder; ends the command with exit code 1 where one failed.
 
-    progress: "auto", "quiet" or "json". Raises VqeError for what concerns all of them.
+    progress: "auto", "quiet" or "json". watched: go on with videos that arrive, until Ctrl-C.
+    Raises VqeError for what concerns all of them.
     """
     display: JsonDisplay | FolderDisplay = FolderDisplay(progress == "quiet")
     if progress == "json":
         display = JsonDisplay(str(settings.input), settings.processes)
     with display:
         try:
+            if watched:
+                watch_folder(settings, display.listen, display.watch)
             outcomes = enhance_folder(settings, display.listen, display.watch)
         except BaseException as error:
             if json_file and display.outcomes:

@@ -143,6 +143,10 @@ def enhance_command(
         bool | None,
         setting("overwrite", "Replace an existing output.", WRITTEN, "--overwrite/--no-overwrite"),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on with videos that arrive, until Ctrl-C.", rich_help_panel=FOLDERS),
+    ] = False,
     finish: Annotated[
         bool,
         typer.Option(
@@ -197,7 +201,7 @@ def enhance_command(
     elif dry_run:
         show_plan(settings, json_file)
     else:
-        run(settings, json_file, "json" if progress == "json" else "quiet" if quiet else "auto")
+        run(settings, json_file, "json" if progress == "json" else "quiet" if quiet else "auto", watch)
 
 
 def refuse_missing_codec(codec: str | None) -> None:

@@ -20,11 +20,20 @@ from vqe_cli.video.pipes import STDOUT
 from vqe_cli.video.targets import target_of
 
 
-def run(settings: Settings, json_file: Path | None, progress: str) -> None:
+def run(settings: Settings, json_file: Path | None, progress: str, watched: bool = False) -> None:
     """Enhance a file or a folder, show how it goes on and what came of it.
 
-    progress: "auto", "quiet" or "json".
+    progress: "auto", "quiet" or "json". watched: of a folder, go on with videos that arrive, until Ctrl-C.
     """
+    if watched:
+        if not settings.input.is_dir():
+            raise SettingsError(
+                f"--watch is for folders, and {settings.input} is not one.", "Name a folder, or leave it out."
+            )
+        if progress == "auto":
+            say(f"{settings.input} is watched; Ctrl-C ends it")
+        enhance_tree(settings, json_file, progress, watched)
+        return
     if is_tree(settings):
         enhance_tree(settings, json_file, progress)
         return

@@ -66,27 +66,39 @@ def scan(settings: Settings) -> list[FileJob]:
     Raises VqeError for what concerns all of them: the folders, the networks, the device, the disk.
     """
     source, target = settings.input, settings.output
-    _check_folders(source, target)
-    if settings.hm_log is not None:
-        raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
+    check_folders(settings)
     model = load_model(settings.networks, empty=True)
     manifest = Manifest(target)
     jobs: list[FileJob] = []
     taken: dict[Path, str] = {}
     found, closed = videos_below(source, settings.pattern, target)
-    jobs += [_failed(FileJob(settings, str(place), str(place)), error) for place, error in closed]
+    jobs += [failed(FileJob(settings, str(place), str(place)), error) for place, error in closed]
     inputs = {os.path.realpath(source / relative) for relative in found}
     for relative in found:
-        written = written_as(relative, settings)
-        one = replace(settings, input=source / relative, output=target / written, overwrite=True)
-        job = FileJob(one, str(relative), str(written))
-        if written in taken or os.path.realpath(one.output) in inputs:
-            jobs.append(_failed(job, _same_name(job, taken.get(written, "another input"))))
+        job = file_job(relative, settings)
+        written = Path(job.output)
+        error = clash(job, taken.get(written), inputs)
+        if error is not None:
+            jobs.append(failed(job, error))
             continue
         taken[written] = job.input
-        jobs.append(_looked_at(job, model, manifest, settings.overwrite))
+        jobs.append(looked_at(job, model, manifest, settings.overwrite))
     _check_room(jobs, target)
     return jobs
+
+
+def file_job(relative: Path, settings: Settings) -> FileJob:
+    """What is to be done with a file of the folder."""
+    written = written_as(relative, settings)
+    paths = {"input": settings.input / relative, "output": settings.output / written}
+    return FileJob(replace(settings, overwrite=True, **paths), str(relative), str(written))
+
+
+def clash(job: FileJob, owner: str | None, inputs: set[str]) -> VqeError | None:
+    """Why the job's output cannot be written: it is that of `owner`, another input, or one of the inputs."""
+    if owner is None and os.path.realpath(job.settings.output) not in inputs:
+        return None
+    return _same_name(job, owner or "another input")
 
 
 def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list[Outcome]:
@@ -117,7 +129,7 @@ def enhance_folder(settings: Settings, listen: Listener, watch: Watcher) -> list
     with Restorer() as restorer:
 
         def work(job: FileJob, hear: Listener) -> Outcome:
-            return _enhanced(job, manifest, restorer, hear)
+            return enhanced(job, manifest, restorer, hear)
 
         for number, outcome in _running(settings, [jobs[number] for number in todo], work, listen):
             if outcome is None:
@@ -154,7 +166,7 @@ def _running(
             together.hear(position, event)
 
 
-def _looked_at(job: FileJob, model: Model, manifest: Manifest, overwrite: bool) -> FileJob:
+def looked_at(job: FileJob, model: Model, manifest: Manifest, overwrite: bool) -> FileJob:
     """The job with its plan, and with its outcome where that is settled."""
     settings = job.settings
     try:
@@ -165,11 +177,11 @@ def _looked_at(job: FileJob, model: Model, manifest: Manifest, overwrite: bool) 
         if state != "missing" and not overwrite:
             raise _in_the_way(settings.output, changed=state == "changed")
     except Exception as error:  # whatever is wrong with it, the others are looked at
-        return _failed(job, error)
+        return failed(job, error)
     return replace(job, settings=replace(job.settings, overwrite=overwrite), plan=planned)
 
 
-def _enhanced(job: FileJob, manifest: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
+def enhanced(job: FileJob, manifest: Manifest, restorer: Restorer, listen: Listener) -> Outcome:
     """Enhances one file, unless another run has done so meanwhile; what goes wrong with it is its outcome."""
     made: list[Path] = []
     try:
@@ -181,9 +193,9 @@ def _enhanced(job: FileJob, manifest: Manifest, restorer: Restorer, listen: List
         _remove_empty(made)
         if _done_meanwhile(job, manifest):
             return Outcome(job.input, job.output, "skipped")
-        failed = _failed(job, error).outcome
-        assert failed is not None
-        return failed
+        outcome = failed(job, error).outcome
+        assert outcome is not None
+        return outcome
     except BaseException:
         _remove_empty(made)
         raise
@@ -197,14 +209,17 @@ def _done_meanwhile(job: FileJob, manifest: Manifest) -> bool:
     return job.plan is not None and manifest.state(job.input, job.output, job.plan.fingerprint) == "done"
 
 
-def _failed(job: FileJob, error: Exception) -> FileJob:
+def failed(job: FileJob, error: Exception) -> FileJob:
     """The job with the error as its outcome; errors that are not the user's are named as such."""
     said = unexpected(error, "Enhance this file by itself")
     return replace(job, outcome=Outcome(job.input, job.output, "failed", said.message, said.remedy))
 
 
-def _check_folders(source: Path, target: Path) -> None:
-    """Raises VqeError where the tree cannot be written to `target`."""
+def check_folders(settings: Settings) -> None:
+    """Raises VqeError where the tree cannot be written to the output folder, and for what trees do not take."""
+    source, target = settings.input, settings.output
+    if settings.hm_log is not None:
+        raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
     refuse_standard_output(target)
     if not target.is_dir() and (target.exists() or target.suffix.lower() in MUXERS):
         raise VqeError(f"{target} is not a folder, but {source} is.", "Name a folder for the output, too.")

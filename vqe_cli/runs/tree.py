@@ -66,14 +66,27 @@ def videos_below(
     Raises VqeError where there are no videos.
     """
     closed: list[tuple[Path, VqeError]] = []
-    files = _files(folder, leave_out, lambda place, error: closed.append((place, error)))
-    found = [path for path in files if _fits(path, pattern) and is_video(folder / path)]
+    files = files_below(folder, pattern, leave_out, lambda place, error: closed.append((place, error)))
+    found = [path for path in files if is_video(folder / path)]
     if not found:
         for _, error in closed:
             raise error
         which = f" that fit {pattern!r}" if pattern else ""
         raise VqeError(f"there are no videos below {folder}{which}.", "Check the folder and --pattern.")
     return sorted(found), closed
+
+
+def files_below(
+    folder: Path,
+    pattern: str | None,
+    leave_out: Path,
+    close: Callable[[Path, VqeError], None] = lambda place, error: None,
+) -> Iterator[Path]:
+    """The files below a folder that fit the pattern, relative; arguments as of `videos_below`.
+
+    close: called with each folder that cannot be read, and why.
+    """
+    return (path for path in _files(folder, leave_out, close) if _fits(path, pattern))
 
 
 def written_as(relative: Path, settings: Settings) -> Path:
