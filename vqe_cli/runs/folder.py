@@ -90,8 +90,10 @@ def scan(settings: Settings) -> list[FileJob]:
 def file_job(relative: Path, settings: Settings) -> FileJob:
     """What is to be done with a file of the folder."""
     written = written_as(relative, settings)
-    paths = {"input": settings.input / relative, "output": settings.output / written}
-    return FileJob(replace(settings, overwrite=True, **paths), str(relative), str(written))
+    source, target = settings.input / relative, settings.output / written
+    return FileJob(
+        replace(settings, input=source, output=target, overwrite=True), str(relative), str(written)
+    )
 
 
 def clash(job: FileJob, owner: str | None, inputs: set[str]) -> VqeError | None:
@@ -213,6 +215,8 @@ def failed(job: FileJob, error: Exception) -> FileJob:
     """The job with the error as its outcome; errors that are not the user's are named as such."""
     said = unexpected(error, "Enhance this file by itself")
     return replace(job, outcome=Outcome(job.input, job.output, "failed", said.message, said.remedy))
+
+    """Raises VqeError where the tree cannot be written to the output folder, or an option is not for trees."""
 
 
 def check_folders(settings: Settings) -> None:
