@@ -216,11 +216,9 @@ def failed(job: FileJob, error: Exception) -> FileJob:
     said = unexpected(error, "Enhance this file by itself")
     return replace(job, outcome=Outcome(job.input, job.output, "failed", said.message, said.remedy))
 
-    """Raises VqeError where the tree cannot be written to the output folder, or an option is not for trees."""
-
 
 def check_folders(settings: Settings) -> None:
-    """Raises VqeError where the tree cannot be written to the output folder, and for what trees do not take."""
+    """Raises VqeError where the tree cannot be written to the output, or an option is not for trees."""
     source, target = settings.input, settings.output
     if settings.hm_log is not None:
         raise VqeError("--hm-log belongs to one video, not to a folder.", "Enhance that video by itself.")
