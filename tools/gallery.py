@@ -19,6 +19,7 @@ from vqe_cli.files import write_text  # noqa: E402
 from vqe_cli.measure.slider import SCRIPT, STYLE, choices, slider  # noqa: E402
 from vqe_cli.runs.preview import preview, shown_pixels  # noqa: E402
 from vqe_cli.runs.preview_page import PAGE_STYLE  # noqa: E402
+from vqe_cli.runs.settings import Settings  # noqa: E402
 from vqe_cli.video.moments import frames_around, worst_moments  # noqa: E402
 from vqe_cli.video.probe import probe  # noqa: E402
 from vqe_cli.video.sources import open_reader  # noqa: E402
@@ -26,7 +27,7 @@ from vqe_cli.video.sources import open_reader  # noqa: E402
 
 def figure(lq: Path, truth: Path, models: Sequence[str]) -> str:
     """A clip's most compressed moment on sliders; raises VqeError as `preview` does."""
-    [moment] = preview(lq, models, worst_moments(lq, probe(lq), 1)).moments
+    [moment] = preview(Settings(lq, lq), models, worst_moments(lq, probe(lq), 1)).moments
     near = frames_around(truth, moment.seconds, 0)
     with open_reader(truth) as reader:
         pictures = {**moment.after, "truth": shown_pixels(near.frames[near.at].planes, reader.info)}

@@ -13,6 +13,7 @@ import small_clips
 from command import one_sentence, vqe
 
 from vqe_cli.runs.preview import preview, shown_pixels
+from vqe_cli.runs.settings import Settings
 from vqe_cli.video.reader import Reader
 
 # Runs in the page when it has been loaded; what it finds goes into the title.
@@ -74,7 +75,7 @@ def test_a_moment_is_what_the_run_would_make_of_it(clip: Path, tmp_path: Path) -
     whole = tmp_path / "out.mkv"
     done = vqe("enhance", clip, whole, "--codec", "ffv1", "--model", "fast")
     assert done.code == 0, done.stderr
-    found = preview(clip, ["fast"], at=[0.8])
+    found = preview(Settings(clip, whole), ["fast"], at=[0.8])
     [moment] = found.moments
     with Reader(whole) as reader:
         frame = list(reader)[20]
@@ -90,6 +91,23 @@ def test_a_picture_holds_all_side_by_side(clip: Path, tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         sheet = next(container.decode(video=0))
     assert (sheet.width, sheet.height) == (2 * 64 + 8, 2 * 48 + 8)
+
+
+def test_interlaced_video_is_shown_as_it_would_be_enhanced(tmp_path: Path) -> None:
+    path = small_clips.write_interlaced(tmp_path / "in.mkv", 20)
+    one_sentence(vqe("preview", path, "--model", "fast", "-o", tmp_path / "a.html"))
+    whole, options = tmp_path / "out.mkv", ("--model", "fast", "--deinterlace", "double")
+    assert vqe("enhance", path, whole, "--codec", "ffv1", *options).code == 0
+    done = vqe("preview", path, *options, "--at", "0.5", "-o", tmp_path / "a.png", "-q")
+    assert done.code == 0, done.stderr
+    with av.open(str(tmp_path / "a.png")) as container:
+        sheet = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    with Reader(whole) as reader:
+        assert np.array_equal(sheet[:, 64 + 8 :], shown_pixels(list(reader)[25].planes, reader.info))
+
+
+def test_a_pipe_is_refused() -> None:
+    one_sentence(vqe("preview", "-"))
 
 
 def test_a_file_of_one_frame(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ def preview_command(
     ] = Path("preview.html"),
     scale: Annotated[int, typer.Option(help="Size over that of the input.", metavar="1|2|4")] = 1,
     device: Annotated[str, typer.Option(help="As for `vqe enhance`.")] = "auto",
+    deinterlace: Annotated[
+        str | None, typer.Option(help="As for `vqe enhance`.", metavar="single|double")
+    ] = None,
+    detelecine: Annotated[bool, typer.Option("--detelecine", help="As for `vqe enhance`.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
     quiet: Quiet = None,
     debug: Debug = False,
@@ -50,10 +54,14 @@ def preview_command(
     names = [name.strip() or None for name in (model or "").split(",")]
     from vqe_cli.runs.preview import preview
     from vqe_cli.runs.preview_page import check_output, cost_words, write
+    from vqe_cli.runs.settings import Settings
 
     check_output(output, overwrite)
     with messages().status(printable(f"looking at {input}")) as status:
-        found = preview(input, names, times, scale, device, lambda step: status.update(printable(step)))
+        settings = Settings(
+            *(input, output), scale=scale, device=device, deinterlace=deinterlace, detelecine=detelecine
+        )
+        found = preview(settings, names, times, lambda step: status.update(printable(step)))
         write(found, output)
     for warning in found.warnings:
         say(f"warning: {warning}")

@@ -27,6 +27,7 @@ from vqe_cli.video.colour import to_arrays, to_tensors, upscale_planes
 from vqe_cli.video.frame import Colour, Frame, VideoInfo
 from vqe_cli.video.images import is_right_angle, levels_of, turned
 from vqe_cli.video.moments import Surroundings, duration, frames_around, worst_moments
+from vqe_cli.video.pipes import STDIN
 
 # Moments that are chosen where none are given.
 MOMENTS = 3
@@ -82,26 +83,26 @@ class Preview:
 
 
 def preview(
-    input: Path,
+    settings: Settings,
     models: Sequence[str | None],
     at: Sequence[float] = (),
-    scale: int = 1,
-    device: str = "auto",
     listen: Callable[[str], None] = lambda step: None,
 ) -> Preview:
     """Enhance a few moments with every model.
 
-    at: seconds after the first picture; without any, moments spread over the video, the most compressed
-    ones. listen: called with what is done next.
+    settings: of the run, whose output and model do not count. at: seconds after the first picture; without
+    any, moments spread over the video, the most compressed ones. listen: called with what is done next.
     Raises VqeError as `plan` does, and for a time behind the end.
     """
     listen("reading headers")
+    if settings.input == STDIN:
+        raise InputError("a preview looks at several places, which a pipe cannot.", "Name a file.")
     plans, loaded = [], []
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
-            settings = Settings(input, Path(folder) / "out.mkv", model=model, scale=scale, device=device)
-            plans.append(plan(settings))
-            loaded.append(load_model(settings.networks))
+            chosen = replace(settings, output=Path(folder) / "out.mkv", model=model)
+            plans.append(plan(chosen))
+            loaded.append(load_model(chosen.networks))
     info = plans[0].info
     names = [each.name for each in loaded]
     if len(set(names)) < len(names):
@@ -110,14 +111,14 @@ def preview(
         each.start(one.size_choice, info.colour, (info.height, info.width))
         for one, each in zip(plans, loaded, strict=True)
     ]
-    times = list(at) or worst_moments(input, info, MOMENTS)
-    check_times(input, info, times)
-    found, paces = _looked_at(input, times, info, dict(zip(names, engines, strict=True)), listen)
+    times = list(at) or worst_moments(settings.input, info, MOMENTS)
+    check_times(info, times)
+    found, paces = _looked_at(settings, times, info, dict(zip(names, engines, strict=True)), listen)
     listen("encoding a few frames")
     encoding = encoded(plans[0], found[0][0])
     return Preview(
         info=info,
-        scale=scale,
+        scale=settings.scale,
         frames=plans[0].summary.frames,
         moments=tuple(_shown(near, after, info) for near, after in found),
         costs=tuple(
@@ -130,7 +131,7 @@ def preview(
 
 
 def _looked_at(
-    input: Path,
+    settings: Settings,
     times: Sequence[float],
     info: VideoInfo,
     engines: dict[str, Enhancer],
@@ -142,7 +143,7 @@ def _looked_at(
     paces: dict[str, float] = {}
     for seconds in times:
         listen(f"decoding around {clock_text(seconds)}")
-        near = frames_around(input, seconds, around)
+        near = frames_around(settings.input, seconds, around, settings.progressive)
         if any(near.seconds == other.seconds for other, _ in found):
             continue
         after = {}
@@ -154,13 +155,13 @@ def _looked_at(
     return found, paces
 
 
-def check_times(input: Path, info: VideoInfo, times: Sequence[float]) -> None:
+def check_times(info: VideoInfo, times: Sequence[float]) -> None:
     """Raises InputError for a time behind the end, as far as headers tell where that is."""
     length = duration(info)
     for seconds in times:
         if length is not None and seconds > length:
             raise InputError(
-                f"{input} ends at {clock_text(length)}, before --at {clock_text(seconds)}.",
+                f"{info.path} ends at {clock_text(length)}, before --at {clock_text(seconds)}.",
                 "Choose an earlier time.",
             )
 

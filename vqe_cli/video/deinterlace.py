@@ -92,6 +92,10 @@ class ProgressiveReader:
         self._times = times
         self.info = replace(self.info, first_index=times.frames(self.info)[0])
 
+    def seek(self, seconds: float) -> None:
+        """As `Reader.seek`."""
+        self._reader.seek(seconds)
+
     @property
     def warnings(self) -> list[str]:
         """As the reader's."""

@@ -15,11 +15,12 @@ from vqe_cli.bitstream.av1 import Av1Parser
 from vqe_cli.bitstream.packets import PacketParser, decoded_from
 from vqe_cli.errors import InputError
 from vqe_cli.text import clock_text
+from vqe_cli.video.deinterlace import ProgressiveReader
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.opening import open_input, reading, video_stream
 from vqe_cli.video.probe import parsed
 from vqe_cli.video.reader import AV1_DECODERS, Reader, seek_before
-from vqe_cli.video.sources import FrameSource, open_reader
+from vqe_cli.video.sources import FrameSource, Source
 
 # Of each stretch of a video so many places are looked at, at each so many packets, and of these the pictures
 # that so few others must be decoded for.
@@ -121,16 +122,16 @@ class Surroundings:
     """What decoding took, seconds for each frame."""
 
 
-def frames_around(path: Path, seconds: float, context: int) -> Surroundings:
+def frames_around(path: Path, seconds: float, context: int, progressive: str = "") -> Surroundings:
     """The frame shown at a time, with up to `context` frames on each side; decoding begins near it.
 
-    Raises InputError where the video ends before, and as the readers do.
+    progressive: as of `Source`. Raises InputError where the video ends before, and as the readers do.
     """
     for margin in (*MARGINS_S, None):
-        reader = open_reader(path)
+        reader = Source(path, progressive=progressive).open()
         begin = seconds - (margin or 0.0) - (context + 1) / float(reader.info.rate or DEFAULT_RATE)
-        can_seek = isinstance(reader, Reader) and begin > 0 and margin is not None
-        if isinstance(reader, Reader) and can_seek:
+        can_seek = isinstance(reader, Reader | ProgressiveReader) and begin > 0 and margin is not None
+        if isinstance(reader, Reader | ProgressiveReader) and can_seek:
             reader.seek(begin)
         try:
             found = _around(reader, seconds, context)
