@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from conftest import shared_path
 from tiny_clips import make_clip
 
 from vqe_cli.errors import VqeError
@@ -154,6 +155,12 @@ def test_a_progressive_video_is_not_deinterlaced(tmp_path: Path, way: str) -> No
     path = clip(tmp_path / "a.mkv", False)
     with pytest.raises(VqeError, match=r"a\.mkv is not interlaced"):
         ProgressiveReader(path, way)
+
+
+def test_hevc_of_single_fields_is_refused_with_what_weaves_them() -> None:
+    with pytest.raises(VqeError, match="single fields") as caught:
+        ProgressiveReader(shared_path("hevc/streams/x265_tff.hevc"), "single")
+    assert "weave" in caught.value.remedy
 
 
 def test_fine_lines_are_no_fields(tmp_path: Path) -> None:

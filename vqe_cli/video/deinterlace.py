@@ -13,11 +13,12 @@ import numpy as np
 from av.filter import Graph
 
 from vqe_cli.errors import InputError
+from vqe_cli.text import as_argument
 from vqe_cli.video.clock import frame_step
 from vqe_cli.video.formats import picture_of, planes_of, sample_format
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.interlace import top_field_first
-from vqe_cli.video.opening import each_reading, interlaced
+from vqe_cli.video.opening import each_reading
 from vqe_cli.video.reader import Reader
 from vqe_cli.video.times import Times
 
@@ -74,7 +75,11 @@ class ProgressiveReader:
         """Whether the top field comes first; raises VqeError where there are no fields to take apart."""
         info = self._reader.info
         if info.codec == "hevc" and info.field_order not in ("progressive", "unknown"):
-            raise interlaced(path)  # decoders give single fields
+            raise InputError(
+                f"{path} is HEVC of single fields, which decoders give one by one.",
+                f"Weave and deinterlace it first: ffmpeg -i {as_argument(path)} -vf weave,bwdif -c:v ffv1 "
+                "-c:a copy PROGRESSIVE.mkv",
+            )
         if self._way == FILM and info.colour.bit_depth > 8:
             raise InputError(
                 f"{path} has {info.colour.bit_depth} bits, and film is found in 8-bit video only.",
