@@ -23,6 +23,7 @@ from vqe_cli.video.damage import Damage
 from vqe_cli.video.formats import planes_of
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
 from vqe_cli.video.interlace import is_interlaced
+from vqe_cli.video.late_start import from_key_picture
 from vqe_cli.video.opening import (
     each_reading,
     format_change,
@@ -96,6 +97,7 @@ class Reader:
     ) -> None:
         self.path = Path(path)
         self._entry, self._entered = entry, False
+        self._begin = entry  # where decoding begins; None for the beginning
         self._start, self._frames = start, frames
         self._raw = raw
         self._part_times = Times()
@@ -170,8 +172,9 @@ class Reader:
         stop = None if self._frames is None else self._start + self._frames
         before: Frame | None = None
         index = -1
-        pictures, first = self._from_entry(self._pictures(self._container))
-        for index, (picture, time) in enumerate(self._times.timed(pictures), first):
+        pictures = self._from_entry(self._pictures(self._container))
+        for number, (picture, time) in enumerate(self._times.timed(pictures)):
+            index = number + (0 if self._begin is None else self._begin.index)
             shown_s = self._seconds(time, index)
             if (stop is not None and index >= stop) or self._part_times.is_past(shown_s):
                 return
@@ -194,14 +197,14 @@ class Reader:
         ticks = index * frame_step(self.info) if time is None else time - (self.info.start_pts or 0)
         return ticks * self.info.time_base
 
-    def _from_entry(self, pictures: Iterator[av.VideoFrame]) -> tuple[Iterator[av.VideoFrame], int]:
-        """The pictures from the entry on, and the index of the first."""
-        if self._entry is None:
-            return pictures, 0
-        at = self._entry.pts
-        return (
-            picture for picture in pictures if picture.pts is not None and picture.pts >= at
-        ), self._entry.index
+    def _from_entry(self, pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """The pictures from the one on where decoding began."""
+        for picture in pictures:
+            if self._begin is None or (picture.pts is not None and picture.pts >= self._begin.pts):
+                yield picture
+
+    def _set_begin(self, index: int, pts: int) -> None:
+        self._begin = Entry(index, pts)
 
     def _opened(self) -> InputContainer:
         if self._raw is None:
@@ -228,7 +231,10 @@ class Reader:
             context.options = {**context.options, **EXPORT_OPTION}
             context.thread_type = "AUTO"
         begun = False
-        for packet in self._demuxed(container, stream):
+        packets = self._demuxed(container, stream)
+        if self._begin is None and self._part_times.start_us > 0:
+            packets = from_key_picture(packets, self._part_times, self.info, self._set_begin)
+        for packet in packets:
             if packet is not None and self._is_before_entry(packet):
                 continue
             if packet is not None and not packet.is_discard:
@@ -238,7 +244,7 @@ class Reader:
             except av.error.FFmpegError:
                 self._lost(packet, begun)
                 continue
-            if pictures and not begun and self._entry is None and not self._hevc:
+            if pictures and not begun and self._begin is None and not self._hevc:
                 self._damage.left_out += self._times.earlier(pictures[0])
             begun = begun or bool(pictures)
             yield from pictures
