@@ -219,3 +219,14 @@ def test_ended_between_the_complete_file_and_the_end(folder, monkeypatch) -> Non
     assert work(folder).exists()
     assert enhance(settings_in(folder)).frames == 36
     assert complete(folder)
+
+
+def test_a_part_by_its_times_is_resumed(folder, monkeypatch) -> None:
+    monkeypatch.setattr(segmented, "WRITE_AHEAD", 1)
+    part = {"from_": 0.3, "to": 1.3}  # frames 8 to 32 of 36, decoded from the eighth on
+    enhance(settings_in(folder, output="part.mkv", **part))
+    with pytest.raises(KeyboardInterrupt):
+        enhance(settings_in(folder, output="again.mkv", **part), interrupting(20))
+    report = enhance(settings_in(folder, output="again.mkv", **part))
+    assert 0 < report.kept_frames < report.frames == 25
+    assert (folder / "again.mkv").read_bytes() == (folder / "part.mkv").read_bytes()
