@@ -271,7 +271,7 @@ def test_refused_before_anything_is_written(tmp_path: Path) -> None:
         ("out.mkv", {"pix_fmt": "yuv411p", "codec": "libx265"}, "cannot write yuv411p"),
         ("out.mkv", {"options": {"nosuch": "1"}}, "does not know the option nosuch"),
         ("out.mkv", {"options": {"preset": "nosuch"}}, "preset=nosuch"),
-        ("out.mkv", {"codec": "ffv1", "crf": 12}, "does not know the option crf"),
+        ("out.mkv", {"codec": "ffv1", "crf": 12}, "no quality that --crf"),
         ("out.webm", {}, "webm files cannot hold"),
     ]
     before = sorted(path.name for path in tmp_path.rglob("*"))
