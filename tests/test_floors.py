@@ -119,3 +119,9 @@ def _walk(module: str, graph: dict[str, set[str]], trail: list[str], done: set[s
         for target in graph[module]:
             _walk(target, graph, [*trail, module], done)
         done.add(module)
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by name alone; two of one name end the whole run."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []

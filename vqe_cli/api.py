@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqe_cli.bitstream.peaks import qp_step
 from vqe_cli.errors import SettingsError, did_you_mean
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.metrics import CHANGE_METRICS, DEFAULT_METRICS, parse
@@ -141,7 +142,8 @@ def read(path: AnyPath, *, start: int = 0, frames: int | None = None) -> Iterato
     Raises InputError for what cannot be read.
     """
     with open_reader(Path(path), start=start, frames=frames) as reader:
-        for frame, _ in mark_peaks(((frame, False) for frame in reader), PeakRule(), PeakCount()):
+        rule = PeakRule(step=qp_step(reader.info.codec))
+        for frame, _ in mark_peaks(((frame, False) for frame in reader), rule, PeakCount()):
             yield frame
 
 

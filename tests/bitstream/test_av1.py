@@ -8,9 +8,12 @@ import av
 import numpy as np
 import pytest
 from conftest import DATA
+from hevc_truth import file
 from test_trace_headers import logged_fields
 
 from vqe_cli.bitstream.av1 import Av1Parser
+from vqe_cli.restore.choices import PeakRule
+from vqe_cli.restore.marking import PeakCount, mark_peaks
 from vqe_cli.video.inspect import inspect
 from vqe_cli.video.reader import Reader
 
@@ -113,6 +116,17 @@ def test_hidden_frames_lend_their_qp_to_the_picture_that_shows_them() -> None:
     frames = inspect(DATA / "av1/rav1e.mkv").frames
     assert [frame.qp for frame in frames] == [108, 161, 145, 161, 128, 161, 145, 161]
     assert [frame.index for frame in frames if frame.peak] == [0, 2, 4, 6]
+
+
+def test_a_pyramid_has_peaks_as_far_apart_as_that_of_hevc() -> None:
+    """SVT-AV1's lowest layer differs from the one above by 7, one QP of HEVC: that is no peak."""
+    frames = inspect(file("other/av1.mkv")).frames
+    assert [frame.qp for frame in frames[:9]] == [71, 180, 173, 180, 163, 180, 173, 180, 145]
+    assert [frame.index for frame in frames[:17] if frame.peak] == [0, 4, 8, 12, 16]
+    with Reader(file("other/av1.mkv")) as reader:
+        rule = PeakRule(step=7.0)
+        marked = list(mark_peaks(((frame, False) for frame in reader), rule, PeakCount()))
+    assert [frame.peak for frame, _ in marked] == [frame.peak for frame in frames]
 
 
 def test_nothing_is_raised_for_damaged_packets() -> None:

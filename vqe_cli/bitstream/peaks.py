@@ -13,7 +13,15 @@ from vqe_cli.errors import InputError
 
 PROMINENCE = 2  # HM's low-delay cascade (36 45 44 45 38 …): 44 is a minimum, 38 is a peak
 RULES = ("prominent", "minima")
+# Indices of a codec's own scale for one QP of HEVC: steps double every 6 QPs, and every 40 or
+# so of these (table Ac_Qlookup of AV1, which is VP9's). By FFmpeg's name of the decoder.
+STEPS = {"av1": 7.0, "libdav1d": 7.0, "vp9": 7.0}
 MODES = ("auto", "qp", "hm-log", "period", "none")
+
+
+def qp_step(codec: str) -> float:
+    """By how much QPs of a codec differ where those of HEVC differ by 1; for all whose scale is near, 1."""
+    return STEPS.get(codec, 1.0)
 
 
 def mark(
@@ -26,7 +34,8 @@ def mark(
 ) -> list[bool]:
     """Which frames of a whole video are peaks.
 
-    qps, irap, sequence: of each frame in display order (QP None: unknown; sequence: see `Picture`). rule:
+    qps, irap, sequence: of each frame in display order (QP None: unknown, else in steps of HEVC, see
+    `qp_step`; sequence: see `Picture`). rule:
     "prominent" or "minima". mode: "none" marks nothing, "period" every `period`-th frame from 0, the others
     go by QP and fall back to that where no QP is known or all are equal. Frames of unknown QP are passed
     over; in a sequence that has only such frames the period holds. Raises

@@ -82,3 +82,6 @@ class PeakRule:
 
     from_log: bool = False
     """Whether QPs come from a log of HM."""
+
+    step: float = 1.0
+    """By how much QPs of the input's codec differ where those of HEVC differ by 1."""

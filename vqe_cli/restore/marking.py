@@ -125,6 +125,7 @@ def mark_peaks(
         waiting.append((frame, cut))
         if frame.qp is not None and len(count.qps) < 2:
             count.qps.add(frame.qp)
-        yield from decide(marker.push(frame.qp, frame.irap, frame.sequence, cut))
+        qp = None if frame.qp is None else frame.qp / chosen.step
+        yield from decide(marker.push(qp, frame.irap, frame.sequence, cut))
     yield from decide(marker.finish())
     assert not waiting

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqe_cli.bitstream.peaks import qp_step
 from vqe_cli.errors import InputError, VqeError
 from vqe_cli.restore.choices import NetworkChoice, PeakRule, SizeChoice
 from vqe_cli.restore.chunks import Tally
@@ -237,7 +238,7 @@ def plan(
         networks=settings.networks.on(str(model.compute.device)),
         size_choice=settings.sizes,
         sizes=engine.sizes,
-        peaks=settings.peaks,
+        peaks=peaks_of(settings, info),
         output=output,
         written=written,
         division=Division(segment, possible, wanted, settings.restart),
@@ -246,6 +247,12 @@ def plan(
         fingerprint=identity(settings, input, model, engine.sizes, written),
         warnings=tuple(warnings),
     )
+
+
+def peaks_of(settings: Settings, info: VideoInfo) -> PeakRule:
+    """How peaks are found in this input; QPs of a log are HEVC's."""
+    rule = settings.peaks
+    return rule if rule.from_log else dataclasses.replace(rule, step=qp_step(info.codec))
 
 
 def summary_of(

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vqe_cli.bitstream.peaks import qp_step
 from vqe_cli.errors import InputError, SettingsError
 from vqe_cli.restore.choices import PeakRule
 from vqe_cli.restore.chunks import Chunk, ChunkSizes, context
@@ -166,10 +167,10 @@ def check_times(info: VideoInfo, times: Sequence[float]) -> None:
             )
 
 
-def chunk_around(near: Surroundings, colour: Colour, sizes: ChunkSizes) -> Chunk:
+def chunk_around(near: Surroundings, info: VideoInfo, sizes: ChunkSizes) -> Chunk:
     """The moment's frame as a chunk of its own, with the context that the networks look at."""
-    scenes = scene_starts((each.frame, each.difference) for each in measured(near.frames, colour))
-    marked = list(mark_peaks(scenes, PeakRule(), PeakCount()))
+    scenes = scene_starts((each.frame, each.difference) for each in measured(near.frames, info.colour))
+    marked = list(mark_peaks(scenes, PeakRule(step=qp_step(info.codec)), PeakCount()))
     starts = [t for t, (_, cut) in enumerate(marked) if cut]
     first = max([0, *(t for t in starts if t <= near.at)])
     stop = min([len(marked), *(t for t in starts if t > near.at)])
@@ -188,7 +189,7 @@ def chunk_around(near: Surroundings, colour: Colour, sizes: ChunkSizes) -> Chunk
 def enhanced(near: Surroundings, engine: Enhancer, info: VideoInfo) -> tuple[np.ndarray, float]:
     """The moment's enhanced picture, and seconds that a frame of the whole file will take."""
     sizes = engine.sizes.chunks
-    chunk = chunk_around(near, info.colour, sizes)
+    chunk = chunk_around(near, info, sizes)
     began = time.perf_counter()
     [(_, planes)] = engine.enhanced([chunk])
     took = time.perf_counter() - began
@@ -237,7 +238,7 @@ def _cost(plan: Plan, model: Model, pace: float, encoding: tuple[float, float], 
 
 def _shown(near: Surroundings, after: dict[str, np.ndarray], info: VideoInfo) -> Shown:
     frame = near.frames[near.at]
-    marked = chunk_around(near, info.colour, ChunkSizes(1, 0, 0)).frames[0]
+    marked = chunk_around(near, info, ChunkSizes(1, 0, 0)).frames[0]
     return Shown(near.seconds, frame.qp, marked.pqf, shown_pixels(frame.planes, info), after)
 
 

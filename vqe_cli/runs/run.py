@@ -24,7 +24,7 @@ from vqe_cli.restore.engine import Model, Planes
 from vqe_cli.restore.ensemble import LoadedEnsemble, load_model
 from vqe_cli.restore.summaries import measured
 from vqe_cli.runs.journal import Journal, claimed, forget, is_begun, left_over, work_folder
-from vqe_cli.runs.plan import Input, Plan, plan
+from vqe_cli.runs.plan import Input, Plan, peaks_of, plan
 from vqe_cli.runs.ray_workers import RayWorkers
 from vqe_cli.runs.report import Listener, Notices, Progress, Report, Took
 from vqe_cli.runs.segmented import Run
@@ -221,5 +221,6 @@ def errors_of_pipelines(name: str, settings: Settings, loaded: LoadedEnsemble, t
     with reader, truth_side(truth, settings.frames) as side:
         info = reader.info
         engine = loaded.start(settings.sizes, info.colour, (info.height, info.width))
-        chunks = decided_chunks(measured(reader, info.colour), settings.peaks, engine.sizes.chunks, Tally())
+        peaks = peaks_of(settings, info)
+        chunks = decided_chunks(measured(reader, info.colour), peaks, engine.sizes.chunks, Tally())
         return clip_errors(name, engine.member_frames(chunks), info, side)

@@ -9,7 +9,7 @@ from vqe_cli.bitstream import hm_log as hm_logs
 from vqe_cli.bitstream.headers import Picture
 from vqe_cli.bitstream.order import in_display_order
 from vqe_cli.bitstream.packets import KnownPackets, PacketParser
-from vqe_cli.bitstream.peaks import mark
+from vqe_cli.bitstream.peaks import mark, qp_step
 from vqe_cli.errors import InputError, VqeError
 from vqe_cli.video.damage import left_out_sentence
 from vqe_cli.video.frame import VideoInfo
@@ -96,8 +96,9 @@ def inspect(
         shown, warnings = _decoded(path, hm_log)
     if not shown:
         raise InputError(f"{path} has no pictures that could be shown.", "Check that the file is whole.")
+    step = qp_step(info.codec) if hm_log is None else 1.0
     marks = mark(
-        [picture.qp for picture in shown],
+        [None if picture.qp is None else picture.qp / step for picture in shown],
         [picture.irap for picture in shown],
         [picture.sequence for picture in shown],
         rule,
