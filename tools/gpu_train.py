@@ -81,7 +81,7 @@ def unpack(parts: Sequence[Path], data: Path) -> None:
 
 
 def versions(data: Path, recipes: Sequence[str], frames: int) -> None:
-    """Clips of the photographs, and every version of every training clip, as far as they are not there yet."""
+    """Clips of the photographs and versions of the training clips, as far as they are not there yet."""
     raw = data / "train" / "raw"
     pictures = sorted((data / PHOTOGRAPHS).rglob("*.[jJ]*[gG]"))
     fresh = [picture for picture in pictures if not (raw / f"{picture.stem}.mkv").exists()]
