@@ -47,7 +47,8 @@ def enhance(
 
     progress: called after every frame with a `Progress` (`frames` done, `total` or None when unknown); True
     shows a bar on stderr. options: any option of the command by its name, with underscores: model="balanced",
-    scale=2, tta=8, device="cuda", codec="ffv1", frames=100, overwrite=True (docs/usage.md lists them).
+    scale=2, tta=8, device="cuda", codec="ffv1", frames=100, overwrite=True (docs/usage.md lists
+    them); --from is from_, since `from` is a word of the language.
 
     Raises SettingsError for an option that does not exist or has a wrong value, and other VqeErrors for all
     that a user can cause. Nothing but a complete file is ever left under the output's name. Returns a

@@ -24,7 +24,13 @@ def test_auto_is_what_a_run_uses(tmp_path: Path) -> None:
     auto = json.loads(done.stdout)["auto"]
     source = write_clip(tmp_path / "in.mkv", frames=2)
     planned = json.loads(vqe("enhance", source, tmp_path / "out.mkv", "--dry-run", "--json", "-").stdout)
-    names = {"model": "model", "device_name": "device", "precision": "precision", "chunk": "chunk"}
+    names = {
+        "model": "model",
+        "device_name": "device",
+        "precision": "precision",
+        "engine": "engine",
+        "chunk": "chunk",
+    }
     assert {auto[name] for name in names} == {planned["plan"][name] for name in names.values()}
     assert auto["codec"] == planned["output"]["codec"]
 

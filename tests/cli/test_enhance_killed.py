@@ -81,6 +81,7 @@ def test_ctrl_c_tells_how_to_go_on(clip: Path, tmp_path: Path, registry: dict[st
     assert process.returncode == 130, errors
     assert not output.exists() and work.exists()
     assert f"to go on: vqe enhance {clip} '{output}' --segment 8" in errors
+    assert "--finish" in errors.splitlines()[-2]
     again = subprocess.run(
         [sys.executable, "-c", START, *arguments], env=process_env(registry), capture_output=True, text=True
     )

@@ -67,7 +67,7 @@ def check_readable(path: Path) -> None:
             if is_kind(status.st_mode):
                 raise InputError(
                     f"{path} is {name}, and inputs are read more than once.",
-                    remedy="Write the video to a file first.",
+                    remedy="Write the video to a file first; `vqe enhance -` reads standard input.",
                 )
         if status.st_size == 0:
             raise InputError(f"{path} is empty (0 bytes).", remedy="Copy or download it again.")
