@@ -34,6 +34,15 @@ def test_fields_become_frames(woven: Path, tmp_path: Path, way: str, rate: int, 
     assert np.allclose(np.diff(np.array(times, float)), 1 / rate, atol=0.0011)
 
 
+def test_without_a_value_it_is_single(woven: Path, tmp_path: Path) -> None:
+    """Wherever it stands among the others."""
+    for number, words in enumerate([("--deinterlace", woven, "OUT"), (woven, "OUT", "--deinterlace")]):
+        output = tmp_path / f"{number}.mkv"
+        done = vqe("enhance", *(output if word == "OUT" else word for word in words), *FAST)
+        assert done.code == 0, done.stderr
+        assert len(pictures(output)) == 24
+
+
 def test_segments_and_parts_are_those_of_one_piece(woven: Path, tmp_path: Path) -> None:
     whole, cut, part = tmp_path / "whole.mkv", tmp_path / "cut.mkv", tmp_path / "part.mkv"
     double = (*FAST, "--deinterlace", "double", "--chunk", "4")

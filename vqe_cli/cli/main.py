@@ -21,6 +21,7 @@ from vqe_cli.cli.ensemble import ensemble_command
 from vqe_cli.cli.eval import eval_command
 from vqe_cli.cli.inspect import EXAMPLE as INSPECT_EXAMPLE
 from vqe_cli.cli.inspect import inspect_command
+from vqe_cli.cli.options import WithDeinterlace
 from vqe_cli.cli.preview import EXAMPLE as PREVIEW_EXAMPLE
 from vqe_cli.cli.preview import preview_command
 from vqe_cli.cli.train import EXAMPLE as TRAIN_EXAMPLE
@@ -49,8 +50,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("enhance", epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
-app.command("preview", epilog=PREVIEW_EXAMPLE)(guarded(preview_command))
+app.command("enhance", cls=WithDeinterlace, epilog=ENHANCE_EXAMPLE)(guarded(enhance_command))
+app.command("preview", cls=WithDeinterlace, epilog=PREVIEW_EXAMPLE)(guarded(preview_command))
 app.command("inspect", epilog=INSPECT_EXAMPLE)(guarded(inspect_command))
 app.command("eval", epilog=EVAL_EXAMPLE)(guarded(eval_command))
 app.command("ensemble", epilog=ENSEMBLE_EXAMPLE)(guarded(ensemble_command))

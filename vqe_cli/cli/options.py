@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_name, plain_name
 
@@ -52,6 +53,21 @@ Quiet = Annotated[
     bool | None,
     typer.Option("--quiet/--no-quiet", "-q", show_default=False, help="No progress and no summary."),
 ]
+
+
+class WithDeinterlace(TyperCommand):
+    """A command whose --deinterlace may stand without a value, which is "single" then."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The same with the value put in."""
+        values = CHOICES["deinterlace"]
+        given: list[str] = []
+        for number, word in enumerate(args):
+            given.append(word)
+            is_bare = not args[number + 1 :] or args[number + 1] not in values
+            if word == "--deinterlace" and is_bare and "--" not in given:
+                given.append(str(values[0]))
+        return super().parse_args(ctx, given)
 
 
 def setting(name: str, text: str, group: str, *flags: str, metavar: str | None = None) -> Any:

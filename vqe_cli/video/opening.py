@@ -251,8 +251,8 @@ def interlaced(path: Path, index: int | None = None) -> VqeError:
     where = "" if index is None else f" from picture {index} on"
     return InputError(
         f"{path} is interlaced{where}, which would be enhanced wrongly.",
-        remedy="Enhance it with --deinterlace single (or double: a frame for each field), or film with "
-        f"--detelecine; elsewhere deinterlace it first: ffmpeg -i {as_argument(path)} -vf bwdif -c:v ffv1 "
+        remedy="Enhance it with --deinterlace (or --deinterlace double: a frame for each field), or film "
+        f"with --detelecine; elsewhere deinterlace it first: ffmpeg -i {as_argument(path)} -vf bwdif -c:v ffv1 "
         "-c:a copy PROGRESSIVE.mkv",
     )
 
