@@ -1,7 +1,7 @@
 """What metrics look at: pictures of each side as planes, luma and RGB; and the pieces that changed most."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -209,6 +209,7 @@ def _range(colour: Colour) -> str:
 
 
 CROP_WIDTH, CROP_HEIGHT = 144, 108
+SLIDER_SIZE = 960, 540  # pixels of a picture under a report's slider, at most
 OVERVIEW_WIDTH = 256
 # Kept frames lie at least this far apart: neighbours change alike and show the same thing.
 APART = 8
@@ -233,6 +234,10 @@ class Crop:
     """(width, height) of the frame in pixels."""
     change: float
     """Mean squared difference of input and output over the frame (without an input: of output and truth)."""
+    sides: dict[str, np.ndarray] = field(default_factory=dict)
+    """A larger piece around it, (h, w, 3) uint8, of what a report's slider compares: "input" (without one
+    "truth") and "output".
+    """
 
 
 class CropKeeper:
@@ -259,8 +264,8 @@ class CropKeeper:
 
 def cut(frame: int, change: float, gt: View | None, output: View, given: View | None) -> Crop:
     """The piece of a frame where output and input (or truth, without an input) differ most."""
-    sides = {"input": given, "output": output, "truth": gt}
-    views = {name: view for name, view in sides.items() if view is not None}
+    sides: dict[str, View | None] = {"input": given, "output": output, "truth": gt}
+    views: dict[str, View] = {name: view for name, view in sides.items() if view is not None}
     before, whole = given or gt or output, gt or output
     x, y, width, height = box = busiest_box(output.rgb, before.rgb)
     pieces = {name: view.rgb24[y : y + height, x : x + width] for name, view in views.items()}
@@ -272,7 +277,20 @@ def cut(frame: int, change: float, gt: View | None, output: View, given: View | 
     full_size = (whole.rgb.shape[2], whole.rgb.shape[1])
     overview = to_pixels(_shrunk(whole.rgb, OVERVIEW_WIDTH))
     copies = {name: piece.copy() for name, piece in pieces.items()}  # a slice would hold the whole frame
-    return Crop(frame, box, copies, quality, overview, full_size, change)
+    area = _around(box, full_size)
+    compared = ("truth" if given is None else "input", "output")
+    larger = {name: views[name].rgb24[area].copy() for name in compared}
+    return Crop(frame, box, copies, quality, overview, full_size, change, larger)
+
+
+def _around(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of at most 960x540 pixels of a picture of `size`, with the box near their middle."""
+    spans = []
+    for start, length, whole, most in zip(box[:2], box[2:], size, SLIDER_SIZE, strict=True):
+        kept = min(whole, most)
+        first = min(max(start + length // 2 - kept // 2, 0), whole - kept)
+        spans.append(slice(first, first + kept))
+    return spans[1], spans[0]
 
 
 def busiest_box(first: Tensor, second: Tensor) -> tuple[int, int, int, int]:

@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from vqe_cli import __version__
 from vqe_cli.errors import OutputError
 from vqe_cli.files import write_bytes, write_text
@@ -192,9 +194,35 @@ svg { max-width: 100%; height: auto; border: 1px solid #e6e8eb; border-radius: 6
 .crops figure { margin: 0 } .crops img { width: 100%; display: block }
 .crops .piece img { image-rendering: pixelated }
 .crops .whole { position: relative } .crops .whole span { position: absolute; outline: 2px solid #ff3b30 }
+.slider { margin: 1.4rem 0; max-width: 960px } .slider input { width: 100%; margin: .5rem 0 }
+.slider .sides { position: relative; line-height: 0; overflow: hidden; touch-action: pan-y }
+.slider img { width: 100%; user-select: none } .slider .before { position: absolute; inset: 0;
+  clip-path: inset(0 calc(100% - var(--at, 50%)) 0 0) }
+.slider .edge { position: absolute; top: 0; bottom: 0; left: var(--at, 50%); width: 1px; background: #fff;
+  outline: 1px solid #1f2328 }
 figcaption { font-size: .87rem; padding-top: .25rem }
 ul.warnings li { margin: .2rem 0 }
 """
+
+# Moves the edge between two pictures with the slider (keys included), and with a pointer held on them.
+SCRIPT = """
+for (const slider of document.querySelectorAll(".slider")) {
+  const bar = slider.querySelector("input"), sides = slider.querySelector(".sides");
+  const show = () => sides.style.setProperty("--at", bar.value + "%");
+  const follow = event => {
+    if (!event.buttons) return;
+    const box = sides.getBoundingClientRect();
+    bar.value = 100 * (event.clientX - box.left) / box.width;
+    show();
+  };
+  bar.addEventListener("input", show);
+  sides.addEventListener("pointerdown", follow);
+  sides.addEventListener("pointermove", follow);
+  sides.addEventListener("dragstart", event => event.preventDefault());
+  show();
+}
+"""
+SLIDERS = 3  # on a page: their pictures are most of its bytes
 
 
 def html(made: Results) -> str:
@@ -232,9 +260,31 @@ def html(made: Results) -> str:
     if shown:
         parts += [
             "<h2>Where the picture changed most</h2>",
+            *(_slider(result, crop) for result, crop in shown[:SLIDERS] if len(crop.sides) == 2),
             *(_crops(result, crop) for result, crop in shown),
+            f"<script>{SCRIPT}</script>",
         ]
     return "\n".join([*parts, "</body>\n</html>\n"])
+
+
+def _slider(result: PairResult, crop: Crop) -> str:
+    """Two pictures, before to the left of an edge and after to its right, and the slider that moves it."""
+    before, after = crop.sides
+    images = [
+        f'<img class="{kind}" src="{_jpeg_uri(crop.sides[name])}" alt="{name}"/>'
+        for kind, name in (("after", after), ("before", before))
+    ]
+    return (
+        f'<figure class="slider"><div class="sides">{"".join(images)}<span class="edge"></span></div>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="edge between {before} and {after}"/>'
+        f"<figcaption><b>{_text(title(result))}</b>, frame {crop.frame}: {before} to the left of the edge, "
+        f"{after} to its right</figcaption></figure>"
+    )
+
+
+def _jpeg_uri(pixels: np.ndarray) -> str:
+    """A picture (h, w, 3) uint8 as a `data:` address."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels)).decode()
 
 
 def _text(words: object) -> str:
@@ -282,7 +332,7 @@ def _crops(result: PairResult, crop: Crop) -> str:
         f"left:{100 * x / across:.2f}%;top:{100 * y / down:.2f}%;"
         f"width:{100 * width / across:.2f}%;height:{100 * height / down:.2f}%"
     )
-    whole = "data:image/jpeg;base64," + base64.b64encode(jpeg(crop.overview)).decode()
+    whole = _jpeg_uri(crop.overview)
     figures = [
         f'<figure><div class="whole"><img src="{whole}" alt="whole frame"/>'
         f'<span style="{place}"></span></div>'
