@@ -252,8 +252,8 @@ def interlaced(path: Path, index: int | None = None) -> VqeError:
     return InputError(
         f"{path} is interlaced{where}, which would be enhanced wrongly.",
         remedy="Enhance it with --deinterlace (or --deinterlace double: a frame for each field), or film "
-        f"with --detelecine; elsewhere deinterlace it first: ffmpeg -i {as_argument(path)} -vf bwdif -c:v ffv1 "
-        "-c:a copy PROGRESSIVE.mkv",
+        f"with --detelecine; elsewhere deinterlace it first: ffmpeg -i {as_argument(path)} -vf bwdif "
+        "-c:v ffv1 -c:a copy PROGRESSIVE.mkv",
     )
 
 

@@ -229,7 +229,8 @@ class Reader:
             self._parser = self.known_packets or PacketParser(context.extradata)
         else:
             context.options = {**context.options, **EXPORT_OPTION}
-            context.thread_type = "AUTO"
+            # Of H.264 frames that are decoded in parallel FFmpeg exports QPs that are not there yet.
+            context.thread_type = "SLICE" if self.info.codec == "h264" else "AUTO"
         begun = False
         packets = self._demuxed(container, stream)
         if self._begin is None and self._part_times.start_us > 0:
