@@ -116,6 +116,16 @@ def test_figures_and_gains(folder: Path) -> None:
     assert vqe.evaluate(folder / "gt.mkv", folder / "in.mkv").gain is None
 
 
+def test_what_changed_without_a_truth(folder: Path) -> None:
+    found = vqe.evaluate(None, folder / "gt.mkv", lq=folder / "in.mkv", max_frames=3)
+    assert found.gain is not None and set(found.gain) == {"blockiness", "clipped"}
+    assert 0 < found.mean["changed"] < 100
+    with pytest.raises(vqe.VqeError, match="psnrr"):
+        vqe.evaluate(None, folder / "gt.mkv", lq=folder / "in.mkv", metrics=["psnrr"])
+    with pytest.raises(vqe.SettingsError, match="fid"):
+        vqe.evaluate(folder / "gt.mkv", folder / "in.mkv", metrics=["fid"])
+
+
 def test_errors_are_of_their_kind(folder: Path) -> None:
     with pytest.raises(vqe.InputError, match="nothing"):
         vqe.enhance(folder / "nothing.mkv", folder / "out.mkv")

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import av
 import pytest
+import torch
 from command import one_sentence, vqe, vqe_process
 from conftest import DATA
 from small_clips import clip, write
@@ -308,3 +309,26 @@ def test_neither_truth_nor_input(folders: Path) -> None:
     assert "--gt" in one_sentence(vqe("eval", "--pred", folders / "out"))
     refused = vqe("eval", "--pred", folders / "out", "--lq", folders / "lq", "--metrics", "fid")
     assert refused.code == 2 and "--gt" in refused.stderr
+
+
+@pytest.mark.parametrize("crop", ["24", "500"])
+def test_a_crop_that_leaves_nothing(folders: Path, crop: str) -> None:
+    pair = ("--gt", folders / "gt" / "a.mkv", "--pred", folders / "out" / "a.mkv")
+    assert "leaves nothing" in one_sentence(vqe("eval", *pair, "--crop", crop))
+
+
+def test_distances_of_sets_are_shown(folders: Path) -> None:
+    class Means(torch.nn.Module):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return torch.cat([pictures.mean(dim=(2, 3)), pictures.square().mean(dim=(2, 3))], dim=1)
+
+    network = folders / "means.pt"
+    torch.jit.script(Means()).save(str(network))
+    page = folders / "report.html"
+    asked = ("eval", *sides(folders), "--metrics", "fid", "--fid-network", network, "-q")
+    done = vqe(*asked, "--format", "json", "--report", page)
+    [fid] = strict(done.stdout)["sets"]
+    assert (fid["metric"], fid["count"], fid["source"]) == ("fid", 2 * COUNT + 2, str(network))
+    assert 0 < fid["output"] < fid["given"]
+    for text in (page.read_text(), vqe(*asked).stdout):
+        assert "FID" in text and network.name in text

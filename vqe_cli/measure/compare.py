@@ -53,6 +53,12 @@ def compare_pair(
     with ExitStack() as stack:
         sides = [stack.enter_context(open_side(label, path, options.raw)) for label, path in paths.items()]
         check_sizes(sides)
+        width, height = sides[0].size
+        if 2 * options.crop_px >= min(width, height):
+            raise VqeError(
+                f"--crop {options.crop_px} leaves nothing of {paths['output']}, which is {width}x{height}.",
+                "Cut away less.",
+            )
         options = replace(options, threads=frames_at_a_time(sides, options))
         rate = float(next((side.info.rate for side in sides if side.info.rate), DEFAULT_RATE))
         comparison = _Comparison(
@@ -62,7 +68,6 @@ def compare_pair(
         comparison.open_collectors()
         comparison.run(progress)
     output, *given = [track.series(comparison.frames) for track in comparison.tracks]
-    width, height = sides[0].size
     return PairResult(
         name=Path(pred).stem,
         gt=paths.get("truth"),
