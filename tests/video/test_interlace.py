@@ -108,6 +108,16 @@ def test_qps_peaks_and_kinds_go_with_the_pictures(tmp_path: Path) -> None:
     assert len({each.qp for each in woven}) > 1
 
 
+def test_qps_of_h264_are_the_same_in_every_run(tmp_path: Path) -> None:
+    """FFmpeg's frame threads export some before they are known, most often of pictures coded like these."""
+    path = clip(tmp_path / "a.mkv", False)
+    runs = set()
+    for _ in range(10):
+        with Reader(path) as reader:
+            runs.add(tuple(frame.qp for frame in reader))
+    assert len(runs) == 1
+
+
 def test_a_part_of_frames_is_counted_in_what_is_given(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mkv", True)
     with ProgressiveReader(path, "double") as reader:
