@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vqe_cli.errors import DeviceError, OutOfMemory, is_out_of_memory
+from vqe_cli.machine import keep_freed_memory
 from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.networks.qecnn import QECNN, FoldedQECNN
 from vqe_cli.restore import openvino_engine
@@ -53,6 +54,8 @@ class Compute:
         What decides the rest, position arithmetic and normalisation, stays float32 under autocast. Networks
         that have a faster form for inference take it. Raises DeviceError for one that OpenVINO refuses.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if self.engine == "openvino":
             network = openvino_engine.converted(network, self.precision)
         if isinstance(network, QECNN | MotionFusion):
