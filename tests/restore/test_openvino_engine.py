@@ -161,3 +161,23 @@ def test_cache_of_compiled_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert list((tmp_path / "cache/openvino").iterdir())
     finally:
         openvino_engine.core.cache_clear()
+
+
+def test_auto_takes_what_was_measured_to_be_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for has, fast in (({"avx512_bf16": True}, "torch"), ({"amx_bf16": True}, "openvino")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        engines = [
+            load(NetworkChoice(name, device="cpu"), empty=True).compute.engine for name in ("fast", "best")
+        ]
+        assert engines == [fast, "openvino"]
+
+
+@pytest.mark.parametrize("name", ["fast", "balanced"])
+def test_converted_after_loading(name: str, clip: Tensor) -> None:
+    """As machines of a cluster do with networks that were prepared for PyTorch."""
+    neutral = load(NetworkChoice(name, device="cpu", precision="fp32", engine="torch"))
+    assert not isinstance(neutral.networks[0], openvino_engine.Converted)
+    found = neutral.on(choose("cpu", "fp32", "openvino")).networks[0]
+    single = found if name == "fast" else found.spatial
+    assert isinstance(single, openvino_engine.Converted)

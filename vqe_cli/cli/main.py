@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -71,8 +70,6 @@ def show_version(wanted: bool) -> None:
 
     from vqe_cli.restore.device import choose
 
-    compute = choose(engine="auto")
-    package = "torch" if compute.engine == "torch" else "openvino"
     libraries = ", ".join(
         f"{name} {'.'.join(map(str, version))}" for name, version in sorted(av.library_versions.items())
     )
@@ -80,7 +77,7 @@ def show_version(wanted: bool) -> None:
         f"vqe {__version__}",
         f"Python {sys.version.split()[0]}, torch {torch.__version__}, PyAV {av.__version__}",
         f"FFmpeg {av.ffmpeg_version_info} ({libraries})",
-        f"device {compute.name}, engine {package} {metadata.version(package)}",
+        f"device {choose().name}",
     )
     raise typer.Exit
 

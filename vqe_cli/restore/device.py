@@ -106,7 +106,7 @@ def choose(device: str = "auto", precision: str = "auto", engine: str = "torch")
     device: "auto" (CUDA, else MPS, else CPU), "cpu", "mps", "cuda" or "cuda:N"; of several, separated by
     commas, the first. precision: "auto" is bf16
     where the device has instructions for it, fp16 on older CUDA devices, else fp32. engine: "torch",
-    "openvino" or "auto", which is OpenVINO on processors where it was measured to be faster and is installed.
+    "openvino" or "auto", which is OpenVINO on an x86-64 where it is installed and works.
     Raises VqeError for a device that this machine or this build of PyTorch does not have, and for OpenVINO
     where it cannot compute.
     """
@@ -125,7 +125,7 @@ def _engine(wanted: str, device: torch.device) -> tuple[str, str | None]:
             f"--engine openvino computes on the CPU, and the device is {device}.",
             "Use --device cpu, or --engine torch.",
         )
-    if wanted == "torch" or device.type != "cpu" or (wanted == "auto" and not _openvino_is_faster()):
+    if wanted == "torch" or device.type != "cpu" or (wanted == "auto" and not _openvino_is_installed()):
         return "torch", None
     problem = openvino_engine.unusable()
     if problem is None:
@@ -135,8 +135,8 @@ def _engine(wanted: str, device: torch.device) -> tuple[str, str | None]:
     return "torch", f"PyTorch computes, because {problem}"
 
 
-def _openvino_is_faster() -> bool:
-    """Whether OpenVINO is installed, on a kind of processor for which that was measured (docs/results.md)."""
+def _openvino_is_installed() -> bool:
+    """Whether it is, on a kind of processor for which it was measured."""
     return platform.machine().lower() in ("x86_64", "amd64") and find_spec("openvino") is not None
 
 

@@ -14,7 +14,7 @@ from vqe_cli.restore.choices import NetworkChoice, SizeChoice
 from vqe_cli.restore.chunks import Chunk
 from vqe_cli.restore.device import Compute, choose
 from vqe_cli.restore.footprint import Footprint, measure_once
-from vqe_cli.restore.openvino_engine import has_graph
+from vqe_cli.restore.openvino_engine import has_graph, pays
 from vqe_cli.restore.sizes import Sizes, choose_sizes, scale_of
 from vqe_cli.restore.stages import Stage, run_stages
 from vqe_cli.video.colour import (
@@ -157,7 +157,6 @@ def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
     empty: without weights and on no device (torch's "meta"), which is enough to choose sizes.
     Raises VqeError for an unknown pipeline, weights that do not fit, a stage or a device that is not there.
     """
-    compute = choose(choice.device, choice.precision, choice.engine)
     if choice.weights:
         pipeline = from_files(choice.weights, choice.scale)
     else:
@@ -178,12 +177,12 @@ def load(choice: NetworkChoice, empty: bool = False) -> Loaded:
             f"--scale asks for {choice.scale}.",
             "Use --stages both.",
         )
-    if compute.engine == "openvino" and not any(map(has_graph, chosen)):
-        if choice.engine == "openvino":
-            raise DeviceError(
-                f"OpenVINO has no graph of the networks of {pipeline.name!r}.", "Use --engine torch."
-            )
-        compute = replace(compute, engine="torch")
+    engine = "torch" if choice.engine == "auto" and not any(map(pays, chosen)) else choice.engine
+    compute = choose(choice.device, choice.precision, engine)
+    if engine == "openvino" and not any(map(has_graph, chosen)):
+        raise DeviceError(
+            f"OpenVINO has no graph of the networks of {pipeline.name!r}.", "Use --engine torch."
+        )
     weights = tuple(
         Weights(n, str(files[n - 1]), pipeline.stages[n - 1].digest(files[n - 1])) for n in numbers
     )

@@ -53,7 +53,9 @@ class LoadedEnsemble:
 
     @property
     def compute(self) -> Compute:
-        return self.members[0].compute
+        """The first member's; its engine is OpenVINO where that of any member is."""
+        engines = {member.compute.engine for member in self.members}
+        return replace(self.members[0].compute, engine="openvino" if "openvino" in engines else "torch")
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -1,4 +1,4 @@
-"""Networks computed by OpenVINO in place of PyTorch, which is faster on a CPU (docs/results.md).
+"""Networks computed by OpenVINO in place of PyTorch, for some faster on a CPU (docs/results.md).
 
 Graphs are made of the weights by OpenVINO's own operations, without ONNX or files in between, one for all
 sizes of pictures and all QPs; what is compiled of them is kept in the user's cache folder. A converted
@@ -61,6 +61,13 @@ def has_graph(network: nn.Module) -> bool:
     if isinstance(network, SwinIR):
         return network.upsampler == ""
     return isinstance(network, QECNN | FoldedQECNN | MotionFusion)
+
+
+def pays(network: nn.Module) -> bool:
+    """Whether OpenVINO was measured to take less time than PyTorch (docs/results.md): for the attention of a
+    SwinIR everywhere, for convolutions where the processor has AMX."""
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return has_graph(network) and (isinstance(network, SwinIR) or bool(has.get("amx_bf16")))
 
 
 def converted(network: nn.Module, precision: str) -> nn.Module:

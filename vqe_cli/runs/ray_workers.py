@@ -154,7 +154,8 @@ def make_remotely(model: Any, device: str, parcel: Parcel) -> tuple[Finished, by
     if not _WORKER:
         worker = Worker(device)
         networks = job.plan.networks
-        worker.take(model.on(choose(device, networks.precision, networks.engine)), networks)
+        engine = job.plan.summary.engine if device == "cpu" else "torch"
+        worker.take(model.on(choose(device, networks.precision, engine)), networks)
         _WORKER.append(worker)
     if parcel.packets is None:
         return _WORKER[0].make(job, lambda frames: None), None
