@@ -240,7 +240,8 @@ def test_tiles_of_the_shipped_networks(model: str, scale: int, clip: str, count:
         assert seam_share(tiling, out[192], out[0], source) < 0.02
 
 
-def test_motion_beyond_the_overlap_of_tiles() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_motion_beyond_the_overlap_of_tiles(precision: str) -> None:
     """A moving picture is enhanced in tiles as as a whole; with motion found in tiles, which see too little,
     it is not."""
     torch.manual_seed(0)
@@ -251,10 +252,11 @@ def test_motion_beyond_the_overlap_of_tiles() -> None:
     clip = torch.stack([texture[:, 40:168, 3 * t : 3 * t + 256] for t in range(4)])
     clip = (clip + 0.02 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(2))).clamp(0, 1)
     marks, qp, keep = torch.zeros(4, dtype=torch.bool), torch.full((4,), 37.0), slice(0, 4)
-    compute, tiling = choose("cpu", "fp32"), Tiling(112, 32, network.multiple)
+    compute, tiling = choose("cpu", precision), Tiling(112, 32, network.multiple)
+    network = compute.prepare(network)
     whole = Stage(1, network, compute, Tiling(0, 0))(clip, marks, qp, keep)
     joined = Stage(1, network, compute, tiling)(clip, marks, qp, keep)
-    with torch.no_grad():
+    with compute.running(), torch.no_grad():
         apart = tiled(lambda part: network(part[None], marks[None], qp[None])[0], (clip,), tiling)
     changed = energy(whole, clip).sum()
     assert energy(joined, whole).sum() / changed < 0.005

@@ -65,8 +65,6 @@ FOLD = 2  # the residual blocks see pictures folded to half their size
 EVIDENCE = 3 + 2 + CARRIED + 3 + 3 * DIFFERENCES  # planes that they see
 
 
-# Flows of all pairs of a clip are held in half precision, which tells a 30th of a pixel up to 64 pixels.
-FLOW = torch.float16
 # Flows to the previous and to the next frames.
 Motion = tuple[Tensor, Tensor]
 
@@ -140,7 +138,7 @@ class MotionFusion(nn.Module):
             return nothing, nothing
         earlier, later = clip[:, :-1].flatten(0, 1), clip[:, 1:].flatten(0, 1)
         to_previous, to_next = (
-            least_squares_flow(*pair).to(FLOW).unflatten(0, (len(clip), -1))
+            least_squares_flow(*pair).unflatten(0, (len(clip), -1))
             for pair in ((later, earlier), (earlier, later))
         )
         return to_previous, to_next

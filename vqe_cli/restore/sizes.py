@@ -26,11 +26,11 @@ from vqe_cli.video.frame import VideoInfo
 CHUNK = {"video": 32, "image": 8}
 LEAST_CHUNK = {"video": 4, "image": 1}  # what context makes worth its while
 OVERLAP = {"video": 16, "image": 0}
-TILE_OVERLAP = {"video": 64, "image": 32}
+TILE_OVERLAP = {"video": 64, "motion": 48, "image": 32}
 RGB_BYTES = 12  # of a pixel in float32
 # Of a pixel of each frame, where motion is found on whole pictures and the rest runs in tiles: two flows in
-# half precision, and one in float32 on the way.
-MOTION_BYTES = 16
+# half precision.
+MOTION_BYTES = 8
 TILE_STEP = 16  # automatic tiles are a multiple of it
 # Python, PyTorch and FFmpeg before the first picture: 240 MiB are resident with all of them imported; the
 # rest is for what their threads take once they compute.
@@ -83,7 +83,7 @@ def choose_sizes(
         if tta > 1:
             averaging = RGB_BYTES * frames * (2 + 2 * larger**2)
             footprint = Footprint(footprint.fixed + averaging, footprint.frame)
-        own = "video" if network.is_video else "image"
+        own = "motion" if isinstance(network, MotionFusion) else "video" if network.is_video else "image"
         shared = choice.tile_overlap or defaults.get("tile_overlap", TILE_OVERLAP[own])
         need = partial(footprint.bytes, frames=frames)
         left = spare - motion_bytes(network, pixels, frames)

@@ -21,6 +21,8 @@ from vqe_cli.restore.footprint import NOTHING, Footprint
 
 # Pictures given to an image network at once hold at most this many pixels (one picture always goes).
 BATCH_PIXELS = {"cpu": 1, "cuda": 1 << 20, "mps": 1 << 18}
+# Flows of whole pictures are held in half precision, which tells a 30th of a pixel up to 64 pixels.
+FLOW = torch.float16
 # Bits 0 and 1: quarter turns; bit 2: a horizontal flip before them.
 FLIP = 4
 TURNS = {1: (0,), 2: (0, FLIP), 4: (0, FLIP, FLIP | 2, 2), 8: tuple(range(8))}
@@ -135,6 +137,15 @@ def averaged(run: Callable[[Tensor], Tensor], x: Tensor, count: int) -> Tensor:
     return total / count
 
 
+def motion_of(network: MotionFusion, clip: Tensor) -> tuple[Tensor, Tensor]:
+    """The motion of a clip (T, 3, H, W) pair by pair, as `MotionFusion.motion` gives it, but in FLOW."""
+    shape = (1, len(clip) - 1, 2, *clip.shape[-2:])
+    to_previous, to_next = (torch.empty(shape, dtype=FLOW, device=clip.device) for _ in range(2))
+    for t in range(len(clip) - 1):
+        to_previous[:, t : t + 1], to_next[:, t : t + 1] = network.motion(clip[None, t : t + 2])
+    return to_previous, to_next
+
+
 @dataclass(frozen=True)
 class Stage:
     """A network that is ready to run."""
@@ -190,7 +201,7 @@ class Stage:
         """A clip by a video network, its motion found on whole pictures."""
         motion: tuple[Tensor, ...] = ()
         if self.tiling.tile and isinstance(self.network, MotionFusion):
-            motion = self.network.motion(clip[None])
+            motion = motion_of(self.network, clip)
 
         def run(part: Tensor, *flows: Tensor) -> Tensor:
             known = {"motion": flows} if flows else {}
