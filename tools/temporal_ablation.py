@@ -29,9 +29,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from temporal_designs import DESIGNS, Behind, GivenPictures  # noqa: E402
-from vqe_cli.training.blend import fit_blend  # noqa: E402
-from vqe_cli.training.crds import LEAST_WEIGHT, LEVELS, blend  # noqa: E402
-from vqe_cli.training.muon import Muon  # noqa: E402
 
 import vqe_cli as vqe  # noqa: E402
 from vqe_cli.networks.crds import CRDS, LatentAutoEncoder  # noqa: E402
@@ -41,6 +38,9 @@ from vqe_cli.training.data import Batch, clip_rgb, decode_clip, picture_errors, 
 from vqe_cli.training.distributed import World  # noqa: E402
 from vqe_cli.training.gradients import Gradients  # noqa: E402
 from vqe_cli.training.library import Source, find_sources  # noqa: E402
+from vqe_cli.training.optimizer import Muon  # noqa: E402
+from vqe_cli.training.start import fit_blend  # noqa: E402
+from vqe_cli.training.tasks import LEAST_WEIGHT, LEVELS, blend  # noqa: E402
 
 FRAMES = 7
 CROP, BATCH = 80, 2
