@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import shared_path
+from conftest import DATA, shared_path
 from small_clips import MATRIX_BT601, Planes, clip, write, write_images
 
 from vqe_cli.errors import VqeError
 from vqe_cli.measure.compare import compare_pair
 from vqe_cli.measure.result import Options
+from vqe_cli.video.inspect import inspect
 from vqe_cli.video.reader import RawLayout
 
 COUNT = 12
@@ -298,3 +299,9 @@ def test_the_unreadable_is_named(tmp_path: Path, truth: Path) -> None:
     for path in (empty, text, tmp_path / "missing.mkv"):
         with pytest.raises(VqeError, match=path.name):
             compare_pair(truth, path)
+
+
+def test_peaks_of_av1_are_those_that_inspect_shows() -> None:
+    path = DATA / "av1" / "aom_crf35.mkv"
+    result = compare_pair(path, path, metrics=("psnr-y",))
+    assert result.pqf == tuple(frame.peak for frame in inspect(path).frames)

@@ -175,6 +175,11 @@ class _Comparison:
         """What belongs to reference, output and maybe input; without a truth the input is the reference."""
         return [*sides, sides[0]] if self._blind else list(sides)
 
+    def _coded(self, sides: Sequence[Any]) -> Any:
+        """What belongs to the side whose bitstream counts: the input, where there is one, else the output."""
+        ordered = self._ordered(sides)
+        return ordered[2] if len(ordered) > 2 else ordered[1]
+
     def open_streams(self, setup: Setup, stack: ExitStack) -> None:
         """Open the metrics over frames in order; `stack` frees them. Raises VqeError for missing ones."""
         for track in self.tracks:
@@ -226,7 +231,8 @@ class _Comparison:
 
     def peaks(self) -> tuple[bool, ...]:
         """For each measured frame, whether its QP makes it a peak; none where QPs say nothing."""
-        qps = [coded.qp for coded in self.bitstream]
+        step = pqf.qp_step(self._coded(self._sides).info.codec)
+        qps = [None if coded.qp is None else coded.qp / step for coded in self.bitstream]
         if len(set(qps) - {None}) < 2:
             return (False,) * len(self.frames)
         iraps, sequences = [c.irap for c in self.bitstream], [c.sequence for c in self.bitstream]
@@ -266,8 +272,7 @@ class _Comparison:
 
     def _record(self, frames: Sequence[Frame]) -> None:
         """Keep what a frame's bitstream says, and its small pictures for the search of a shift."""
-        ordered = self._ordered(frames)
-        coded = ordered[2] if len(ordered) > 2 else ordered[1]
+        coded = self._coded(frames)
         self.bitstream.append(_Coded(coded.qp, coded.irap, coded.sequence))
         thumbs = [
             thumbnail(frame.planes[1 if colour.matrix == "rgb" else 0], colour.bit_depth)
