@@ -1,5 +1,6 @@
 """`vqe enhance` killed as by a power cut, and interrupted: the same command goes on, to the same bytes."""
 
+import math
 import os
 import random
 import signal
@@ -37,10 +38,12 @@ def test_killed_at_any_moment(clip: Path, tmp_path: Path, registry: dict[str, st
         def command(output: Path) -> list[str | Path]:
             return ["enhance", clip, output, "--segment", "8", "--chunk", "4", "-q"]
 
-        began = time.monotonic()
-        forker.start(*command(tmp_path / "whole.mkv"))
-        assert forker.wait() == 0, (tmp_path / "errors.txt").read_text()
-        whole_s = time.monotonic() - began
+        whole_s = math.inf
+        for name in ("first.mkv", "whole.mkv"):  # the first run waits for caches of the machine
+            began = time.monotonic()
+            forker.start(*command(tmp_path / name))
+            assert forker.wait() == 0, (tmp_path / "errors.txt").read_text()
+            whole_s = min(whole_s, time.monotonic() - began)
         expected = (tmp_path / "whole.mkv").read_bytes()
         while kills < KILLS:
             rounds += 1
