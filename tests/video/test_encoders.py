@@ -8,7 +8,8 @@ import pytest
 from tiny_clips import make_clip, rewrite
 
 from vqe_cli.errors import VqeError
-from vqe_cli.video.encoders import OFFERED, available_encoders
+from vqe_cli.video.encoder_names import OFFERED
+from vqe_cli.video.encoders import available_encoders
 
 SIZE = (256, 128)  # the smallest that DNxHR takes
 # By encoder: codec in the file, suffix, a good and a poor CRF (None: no such option).

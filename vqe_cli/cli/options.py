@@ -9,20 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from vqe_cli.runs.settings import CHOICES, MINIMA, Settings, checked, option_name, plain_name
-
-# Encoders that completion offers; any that FFmpeg has may be given.
-CODECS = [
-    "libx265",
-    "libx264",
-    "libsvtav1",
-    "libvpx-vp9",
-    "hevc_nvenc",
-    "hevc_qsv",
-    "hevc_videotoolbox",
-    "ffv1",
-    "prores_ks",
-    "dnxhd",
-]
+from vqe_cli.video.encoder_names import OFFERED
 
 # Defaults of the settings as help shows them; where 0 or None stands for a rule, the text says it.
 SHOWN_DEFAULTS = {
@@ -139,5 +126,5 @@ complete_pipelines = _starting_with(pipeline_names)
 COMPLETIONS: dict[str, Callable[[str], list[str]]] = {
     "model": complete_pipelines,
     "device": _starting_with(lambda: ["auto", "cpu", "cuda", "cuda:0", "mps"]),
-    "codec": _starting_with(lambda: CODECS),
+    "codec": _starting_with(lambda: list(OFFERED)),
 }

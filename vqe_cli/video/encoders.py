@@ -13,6 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vqe_cli.errors import OutputError, VqeError
+from vqe_cli.video.encoder_names import OFFERED
 from vqe_cli.video.encoder_options import WITHOUT_QUALITY, options_for
 from vqe_cli.video.formats import picture_of, sample_format
 from vqe_cli.video.frame import DEFAULT_RATE, Frame, VideoInfo
@@ -30,19 +31,6 @@ LOSSLESS_CODEC = "ffv1"
 
 # Of machines with such hardware and its driver; whether these open is only known by opening them.
 HARDWARE = ("_nvenc", "_qsv", "_videotoolbox", "_vaapi", "_amf", "_mf", "_v4l2m2m")
-# What is offered where a codec is not there, as far as it opens here; for the eye first, then for editing.
-OFFERED = (
-    "libx265",
-    "libx264",
-    "libsvtav1",
-    "libvpx-vp9",
-    "hevc_nvenc",
-    "hevc_qsv",
-    "hevc_videotoolbox",
-    "ffv1",
-    "prores_ks",
-    "dnxhd",
-)
 # The same samples in another order of bytes, which FFmpeg's scaler converts without loss.
 PACKED = {
     "gbrp": ("bgr0", "rgb24", "bgr24"),
