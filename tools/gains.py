@@ -154,12 +154,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, metavar="DIR", help="folder with raw/ and lq/RECIPE/"
     )
     parser.add_argument("--recipes", default=RECIPES, help="separated by commas")
+    add_networks(parser)
+    parser.add_argument("--scale", type=int, choices=(1, 2, 4), default=1, help="against bicubic enlargement")
+    parser.add_argument("--frames", type=int, help="only the first frames of each clip")
+
+
+def add_networks(parser: argparse.ArgumentParser) -> None:
+    """The options that say by which networks, and where the report goes."""
     parser.add_argument("--model", help="pipeline of weights.toml")
     parser.add_argument(
         "--weights", type=Path, action="append", default=[], help="in place of the pipeline's"
     )
-    parser.add_argument("--scale", type=int, choices=(1, 2, 4), default=1, help="against bicubic enlargement")
-    parser.add_argument("--frames", type=int, help="only the first frames of each clip")
     parser.add_argument("--json", type=Path, metavar="FILE", help="- is stdout")
 
 

@@ -25,6 +25,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from vqe_cli.machine import usable_cores  # noqa: E402
+
 MIB = 2**20
 PART_MIB = 55  # with the repository and the wheels below the 64 MiB that a small copy may have
 CHECKPOINT_MIB = 15
@@ -94,7 +98,7 @@ def versions(data: Path, recipes: Sequence[str], frames: int) -> None:
 
 def compress(files: Sequence[Path], out: Path, options: Sequence[object]) -> None:
     """`vqe compress`, one process a core."""
-    cores = min(len(files), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    cores = min(len(files), usable_cores())
     shares = [files[core::cores] for core in range(cores)]
     with ThreadPoolExecutor(max(1, cores)) as pool:
         for _ in pool.map(lambda share: finish(vqe("compress", *share, "--out", out, *options)), shares):

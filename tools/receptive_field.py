@@ -22,6 +22,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from gains import add_networks  # noqa: E402
+
 from vqe_cli.cli.bench import report  # noqa: E402
 from vqe_cli.errors import VqeError  # noqa: E402
 from vqe_cli.restore.device import Compute  # noqa: E402
@@ -152,12 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("input", type=Path, help="a video")
-    parser.add_argument("--model", help="pipeline of weights.toml")
-    parser.add_argument(
-        "--weights", type=Path, action="append", default=[], help="in place of the pipeline's"
-    )
+    add_networks(parser)
     parser.add_argument("--frames", type=int, default=48, help="how many frames to use")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="- is stdout")
     given = parser.parse_args(arguments)
     options = {"model": given.model, "weights": tuple(given.weights)}
     report("Receptive field", errors_by_overlap(given.input, options, given.frames), given.json)

@@ -19,6 +19,8 @@ import av
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from gains import add_networks  # noqa: E402
+
 from vqe_cli.cli.bench import report  # noqa: E402
 from vqe_cli.cli.console import say  # noqa: E402
 from vqe_cli.restore.ensemble import load_model  # noqa: E402
@@ -129,13 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("input", type=Path, help="a video, which is looped")
-    parser.add_argument("--model", help="pipeline of weights.toml")
-    parser.add_argument(
-        "--weights", type=Path, action="append", default=[], help="in place of the pipeline's"
-    )
+    add_networks(parser)
     parser.add_argument("--seconds", type=float, default=120, help="length of the looped clip")
     parser.add_argument("--workers", type=int, default=2, help="compared with one; 0: not at all")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="- is stdout")
     given = parser.parse_args(arguments)
     options = {"model": given.model, "weights": tuple(given.weights)}
     found = segment_cost(given.input, options, given.seconds, given.workers, say)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,10 @@ def cut_out(source: Source, height: int, width: int, draw: np.random.Generator |
     return Window(source.recipe, torch.cat([given, enhanced, truth], dim=1).half(), qp, peaks, whole)
 
 
-def restorer(loaded: list[Any] = []) -> Any:  # noqa: B006
+@cache
+def restorer() -> vqe.Model:
     """The single-frame network, loaded once."""
-    if not loaded:
-        loaded.append(vqe.load_model("fast"))
-    return loaded[0]
+    return vqe.load_model("fast")
 
 
 def batch_at(windows: Sequence[Window], step: int, count: int, frames: int, crop: int) -> Batch:

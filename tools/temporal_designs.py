@@ -24,7 +24,7 @@ SPATIAL = {"channels": 8, "blocks": 1, "unshuffle": 2}  # never runs: its pictur
 BLOCK = 8  # pixels of the side of a matched block
 RANGE = 4  # pixels that a block is looked for, each way
 
-# Whether another frame of a clip may serve as the reference of a frame: by their indices and the peaks (T,).
+# Frames of reference of a frame, by the clip's pictures (T, 3, H, W), its peaks (T,) and the frame's index.
 Choice = Callable[[Tensor, Tensor, int], list[int]]
 
 
