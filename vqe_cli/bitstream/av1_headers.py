@@ -336,7 +336,7 @@ class FrameReader:
         return least
 
     def _spaced(self, total: int, most: int) -> list[int]:
-        """Sizes of tiles that are told one by one."""
+        """Sizes of tiles that are listed one by one."""
         sizes: list[int] = []
         while total > 0:
             size = _non_symmetric(self._bits, min(total, most)) + 1

@@ -16,7 +16,7 @@ from vqe_cli.machine import usable_cores
 EXAMPLE = "Example: vqe doctor --json -"
 # What networks run on, slowest first; FFmpeg's decoders and encoders use most of these, too.
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "sve", "neon")
-# The size of picture for which the automatic sizes are told.
+# The size of picture for which the automatic sizes are shown.
 SIZE = (1080, 1920)
 
 

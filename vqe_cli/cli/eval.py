@@ -209,10 +209,10 @@ def _measured(
     with Progress(*columns, console=console, transient=True) as bar:
         whole = bar.add_task("measuring", total=len(tasks))
 
-        def seen(task: "Task", frames: int) -> None:
+        def show(task: "Task", frames: int) -> None:
             bar.update(whole, description=printable(f"{task.pair.name}: frame {frames}"))
 
-        for outcome in compare_all(tasks, names, options, seen):
+        for outcome in compare_all(tasks, names, options, show):
             bar.advance(whole)
             yield outcome
 

@@ -7,6 +7,7 @@ network is called as the PyTorch network that it replaces.
 
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -153,7 +154,7 @@ def core() -> Any:
     return found
 
 
-class Converted(nn.Module):
+class Converted(nn.Module, ABC):
     """An image network whose residual a graph computes; base of one class for each kind of network."""
 
     is_video = False
@@ -181,13 +182,13 @@ class Converted(nn.Module):
             )
         return (padded + residual)[..., : height * self.scale, : width * self.scale]
 
+    @abstractmethod
     def residual(self, picture: Tensor, level: float | None) -> Tensor:
         """What is added to a picture (1, 3, H, W) of this QP, whose sides are multiples of `multiple`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def modulation(self, level: float | None) -> Tensor:
         """What the QP does to features, as the graph takes it."""
-        raise NotImplementedError
 
 
 class OpenVinoQECNN(Converted):

@@ -49,7 +49,7 @@ class Input:
 
     @property
     def fingerprint(self) -> list[Any]:
-        """By this the file is told from others."""
+        """What identifies the file's content."""
         return self.unchanged.before.get(self.source.path, [str(self.source.path)])
 
 

@@ -1,4 +1,4 @@
-"""What encoders are given where the user says nothing, and by which options each is told the quality."""
+"""What encoders are given where the user says nothing, and by which options the quality of each is set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -52,7 +52,7 @@ def _fixed_quantizer(value: float) -> dict[str, str]:
     return {"flags": "+qscale", "global_quality": str(round(LAMBDA * value))}
 
 
-# How each encoder is told; one that is not listed has no such option.
+# How the quality of each encoder is set; one that is not listed has no such option.
 QUALITY: dict[str, Callable[[float], dict[str, str]]] = {
     "libx265": _crf,
     "libx264": _crf,
