@@ -14,7 +14,8 @@ def keep_freed_memory() -> None:
     """Has this process keep large blocks that are freed for the next ones, where its C library is glibc.
 
     It returns each to the system otherwise, which then clears a new one page by page: a quarter of the time
-    of `fast` on a CPU, and a sixth of that of `balanced` (docs/results.md).
+    of `fast` on a CPU, a sixth of that of `balanced` (docs/results.md), and a tenth of a training step on two
+    threads.
     """
     if sys.platform != "linux":
         return

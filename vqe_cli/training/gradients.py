@@ -2,7 +2,6 @@
 CPU by its threads, each with a part of the batch; and which batch would fit where memory ends.
 """
 
-import ctypes
 import gc
 import threading
 import traceback
@@ -130,25 +129,6 @@ def summed(parameter: Tensor, parts: Sequence[Tensor | None]) -> Tensor | None:
         if part is not None:
             total = torch.empty_like(parameter).copy_(part) if total is None else total.add_(part)
     return total
-
-
-# Parameters of glibc's mallopt and what they are set to (malloc.h): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (its
-# greatest value), M_ARENA_MAX.
-MALLOPT = {-1: 2**31 - 1, -3: 2**25, -8: 1}
-
-
-def keep_freed() -> None:
-    """Let glibc keep what is freed for the next step, instead of giving it back to the system and fetching it
-    page by page again; does nothing with other C libraries.
-
-    A training step frees all its activations; on two threads fetching took a tenth of the time.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    for parameter, value in MALLOPT.items():
-        mallopt(parameter, value)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vqe_cli.errors import VqeError
+from vqe_cli.machine import keep_freed_memory
 from vqe_cli.networks.motion_fusion import MotionFusion
 from vqe_cli.restore.device import has_bf16_instructions
 from vqe_cli.training import checkpoint
 from vqe_cli.training.data import Pair
 from vqe_cli.training.distributed import World
 from vqe_cli.training.export import TrainedPhase
-from vqe_cli.training.gradients import Gradients, keep_freed
+from vqe_cli.training.gradients import Gradients
 from vqe_cli.training.library import Library, find_sources
 from vqe_cli.training.optimizer import optimizer_of
 from vqe_cli.training.progress import Journal, Listener
@@ -134,7 +135,7 @@ def setup(
     device, world = place.device, place.world
     torch.manual_seed(config.seed)
     if device.type == "cpu":
-        keep_freed()
+        keep_freed_memory()
     make_folder(folder)
     # A phase that was not reached yet has nothing to resume from; without phases that is an error.
     last = folder / checkpoint.LAST
